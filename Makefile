@@ -1,0 +1,56 @@
+# Every target first brings .venv up to requirements.lock; offline once it is there.
+PY := .venv/bin/python
+STAMP := .venv/.ready
+
+.PHONY: setup demo test test-deep lint fmt dev bench lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       the whole product on a synthetic company, checked against its truth"
+	@echo "make test       the tests (under 10 minutes)"
+	@echo "make dev        Dagster UI, daemon and receiver on this machine"
+	@echo "make lint fmt bench test-deep lock clean"
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -x $(PY) || { echo "creating .venv"; python3 -m venv .venv; }
+	@echo "installing pinned dependencies (a few minutes the first time)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check uv
+	@$(PY) -m uv pip install --quiet --python $(PY) -r requirements.lock
+	@$(PY) -m uv pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup
+	@.venv/bin/ctwa demo
+
+test: setup
+	@$(PY) -m pytest -m "not deep"
+
+test-deep: setup
+	@$(PY) -m pytest
+
+dev: setup
+	@.venv/bin/ctwa dev
+
+bench: setup
+	@.venv/bin/ctwa bench
+
+lint: setup
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@.venv/bin/sqlfluff lint dbt_project/models dbt_project/macros dbt_project/tests
+
+fmt: setup
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+	@.venv/bin/sqlfluff fix dbt_project/models dbt_project/tests
+
+# Pinned versions without addresses: no index, no annotations.
+lock:
+	@$(PY) -m uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+		--no-emit-find-links --all-extras --group dev --upgrade pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv data build target logs

@@ -1,0 +1,1 @@
+"""What `ctwa bench` runs."""

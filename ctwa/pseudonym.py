@@ -1,0 +1,122 @@
+"""Keyed hashes in place of personal values (rule R4, privacy goals).
+
+A plain hash of a phone number is reversed by trying all numbers; a keyed one is not. Message ids
+are hashed too: they hold the phone number in base64. 128 bits of HMAC-SHA256, as 32 hex digits,
+with the kind in front so that equal texts of two kinds never meet.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import secrets
+from pathlib import Path
+
+from ctwa.settings import Settings
+
+KEY_VERSION = 1
+_NOT_DIGIT = re.compile(r"\D+")
+
+
+def phone_match_key(phone: str) -> str | None:
+    """Digits by which one person's number is recognised in all its spellings, or None.
+
+    Drops Brazil's ninth digit (mobile numbers only: landlines keep theirs), Mexico's 1 after 52
+    and Argentina's 9 after 54. Expects a full international number; never shortens to a suffix.
+
+    >>> phone_match_key("+55 (11) 98765-4321") == phone_match_key("551187654321")
+    True
+    """
+    digits = _NOT_DIGIT.sub("", phone)
+    if digits.startswith("00"):
+        digits = digits[2:]
+    if not 7 <= len(digits) <= 15:
+        return None
+    if len(digits) == 13:
+        if digits.startswith("55") and digits[4] == "9":
+            return digits[:4] + digits[5:]
+        if digits.startswith("521"):
+            return "52" + digits[3:]
+        if digits.startswith("549"):
+            return "54" + digits[3:]
+    return digits
+
+
+class Pseudonymizer:
+    """Keyed hashes of normalised personal values. Pure: the same key gives the same hash."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) < 16:
+            raise ValueError("CTWA_PII_KEY is too short: give at least 32 hex digits (16 bytes)")
+        self._key = key
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Pseudonymizer:
+        """Use `CTWA_PII_KEY`, else the key in the data directory, made once with mode 0600."""
+        if settings.pii_key is not None:
+            return cls(_decode(settings.pii_key.get_secret_value()))
+        return cls(_key_file(settings.data_dir / "pii.key"))
+
+    def digest(self, kind: str, value: str) -> str:
+        """32 hex digits; `surrogatepass` because hostile text may hold lone surrogates."""
+        message = f"{kind}:{value}".encode("utf-8", "surrogatepass")
+        return hmac.digest(self._key, message, "sha256")[:16].hex()
+
+    def phone(self, phone: str) -> str | None:
+        """Identity key of a phone number in any spelling, or None where it is not one."""
+        match_key = phone_match_key(phone)
+        return None if match_key is None else self.digest("phone", match_key)
+
+    def bsuid(self, bsuid: str) -> str | None:
+        """Identity key of a business-scoped user id; case counts in its second half only."""
+        head, dot, tail = bsuid.strip().partition(".")
+        value = f"{head.upper()}{dot}{tail}"
+        return self.digest("bsuid", value) if value else None
+
+    def email(self, email: str) -> str | None:
+        """Identity key of an e-mail address; None where there is no address in the text."""
+        value = email.strip().casefold()
+        return self.digest("email", value) if "@" in value[1:-1] else None
+
+    def web_lead(self, lead_id: str) -> str:
+        """Identity key of a web form's lead id."""
+        return self.digest("web_lead", lead_id.strip())
+
+    def message_id(self, message_id: str) -> str:
+        """Key of a provider message id, whatever the number it was sent to."""
+        return self.digest("message_id", message_id)
+
+    def message(self, business_number_id: str, message_id: str) -> str:
+        """Key of a message: (business number, provider message id), rule R2."""
+        return self.digest("message", f"{business_number_id}|{message_id}")
+
+
+def _decode(text: str) -> bytes:
+    text = text.strip()
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return text.encode()
+
+
+def _key_file(path: Path) -> bytes:
+    """The key of this installation. Losing it makes new rows unlinkable to old ones."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        # Written beside and linked, so that two first starts agree on one whole key.
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return _decode(path.read_text())

@@ -1,0 +1,193 @@
+"""The one configuration object: environment and `.env` in, typed values out.
+
+Dagster, dlt, dbt, the receiver and the command line all take their values from here; nothing
+below an entry point reads `os.environ`. Names are those of the contract.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+"""Root of the checkout: where `dbt_project.yml`, `profiles.yml` and `workspace.yaml` are."""
+
+
+class SettingsError(ValueError):
+    """A setting is wrong or missing. The text is one clear line for people."""
+
+
+class Settings(BaseSettings):
+    """Every setting of the product; immutable, secrets never printed."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, populate_by_name=True, case_sensitive=False
+    )
+
+    data_dir: Path = Field(Path("data"), validation_alias="CTWA_DATA_DIR")
+    vault_url: str = Field("", validation_alias="CTWA_VAULT_URL")
+    lake_url: str = Field("", validation_alias="CTWA_LAKE_URL")
+    warehouse_path: Path = Field(Path(), validation_alias="CTWA_WAREHOUSE_PATH")
+    marts_path: Path = Field(Path(), validation_alias="CTWA_MARTS_PATH")
+    marts_url: SecretStr | None = Field(None, validation_alias="CTWA_MARTS_URL")
+    pii_key: SecretStr | None = Field(None, validation_alias="CTWA_PII_KEY")
+    reporting_currency: str = Field(
+        "BRL", validation_alias="CTWA_REPORTING_CURRENCY", pattern=r"^[A-Z]{3}$"
+    )
+    reporting_timezone: str = Field("America/Sao_Paulo", validation_alias="CTWA_REPORTING_TIMEZONE")
+    conversation_gap_days: int = Field(
+        30, validation_alias="CTWA_CONVERSATION_GAP_DAYS", ge=1, le=3650
+    )
+    # Meta redelivers for up to 7 days; a body must outlive that to be parsed again.
+    vault_retention_days: int = Field(
+        90, validation_alias="CTWA_VAULT_RETENTION_DAYS", ge=8, le=3650
+    )
+    backup_dir: Path | None = Field(None, validation_alias="CTWA_BACKUP_DIR")
+    nightly_cron: str = Field("0 5 * * *", validation_alias="CTWA_NIGHTLY_CRON")
+    intake_secret: SecretStr | None = Field(None, validation_alias="CTWA_INTAKE_SECRET")
+
+    meta_graph_url: str = "https://graph.facebook.com"
+    meta_api_version: str = Field("v25.0", pattern=r"^v\d+\.\d+$")
+    meta_access_token: SecretStr | None = None
+    meta_ad_account_ids: str = ""
+    # Several secrets, comma-separated, are all accepted: that is how one rotates.
+    meta_app_secret: SecretStr | None = None
+    meta_verify_token: SecretStr | None = None
+    meta_lookback_days: int = Field(30, ge=1, le=1100)
+    meta_backfill_days: int = Field(90, ge=1, le=1125)
+
+    @field_validator("reporting_timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError("is not an IANA time zone such as America/Sao_Paulo") from error
+        return value
+
+    @field_validator("meta_ad_account_ids")
+    @classmethod
+    def _digits(cls, value: str) -> str:
+        for part in filter(None, (p.strip() for p in value.split(","))):
+            if not part.removeprefix("act_").isdigit():
+                raise ValueError("expects comma-separated account ids without act_, e.g. 123,456")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blank_is_unset(cls, values: Any) -> Any:
+        """`NAME=` in a `.env` means: not set."""
+        if isinstance(values, dict):
+            return {k: v for k, v in values.items() if v != ""}
+        return values
+
+    @model_validator(mode="after")
+    def _paths(self) -> Settings:
+        data = self.data_dir.expanduser().absolute()
+        put = object.__setattr__  # frozen for everybody else
+        put(self, "data_dir", data)
+        put(self, "vault_url", self.vault_url or f"sqlite:///{data / 'vault.db'}")
+        lake = self.lake_url or str(data / "lake")
+        put(self, "lake_url", lake if "://" in lake else str(Path(lake).expanduser().absolute()))
+        for name, default in (("warehouse_path", "warehouse"), ("marts_path", "marts")):
+            path = getattr(self, name)
+            path = data / f"{default}.duckdb" if path == Path() else path
+            put(self, name, path.expanduser().absolute())
+        return self
+
+    @property
+    def meta_accounts(self) -> list[str]:
+        """Ad account ids without `act_`, in the order given."""
+        parts = (p.strip().removeprefix("act_") for p in self.meta_ad_account_ids.split(","))
+        return list(dict.fromkeys(p for p in parts if p))
+
+    @property
+    def meta_is_on(self) -> bool:
+        """A source whose settings are absent is simply off."""
+        return bool(self.meta_access_token and self.meta_accounts)
+
+    @property
+    def meta_app_secrets(self) -> list[bytes]:
+        """Every accepted signature key of the WhatsApp webhook."""
+        return _secrets(self.meta_app_secret)
+
+    @property
+    def intake_secrets(self) -> list[bytes]:
+        """Every accepted signature key of leads and outcomes."""
+        return _secrets(self.intake_secret)
+
+    @property
+    def dagster_home(self) -> Path:
+        """Where Dagster keeps runs and schedules of this data directory."""
+        return self.data_dir / "dagster"
+
+    @property
+    def dbt_target_dir(self) -> Path:
+        """dbt's artifacts; in the data directory, so that two installations never share one."""
+        return self.data_dir / "dbt"
+
+    @property
+    def lock_path(self) -> Path:
+        """The one lock around load, build and publish."""
+        return self.data_dir / "refresh.lock"
+
+    def dbt_environment(self, as_of: date) -> dict[str, str]:
+        """Variables that `profiles.yml`, the dbt sources and the rule macros read.
+
+        `as_of` is the last day the marts speak of. By environment, not by `--vars`: changed
+        vars make dbt parse the whole project again.
+        """
+        return {
+            "CTWA_WAREHOUSE_PATH": str(self.warehouse_path),
+            "CTWA_LAKE_PATH": self.lake_url.removeprefix("file://"),
+            "CTWA_AS_OF": as_of.isoformat(),
+            "CTWA_CONVERSATION_GAP_DAYS": str(self.conversation_gap_days),
+            "CTWA_REPORTING_CURRENCY": self.reporting_currency,
+            "CTWA_REPORTING_TIMEZONE": self.reporting_timezone,
+            "DBT_TARGET_PATH": str(self.dbt_target_dir),
+            "DBT_LOG_PATH": str(self.dbt_target_dir / "logs"),
+            "DBT_PROJECT_DIR": str(PROJECT_DIR),
+            "DBT_PROFILES_DIR": str(PROJECT_DIR),
+            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+            "DBT_VERSION_CHECK": "false",
+        }
+
+
+def _secrets(value: SecretStr | None) -> list[bytes]:
+    if value is None:
+        return []
+    return [s.strip().encode() for s in value.get_secret_value().split(",") if s.strip()]
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read environment and `.env`; raise `SettingsError` with a line for each wrong value."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_line(e) for e in error.errors())) from None
+
+
+def _line(error: Any) -> str:
+    # Never the value: it may be a secret.
+    field = str(error["loc"][0]) if error["loc"] else "settings"
+    known = Settings.model_fields.get(field)
+    alias = known.validation_alias if known else None
+    name = alias if isinstance(alias, str) else field.upper()
+    return f"{name}: {error['msg'].removeprefix('Value error, ')} (see .env.example)"
+
+
+def export_environment(settings: Settings) -> None:
+    """Hand this process's settings to child processes (Dagster's, dbt's) by the environment."""
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        if value is None or value == "":
+            continue
+        alias = field.validation_alias
+        key = alias if isinstance(alias, str) else name.upper()
+        os.environ[key] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)

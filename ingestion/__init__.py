@@ -1,0 +1,1 @@
+"""Inbound: everything that lands data. Knows nothing of Dagster or dbt."""

@@ -1,0 +1,1 @@
+"""Envelope to event log rows: pure and versioned (rule R1)."""

@@ -1,0 +1,172 @@
+"""Columns of the event log: what the parser emits and what dbt's staging reads.
+
+Every table starts with where a row came from: `seq` (envelope in the vault), `ordinal` (place of
+the element in the envelope, one counter over all tables), `received_at` (receipt by us, UTC).
+`*_key` columns are keyed hashes (`ctwa.pseudonym`); nothing else of a person is kept but the
+country. Adding a column is safe (readers unite files by name); changing one is a new version.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+PARSER_VERSION = 1
+"""Stands on every envelope row. A changed version means: `ctwa refresh --reparse`."""
+
+TS = pa.timestamp("us", tz="UTC")
+MONEY = pa.decimal128(20, 6)
+
+_ORIGIN = [
+    pa.field("seq", pa.int64(), nullable=False),
+    pa.field("ordinal", pa.int32(), nullable=False),
+    pa.field("received_at", TS, nullable=False),
+]
+_BUSINESS = [
+    pa.field("waba_id", pa.string()),
+    pa.field("phone_number_id", pa.string()),
+    # Digits of the business's display number, else phone_number_id: a number that moves to
+    # another WABA gets a new phone_number_id, its chats go on (E30).
+    pa.field("business_number_id", pa.string()),
+]
+_PERSON = [
+    pa.field("phone_key", pa.string()),
+    pa.field("bsuid_key", pa.string()),
+    pa.field("country", pa.string()),  # ISO 3166-1 alpha-2, from the phone prefix or the BSUID
+]
+
+ENVELOPES = pa.schema(
+    [
+        pa.field("seq", pa.int64(), nullable=False),
+        pa.field("received_at", TS, nullable=False),
+        pa.field("source", pa.string(), nullable=False),  # whatsapp | outcomes
+        pa.field("size", pa.int32(), nullable=False),
+        pa.field("body_key", pa.string(), nullable=False),  # keyed hash of the bytes: repeats
+        pa.field("parser_version", pa.int32(), nullable=False),
+        # Rule R1: message_elements = messages + quarantined_messages, in every envelope.
+        pa.field("message_elements", pa.int32(), nullable=False),
+        pa.field("messages", pa.int32(), nullable=False),
+        pa.field("quarantined_messages", pa.int32(), nullable=False),
+        pa.field("statuses", pa.int32(), nullable=False),
+        pa.field("outcomes", pa.int32(), nullable=False),
+        pa.field("quarantined", pa.int32(), nullable=False),  # all kinds, messages included
+    ]
+)
+
+MESSAGES = pa.schema(
+    [
+        *_ORIGIN,
+        pa.field("origin", pa.string(), nullable=False),  # live | echo | history
+        pa.field("direction", pa.string(), nullable=False),  # inbound | outbound
+        *_BUSINESS,
+        pa.field("message_key", pa.string(), nullable=False),  # (business number, message id)
+        pa.field("message_id_key", pa.string(), nullable=False),  # the message id alone
+        *_PERSON,
+        pa.field("sent_at", TS, nullable=False),
+        pa.field("sent_at_source", pa.string(), nullable=False),  # message | receipt (E13)
+        pa.field("type", pa.string()),
+        pa.field("is_group", pa.bool_(), nullable=False),
+        pa.field("error_code", pa.int32()),  # of type unsupported: 131060, 131051 ...
+        pa.field("context_message_id_key", pa.string()),
+        pa.field("is_forwarded", pa.bool_(), nullable=False),
+        pa.field("has_referral", pa.bool_(), nullable=False),
+        pa.field("referral_source_type", pa.string()),
+        pa.field("referral_source_id", pa.string()),
+        pa.field("referral_source_url", pa.string()),
+        pa.field("referral_headline", pa.string()),
+        pa.field("referral_body", pa.string()),
+        pa.field("referral_media_type", pa.string()),
+        pa.field("referral_image_url", pa.string()),
+        pa.field("referral_video_url", pa.string()),
+        pa.field("referral_thumbnail_url", pa.string()),
+        pa.field("referral_welcome_text", pa.string()),
+        pa.field("referral_extra", pa.string()),  # JSON of keys unknown to this version (E11)
+        pa.field("ctwa_clid", pa.string()),
+        # Keyed hash of everything above from `origin` on: equal copies have equal content.
+        pa.field("content_key", pa.string(), nullable=False),
+    ]
+)
+
+STATUSES = pa.schema(
+    [
+        *_ORIGIN,
+        *_BUSINESS,
+        pa.field("message_key", pa.string(), nullable=False),
+        pa.field("message_id_key", pa.string(), nullable=False),
+        *_PERSON,
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("status_at", TS, nullable=False),
+        pa.field("status_at_source", pa.string(), nullable=False),
+        pa.field("is_group", pa.bool_(), nullable=False),
+        pa.field("conversation_origin", pa.string()),
+        pa.field("pricing_model", pa.string()),
+        pa.field("pricing_type", pa.string()),
+        pa.field("pricing_category", pa.string()),
+        pa.field("is_billable", pa.bool_()),
+        pa.field("error_code", pa.int32()),
+        pa.field("content_key", pa.string(), nullable=False),
+    ]
+)
+
+IDENTITY_LINKS = pa.schema(
+    [
+        *_ORIGIN,
+        pa.field("business_number_id", pa.string()),
+        pa.field("left_key", pa.string(), nullable=False),
+        pa.field("left_kind", pa.string(), nullable=False),  # phone bsuid email web_lead
+        pa.field("right_key", pa.string(), nullable=False),
+        pa.field("right_kind", pa.string(), nullable=False),
+        # message contact status contact_card number_change id_change contact_book outcome
+        pa.field("link_kind", pa.string(), nullable=False),
+        pa.field("observed_at", TS, nullable=False),  # time of the event that shows the link
+    ]
+)
+
+OUTCOMES = pa.schema(
+    [
+        *_ORIGIN,
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("event_id", pa.string(), nullable=False),
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("occurred_at", TS, nullable=False),
+        *_PERSON,
+        pa.field("email_key", pa.string()),
+        pa.field("web_lead_key", pa.string()),
+        pa.field("message_id_key", pa.string()),
+        pa.field("value", MONEY),
+        pa.field("currency", pa.string()),
+        pa.field("content_key", pa.string(), nullable=False),
+    ]
+)
+
+ACCOUNT_EVENTS = pa.schema(
+    [
+        *_ORIGIN,
+        *_BUSINESS,
+        pa.field("field", pa.string(), nullable=False),  # the webhook field
+        pa.field("event", pa.string()),  # e.g. PARTNER_REMOVED
+        pa.field("error_code", pa.int32()),
+        pa.field("occurred_at", TS),
+    ]
+)
+
+QUARANTINE = pa.schema(
+    [
+        *_ORIGIN,
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("element", pa.string(), nullable=False),  # envelope message status outcome ...
+        pa.field("path", pa.string(), nullable=False),  # e.g. entry[0].changes[0].value.messages[2]
+        pa.field("reason", pa.string(), nullable=False),  # a code and what was expected; no values
+        pa.field("parser_version", pa.int32(), nullable=False),
+    ]
+)
+
+EVENT_LOG: dict[str, pa.Schema] = {
+    "envelopes": ENVELOPES,
+    "messages": MESSAGES,
+    "statuses": STATUSES,
+    "identity_links": IDENTITY_LINKS,
+    "outcomes": OUTCOMES,
+    "account_events": ACCOUNT_EVENTS,
+    "quarantine": QUARANTINE,
+}
+"""Table name to columns, as they lie in `<lake>/event_log/<table>/*.parquet`."""

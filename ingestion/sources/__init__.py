@@ -1,0 +1,1 @@
+"""dlt sources and the lake they land in."""

@@ -1,0 +1,1 @@
+"""The receiver of signed webhooks and the vault it writes to."""

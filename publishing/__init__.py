@@ -1,0 +1,1 @@
+"""Marts for BI tools: the read-only copies."""
