@@ -1,0 +1,210 @@
+"""The `ctwa` command. Each command reads the settings, calls one function, says what happened.
+
+Modules are imported inside the commands: `ctwa serve` must not load Dagster.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ctwa import __version__
+from ctwa.lock import RefreshBusyError
+from ctwa.settings import Settings, SettingsError, load_settings
+
+EXIT_BUSY = 75
+"""Another process holds the refresh lock (EX_TEMPFAIL of sysexits.h)."""
+
+app = typer.Typer(
+    name="ctwa",
+    help="Which ad produced each WhatsApp lead, and what a qualified lead costs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point of the console script: known errors become one clear line and a code."""
+    try:
+        app()
+    except SettingsError as error:
+        _fail(str(error))
+    except RefreshBusyError as error:
+        _fail(str(error), EXIT_BUSY)
+
+
+def _fail(message: str, code: int = 1) -> None:
+    err.print(message, style="red", markup=False)
+    sys.exit(code)
+
+
+def _settings() -> Settings:
+    return load_settings()
+
+
+def _version(value: bool) -> None:
+    if value:
+        out.print(f"ctwa {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="More log lines.")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+@app.command()
+def demo(
+    seed: Annotated[int, typer.Option(help="Another seed is another company.")] = 7,
+    leads: Annotated[int, typer.Option(help="About how many leads.", min=20)] = 400,
+    data_dir: Annotated[Path, typer.Option(help="Wiped first; look into it afterwards.")] = Path(
+        "data/demo"
+    ),
+) -> None:
+    """Run the whole product on a synthetic company and check the marts against its truth.
+
+    Example: `ctwa demo --seed 11`
+    """
+    from simulator.demo import demo as run_demo
+
+    raise typer.Exit(run_demo(data_dir, seed=seed, leads=leads))
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+) -> None:
+    """Receive signed webhooks and keep them. Put a TLS proxy in front (see deploy/).
+
+    Example: `ctwa serve --host 0.0.0.0 --port 8080`
+    """
+    from ingestion.webhook.server import serve as run_server
+
+    run_server(_settings(), host, port)
+
+
+@app.command()
+def refresh(
+    full: Annotated[
+        bool, typer.Option("--full", help="Rebuild every model from the event log.")
+    ] = False,
+    reparse: Annotated[
+        bool,
+        typer.Option(
+            "--reparse", help="Parse again every body still in the vault; implies --full."
+        ),
+    ] = False,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Last day the marts speak of. Default: today."),
+    ] = None,
+) -> None:
+    """Run the nightly job once, without a UI. Exit code 75: another refresh is running.
+
+    Example: `ctwa refresh --full`
+    """
+    from orchestration.refresh import refresh as run_refresh
+
+    result = run_refresh(
+        _settings(), full=full or reparse, reparse=reparse, as_of=as_of.date() if as_of else None
+    )
+    for failure in result.failures:
+        err.print(f"✗ {failure}", style="red", markup=False)
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def dev(
+    host: Annotated[str, typer.Option(help="Address of UI and receiver.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the receiver.")] = 8080,
+    ui_port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Other data directory, e.g. data/demo.")
+    ] = None,
+) -> None:
+    """Run Dagster UI, daemon and receiver together, for a workstation.
+
+    Example: `ctwa dev --data-dir data/demo`
+    """
+    from orchestration.dev import dev as run_dev
+
+    settings = load_settings(data_dir=data_dir) if data_dir else _settings()
+    raise typer.Exit(run_dev(settings, host=host, port=port, ui_port=ui_port))
+
+
+@app.command()
+def replay(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)],
+) -> None:
+    """Put stored envelopes (NDJSON, also .gz) into the vault. Repeats do no harm.
+
+    Example: `ctwa replay webhooks-2026-05.ndjson.gz`
+    """
+    from ingestion.replay import replay as run_replay
+
+    report = run_replay(_settings(), files)
+    for problem in report.problems:
+        err.print(problem, style="yellow", markup=False)
+    out.print(f"{report.stored} envelopes stored, {len(report.problems)} lines refused")
+    if report.problems:
+        raise typer.Exit(1)
+
+
+@app.command("import-outcomes")
+def import_outcomes(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+) -> None:
+    """Take CRM outcomes from CSV or Parquet; good rows are kept, bad ones named with the reason.
+
+    Columns: event_id, stage, occurred_at, one or more of phone, wa_id, user_id, email, lead_id,
+    message_id; optional value, currency, source. Example: `ctwa import-outcomes won.csv`
+    """
+    from ingestion.outcome_import import import_outcomes as run_import
+
+    report = run_import(_settings(), file)
+    for line, reason in report.rejected:
+        err.print(f"{file.name}:{line}: {reason}", style="yellow", markup=False)
+    out.print(f"{report.accepted} outcomes taken, {len(report.rejected)} rows refused")
+    if report.rejected:
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    envelopes: Annotated[
+        int, typer.Option(help="Envelopes of the vault-to-marts run.")
+    ] = 1_000_000,
+    only: Annotated[str | None, typer.Option(help="One of: receiver, landing, nightly.")] = None,
+) -> None:
+    """Measure the product against the simplest thing that could do the same work.
+
+    Example: `ctwa bench --envelopes 100000`
+    """
+    from benchmarks.run import run as run_bench
+
+    raise typer.Exit(run_bench(envelopes=envelopes, only=only))
+
+
+if __name__ == "__main__":
+    main()
