@@ -1,0 +1,164 @@
+"""A lake, a warehouse and dbt for one test: rows in, mart rows out.
+
+dbt runs in this process with a manifest that is parsed once per test session; each build gets a
+copy of it whose sources point at the test's own lake.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.adapters.factory import reset_adapters
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.contracts.graph.manifest import Manifest
+
+from ctwa.settings import Settings, load_settings
+from tests.support.lake import ensure_lake, sorted_rows, write_rows
+
+_LAKE_AT_PARSE = "/lake-of-this-test"
+AS_OF = date(2026, 6, 30)
+"""`as_of` where a test does not say."""
+
+
+class DbtFailedError(AssertionError):
+    """dbt did not succeed; the text names each node and its message."""
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the duration of the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def run_dbt(
+    settings: Settings, args: list[str], *, as_of: date = AS_OF, manifest: Manifest | None = None
+) -> dbtRunnerResult:
+    """Run dbt in this process and let go of the warehouse; raises `DbtFailedError`."""
+    with environment(settings.dbt_environment(as_of)):
+        try:
+            result = dbtRunner(manifest=manifest).invoke(["--quiet", *args])
+        finally:
+            DuckDBConnectionManager.close_all_connections()
+            reset_adapters()
+    if not result.success:
+        raise DbtFailedError(_failures(result))
+    return result
+
+
+def _failures(result: dbtRunnerResult) -> str:
+    if result.exception is not None:
+        return f"{type(result.exception).__name__}: {result.exception}"
+    bad = [r for r in result.result or [] if r.status in {"error", "fail", "runtime error"}]
+    return "\n".join(f"{r.node.name}: {r.status}: {r.message}" for r in bad) or "dbt failed"
+
+
+@functools.cache
+def _parsed_manifest() -> Manifest:
+    target = tempfile.mkdtemp(prefix="ctwa-dbt-")
+    settings = load_settings(_env_file=None, CTWA_DATA_DIR=target, CTWA_LAKE_URL=_LAKE_AT_PARSE)
+    result = run_dbt(settings, ["parse"])
+    assert isinstance(result.result, Manifest)
+    return result.result
+
+
+class DbtWorld:
+    """One test's lake and warehouse.
+
+    Keyword arguments are settings by their environment names, e.g. CTWA_CONVERSATION_GAP_DAYS="7".
+    """
+
+    def __init__(self, root: Path, *, as_of: date = AS_OF, **overrides: Any) -> None:
+        self.settings = load_settings(
+            _env_file=None, **{"CTWA_DATA_DIR": str(root / "data"), **overrides}
+        )
+        self.as_of = as_of
+        self.lake = Path(self.settings.lake_url)
+        ensure_lake(self.lake)
+
+    def write(self, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append rows to e.g. `event_log.messages` or `meta_ads.ads` (see `write_rows`)."""
+        dataset, name = table.split(".")
+        write_rows(self.lake, dataset, name, rows)
+
+    def dbt(self, *args: str, as_of: date | None = None) -> dbtRunnerResult:
+        """Run one dbt command on this world."""
+        manifest = _parsed_manifest().deepcopy()
+        for source in manifest.sources.values():
+            location = str(source.meta["external_location"])
+            here = location.replace(_LAKE_AT_PARSE, str(self.lake))
+            for meta in (source.meta, source.source_meta, source.config.meta):
+                if "external_location" in meta:
+                    meta["external_location"] = here
+        return run_dbt(self.settings, [*args], as_of=as_of or self.as_of, manifest=manifest)
+
+    def build(
+        self,
+        *select: str,
+        full_refresh: bool = False,
+        as_of: date | None = None,
+        tests: bool = True,
+    ) -> dbtRunnerResult:
+        """`dbt build` (all, or what is selected), seeds and data tests included, unit tests not."""
+        args = ["build", "--exclude-resource-type", "unit_test"]
+        args += [] if tests else ["--exclude-resource-type", "test"]
+        args += ["--select", *select] if select else []
+        args += ["--full-refresh"] if full_refresh else []
+        return self.dbt(*args, as_of=as_of)
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """Rows of the warehouse as dicts."""
+        with duckdb.connect(str(self.settings.warehouse_path), read_only=True) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            cursor = connection.execute(sql)
+            names = [column[0] for column in cursor.description or []]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def rows(self, table: str, order_by: str = "all") -> list[dict[str, Any]]:
+        """Every row of e.g. `marts.fct_leads`."""
+        return self.query(f"select * from {table} order by {order_by}")
+
+    def one(self, table: str, where: str = "true") -> dict[str, Any]:
+        """The only row of a table that fits; an assertion fails where there are more or none."""
+        found = self.query(f"select * from {table} where {where}")
+        assert len(found) == 1, f"{table} where {where}: {len(found)} rows, expected 1: {found}"
+        return found[0]
+
+    def snapshot(
+        self, schemas: Iterable[str] = ("intermediate", "marts"), exclude: Iterable[str] = ()
+    ) -> dict[str, list[tuple[Any, ...]]]:
+        """Table -> sorted rows, without the columns that say when a row was made."""
+        listed = ", ".join(f"'{s}'" for s in schemas)
+        columns = self.query(
+            "select table_schema || '.' || table_name as name, column_name"
+            f" from information_schema.columns where table_schema in ({listed})"
+            " order by name, column_name"
+        )
+        tables: dict[str, list[str]] = {}
+        for column in columns:
+            chosen = tables.setdefault(column["name"], [])
+            if column["column_name"] not in {"changed_seq", *exclude}:
+                chosen.append(column["column_name"])
+        return {
+            name: sorted_rows(
+                [tuple(r.values()) for r in self.query(f"select {', '.join(cols)} from {name}")]
+            )
+            for name, cols in tables.items()
+        }
