@@ -22,8 +22,10 @@ _NOT_DIGIT = re.compile(r"\D+")
 def phone_match_key(phone: str) -> str | None:
     """Digits by which one person's number is recognised in all its spellings, or None.
 
-    Drops Brazil's ninth digit (mobile numbers only: landlines keep theirs), Mexico's 1 after 52
-    and Argentina's 9 after 54. Expects a full international number; never shortens to a suffix.
+    Drops Brazil's ninth digit, Mexico's 1 after 52 and Argentina's 9 after 54. Expects a full
+    international number; never shortens to a suffix. A Brazilian mobile number whose rest starts
+    with 2-5 keeps its 9: without it, it would be somebody's landline, and WhatsApp shows such
+    young numbers in full.
 
     >>> phone_match_key("+55 (11) 98765-4321") == phone_match_key("551187654321")
     True
@@ -34,7 +36,7 @@ def phone_match_key(phone: str) -> str | None:
     if not 7 <= len(digits) <= 15:
         return None
     if len(digits) == 13:
-        if digits.startswith("55") and digits[4] == "9":
+        if digits.startswith("55") and digits[4] == "9" and digits[5] not in "2345":
             return digits[:4] + digits[5:]
         if digits.startswith("521"):
             return "52" + digits[3:]
