@@ -1,9 +1,9 @@
-"""Fixtures for all tests: settings of their own on a temporary folder, no environment, no network."""
+"""Fixtures for all tests: settings on a temporary folder, no environment, no network."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,13 @@ PII_KEY = "00112233445566778899aabbccddeeff" * 2
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the person who runs the tests may leak in."""
     for name in list(os.environ):
         if name.startswith(("CTWA_", "META_", "DAGSTER_", "DBT_", "GOOGLE_ADS_", "HUBSPOT_")):
             monkeypatch.delenv(name)
     for name in ("RUNTIME__DLTHUB_TELEMETRY", "DO_NOT_TRACK", "DBT_SEND_ANONYMOUS_USAGE_STATS"):
         monkeypatch.setenv(name, "1" if name == "DO_NOT_TRACK" else "false")
-    yield
 
 
 @pytest.fixture
