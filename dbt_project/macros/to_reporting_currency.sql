@@ -1,0 +1,8 @@
+{# Rule R13. An amount in the reporting currency: itself where it is in it already, by the day's
+   rate otherwise, null without a rate (a check then names the currency). #}
+{% macro to_reporting_currency(amount, currency, rate) -%}
+    case
+        when {{ currency }} = {{ reporting_currency() }} then cast({{ amount }} as decimal(18, 6))
+        else cast({{ amount }} * {{ rate }} as decimal(18, 6))
+    end
+{%- endmacro %}
