@@ -191,6 +191,48 @@ def import_outcomes(
 
 
 @app.command()
+def backup(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of backups. Default: CTWA_BACKUP_DIR.")
+    ] = None,
+) -> None:
+    """Copy vault, lake and key, verified, while the receiver goes on.
+
+    Example: `ctwa backup /mnt/backup/ctwa`
+    """
+    from ingestion.backup import BackupError
+    from ingestion.backup import backup as run_backup
+
+    try:
+        made = run_backup(_settings(), folder)
+    except BackupError as error:
+        _fail(str(error))
+    else:
+        out.print(f"{made.path}: {made.files} files, {made.size:,} bytes, verified")
+
+
+@app.command()
+def restore(
+    folder: Annotated[
+        Path, typer.Argument(help="A backup, or the folder of backups.", exists=True)
+    ],
+) -> None:
+    """Put a backup back into an empty data directory; then run `ctwa refresh --full`.
+
+    Example: `ctwa restore /mnt/backup/ctwa`
+    """
+    from ingestion.backup import BackupError
+    from ingestion.backup import restore as run_restore
+
+    try:
+        restored = run_restore(_settings(), folder)
+    except BackupError as error:
+        _fail(str(error))
+    else:
+        out.print(f"restored {restored.path}: {restored.files} files; now `ctwa refresh --full`")
+
+
+@app.command()
 def bench(
     envelopes: Annotated[
         int, typer.Option(help="Envelopes of the vault-to-marts run.")
