@@ -195,19 +195,20 @@ class AdsState:
         return self.now().astimezone(ZoneInfo(self.accounts[account_id].timezone)).date()
 
     def _table(self, thing: Account | AdObject) -> dict[str, Any]:
-        return {
+        tables: dict[type, dict[str, Any]] = {
             Account: self.accounts,
             Campaign: self.campaigns,
             AdSet: self.adsets,
             Ad: self.ads,
             Creative: self.creatives,
-        }[type(thing)]
+        }
+        return tables[type(thing)]
 
     def _set_status(self, object_id: str, status: str) -> None:
         self.update(object_id, effective_status=status)
-        below = [a for a in self.adsets.values() if a.campaign_id == object_id]
-        ads = [a for a in self.ads.values() if object_id in (a.campaign_id, a.adset_id)]
-        for child in (*below, *ads):
+        below: list[AdSet | Ad] = [a for a in self.adsets.values() if a.campaign_id == object_id]
+        below += [a for a in self.ads.values() if object_id in (a.campaign_id, a.adset_id)]
+        for child in below:
             # What is deleted stays deleted when its parent is merely archived.
             if child.effective_status != "DELETED":
                 self.update(child.id, effective_status=status)
