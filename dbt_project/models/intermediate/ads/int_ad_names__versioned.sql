@@ -1,0 +1,186 @@
+/*
+    Grain: one row per platform, ad and time from which its names (ad, ad set, campaign) were so.
+
+    Made from the history of reads (E36). The first version begins with the ad itself, or before
+    all time when its beginning is unknown, so that every touch finds a name; a later one begins
+    when a read first saw it.
+*/
+
+with
+
+object_versions as (
+
+    select * from {{ ref('int_ad_objects__versioned') }}
+
+),
+
+described as (
+
+    select * from {{ ref('int_ads__described') }}
+    where resolution = 'resolved'
+
+),
+
+ad_objects as (
+
+    select
+        platform,
+        ad_id,
+        'ad' as level,
+        ad_id as object_id
+    from described
+    union all
+    select
+        platform,
+        ad_id,
+        'adset' as level,
+        adset_id as object_id
+    from described
+    union all
+    select
+        platform,
+        ad_id,
+        'campaign' as level,
+        campaign_id as object_id
+    from described
+
+),
+
+change_points as (
+
+    select
+        ad_objects.platform,
+        ad_objects.ad_id,
+        versions.read_no,
+        min(versions.seen_at) as seen_at
+
+    from ad_objects
+    inner join object_versions as versions
+        on
+            ad_objects.platform = versions.platform
+            and ad_objects.level = versions.level
+            and ad_objects.object_id = versions.object_id
+    group by ad_objects.platform, ad_objects.ad_id, versions.read_no
+
+    union all
+
+    -- Known from spend only: no reads of its own, one version.
+    select
+        platform,
+        ad_id,
+        0 as read_no,
+        {{ beginning_of_time() }} as seen_at
+    from described
+    where name_source <> 'api'
+
+),
+
+named_points as (
+
+    select
+        points.platform,
+        points.ad_id,
+        points.read_no,
+        points.seen_at,
+        described.created_at,
+        coalesce(ad_versions.object_name, described.ad_name) as ad_name,
+        coalesce(adset_versions.object_name, described.adset_name) as adset_name,
+        coalesce(campaign_versions.object_name, described.campaign_name) as campaign_name
+
+    from change_points as points
+    inner join described
+        on
+            points.platform = described.platform
+            and points.ad_id = described.ad_id
+    left join object_versions as ad_versions
+        on
+            ad_versions.level = 'ad'
+            and described.platform = ad_versions.platform
+            and described.ad_id = ad_versions.object_id
+            and points.read_no >= ad_versions.from_no
+            and points.read_no < ad_versions.to_no
+    left join object_versions as adset_versions
+        on
+            adset_versions.level = 'adset'
+            and described.platform = adset_versions.platform
+            and described.adset_id = adset_versions.object_id
+            and points.read_no >= adset_versions.from_no
+            and points.read_no < adset_versions.to_no
+    left join object_versions as campaign_versions
+        on
+            campaign_versions.level = 'campaign'
+            and described.platform = campaign_versions.platform
+            and described.campaign_id = campaign_versions.object_id
+            and points.read_no >= campaign_versions.from_no
+            and points.read_no < campaign_versions.to_no
+
+),
+
+compared as (
+
+    select
+        named_points.*,
+        row_number() over (partition by platform, ad_id order by read_no) as place,
+        lag(ad_name) over (partition by platform, ad_id order by read_no) as ad_name_before,
+        lag(adset_name) over (partition by platform, ad_id order by read_no) as adset_name_before,
+        lag(campaign_name) over (
+            partition by platform, ad_id
+            order by read_no
+        ) as campaign_name_before
+
+    from named_points
+
+),
+
+changes as (
+
+    select
+        platform,
+        ad_id,
+        ad_name,
+        adset_name,
+        campaign_name,
+        read_no,
+        case
+            when place > 1 then seen_at
+            when created_at < seen_at then created_at
+            when created_at is null then {{ beginning_of_time() }}
+            else seen_at
+        end as valid_from
+
+    from compared
+    where
+        place = 1
+        or ad_name is distinct from ad_name_before
+        or adset_name is distinct from adset_name_before
+        or campaign_name is distinct from campaign_name_before
+
+),
+
+ranked as (
+
+    select
+        changes.*,
+        row_number() over (partition by platform, ad_id, valid_from order by read_no desc) as recency
+
+    from changes
+
+),
+
+versioned as (
+
+    select
+        platform,
+        ad_id,
+        ad_name,
+        adset_name,
+        campaign_name,
+        valid_from,
+        lead(valid_from) over (partition by platform, ad_id order by valid_from) as valid_to
+
+    from ranked
+    where recency = 1
+
+)
+
+select * from versioned

@@ -1,0 +1,88 @@
+/*
+    Grain: one row per platform, level (ad, adset, campaign), object and read that found it new or
+    changed: its name as of that read, and the reads for which it stands, `from_no` to before
+    `to_no`. The first version stands for all earlier reads as well.
+
+    Reads are ordered by number. `seen_at` is made to rise with it, so a clock that was set back
+    cannot make versions overlap.
+*/
+
+with
+
+ads as (
+
+    select * from {{ ref('stg_meta_ads__ads') }}
+
+),
+
+adsets as (
+
+    select * from {{ ref('stg_meta_ads__adsets') }}
+
+),
+
+campaigns as (
+
+    select * from {{ ref('stg_meta_ads__campaigns') }}
+
+),
+
+named_reads as (
+
+    select
+        platform,
+        'ad' as level,
+        ad_id as object_id,
+        ad_name as object_name,
+        read_no,
+        read_at
+    from ads
+    union all
+    select
+        platform,
+        'adset' as level,
+        adset_id as object_id,
+        adset_name as object_name,
+        read_no,
+        read_at
+    from adsets
+    union all
+    select
+        platform,
+        'campaign' as level,
+        campaign_id as object_id,
+        campaign_name as object_name,
+        read_no,
+        read_at
+    from campaigns
+
+),
+
+object_versions as (
+
+    select
+        platform,
+        level,
+        object_id,
+        object_name,
+        read_no,
+        max(read_at) over (
+            order by read_no
+            range between unbounded preceding and current row
+        ) as seen_at,
+        case
+            when
+                row_number() over (partition by platform, level, object_id order by read_no) = 1
+                then 0
+            else read_no
+        end as from_no,
+        coalesce(
+            lead(read_no) over (partition by platform, level, object_id order by read_no),
+            9223372036854775807
+        ) as to_no
+
+    from named_reads
+
+)
+
+select * from object_versions

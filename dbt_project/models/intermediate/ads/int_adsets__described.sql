@@ -1,0 +1,83 @@
+/*
+    Grain: one row per platform and ad set known from the API or from spend (rule R8).
+
+    An ad set whose destination contains WhatsApp starts chats there, alone or among others (E49).
+*/
+
+with
+
+adsets as (
+
+    select * from {{ ref('stg_meta_ads__adsets') }}
+
+),
+
+insight_ads as (
+
+    select * from {{ ref('int_insight_ads__latest') }}
+
+),
+
+latest_adsets as (
+
+    {{ latest_read('adsets', ['platform', 'adset_id']) }}
+
+),
+
+ranked_insights as (
+
+    select
+        insight_ads.*,
+        row_number() over (
+            partition by platform, adset_id
+            order by read_no desc, spend_date desc, ad_id asc
+        ) as recency
+
+    from insight_ads
+    where adset_id is not null
+
+),
+
+ids as (
+
+    select
+        platform,
+        adset_id
+    from latest_adsets
+    union distinct
+    select
+        platform,
+        adset_id
+    from ranked_insights
+
+),
+
+described as (
+
+    select
+        ids.platform,
+        ids.adset_id,
+        coalesce(latest_adsets.adset_name, ranked_insights.adset_name) as adset_name,
+        coalesce(latest_adsets.campaign_id, ranked_insights.campaign_id) as campaign_id,
+        coalesce(latest_adsets.account_id, ranked_insights.account_id) as account_id,
+        latest_adsets.destination_type,
+        latest_adsets.adset_id is not null as is_in_api,
+        latest_adsets.optimization_goal,
+        latest_adsets.effective_status,
+        upper(coalesce(latest_adsets.destination_type, '')) like '%WHATSAPP%'
+            as is_whatsapp_destination
+
+    from ids
+    left join latest_adsets
+        on
+            ids.platform = latest_adsets.platform
+            and ids.adset_id = latest_adsets.adset_id
+    left join ranked_insights
+        on
+            ids.platform = ranked_insights.platform
+            and ids.adset_id = ranked_insights.adset_id
+            and ranked_insights.recency = 1
+
+)
+
+select * from described

@@ -1,0 +1,110 @@
+{{
+    config(
+        materialized = 'incremental',
+        incremental_strategy = 'delete+insert',
+        unique_key = 'ad_key',
+        on_schema_change = 'fail',
+    )
+}}
+/*
+    Grain: one row per platform and ad that insights ever named: names and parents as last told.
+
+    Rows of withdrawn reads count too: an ad once seen is kept for good (rule R8). Only reads since
+    the last one taken are looked at; that one again, in case a part of it landed later.
+*/
+
+with
+
+insights as (
+
+    select * from {{ ref('stg_meta_ads__insights') }}
+
+),
+
+new_insights as (
+
+    select
+        insights.*,
+        platform || ':' || ad_id as ad_key
+
+    from insights
+    {% if is_incremental() %}
+        where insights.read_no >= (select coalesce(max(built.read_no), 0) from {{ this }} as built)
+    {% endif %}
+
+),
+
+candidates as (
+
+    select
+        ad_key,
+        platform,
+        ad_id,
+        account_id,
+        adset_id,
+        campaign_id,
+        ad_name,
+        adset_name,
+        campaign_name,
+        currency,
+        spend_date,
+        read_no
+
+    from new_insights
+    {% if is_incremental() %}
+        union all
+        select
+            ad_key,
+            platform,
+            ad_id,
+            account_id,
+            adset_id,
+            campaign_id,
+            ad_name,
+            adset_name,
+            campaign_name,
+            currency,
+            spend_date,
+            read_no
+
+        from {{ this }}
+        where ad_key in (select new_insights.ad_key from new_insights)
+    {% endif %}
+
+),
+
+ranked as (
+
+    select
+        candidates.*,
+        row_number() over (
+            partition by ad_key
+            order by read_no desc, spend_date desc, account_id asc
+        ) as recency
+
+    from candidates
+
+),
+
+latest as (
+
+    select
+        ad_key,
+        platform,
+        ad_id,
+        account_id,
+        adset_id,
+        campaign_id,
+        ad_name,
+        adset_name,
+        campaign_name,
+        currency,
+        spend_date,
+        read_no
+
+    from ranked
+    where recency = 1
+
+)
+
+select * from latest
