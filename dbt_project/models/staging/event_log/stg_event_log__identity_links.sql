@@ -1,0 +1,15 @@
+/* Grain: one row per pair of identities and element that shows both; repeats included. */
+
+select
+    seq,
+    ordinal,
+    received_at,
+    business_number_id,
+    left_key,
+    left_kind,
+    right_key,
+    right_kind,
+    link_kind,
+    observed_at
+
+from {{ source('event_log', 'identity_links') }}
