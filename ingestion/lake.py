@@ -226,7 +226,7 @@ class Lake:
                 continue
             key = next((c for c in ("seq", "read_no") if c in schema.names), None)
             if key is not None:
-                small.sort(key=lambda n, t=table, k=key: (self._bound(dataset, t, n, k)[0], n))
+                small = self._in_order(dataset, table, small, key)
             self.replace(
                 dataset,
                 table,
@@ -237,6 +237,9 @@ class Lake:
         if merged:
             self._prune(dataset)
         return merged
+
+    def _in_order(self, dataset: str, table: str, names: list[str], key: str) -> list[str]:
+        return sorted(names, key=lambda name: (self._bound(dataset, table, name, key)[0], name))
 
     # ---- details -------------------------------------------------------------------------
 

@@ -1,0 +1,81 @@
+"""`Parser`: a batch of envelopes in, one Arrow table for each table of the event log out."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pyarrow as pa
+
+from ctwa.pseudonym import Pseudonymizer
+from ingestion.parser.limits import Reject, read_body
+from ingestion.parser.outcomes import Outcomes
+from ingestion.parser.people import Keys
+from ingestion.parser.rows import Rows
+from ingestion.parser.schema import PARSER_VERSION
+from ingestion.parser.whatsapp import WhatsApp
+
+
+class Parser:
+    """Pure: results depend on the envelope and the key only. Not for several threads at once."""
+
+    def __init__(self, names: Pseudonymizer) -> None:
+        self._names = names
+        self._keys = Keys(names)
+
+    def parse(self, batch: pa.RecordBatch) -> dict[str, pa.Table]:
+        """Rows of a batch with columns `seq`, `received_at` (µs, UTC), `source`, `body`.
+
+        Never raises for what an envelope holds. Returns every table of `EVENT_LOG`, with its
+        exact schema, in the order of the batch.
+        """
+        rows = Rows()
+        whatsapp = WhatsApp(self._keys, rows)
+        outcomes = Outcomes(self._keys, rows)
+        columns = (
+            batch.column("seq").to_pylist(),
+            batch.column("received_at").cast(pa.int64()).to_pylist(),
+            batch.column("source").to_pylist(),
+            batch.column("body").to_pylist(),
+        )
+        for seq, received_us, source, body in zip(*columns, strict=True):
+            rows.begin(seq, received_us, source)
+            self._envelope(rows, whatsapp, outcomes, body)
+        return rows.tables()
+
+    def _envelope(self, rows: Rows, whatsapp: WhatsApp, outcomes: Outcomes, body: bytes) -> None:
+        before = len(rows.messages), len(rows.statuses), len(rows.outcomes), len(rows.quarantine)
+        whatsapp.elements = whatsapp.rejected = 0
+        try:
+            self._read(rows, whatsapp, outcomes, body)
+        except Reject as reject:
+            rows.reject("envelope", "$", str(reject))
+        except Exception as error:  # noqa: BLE001 - one envelope must never stop the others
+            rows.reject("envelope", "$", f"parser_error: {type(error).__name__}")
+        rows.envelopes.append(
+            (
+                rows.seq,
+                rows.received_us,
+                rows.source,
+                len(body),
+                self._names.digest("body", hashlib.sha256(body).hexdigest()),
+                PARSER_VERSION,
+                whatsapp.elements,
+                len(rows.messages) - before[0],
+                whatsapp.rejected,
+                len(rows.statuses) - before[1],
+                len(rows.outcomes) - before[2],
+                len(rows.quarantine) - before[3],
+            )
+        )
+
+    @staticmethod
+    def _read(rows: Rows, whatsapp: WhatsApp, outcomes: Outcomes, body: bytes) -> None:
+        value: Any
+        if rows.source == "whatsapp":
+            value, suspicious = read_body(body)
+            whatsapp.read(value, suspicious)
+        elif rows.source == "outcomes":
+            outcomes.read(body)
+        else:
+            raise Reject("unknown_source: expected whatsapp or outcomes")

@@ -1,0 +1,100 @@
+"""CRM outcomes: checked by the model that the endpoint uses, again, element by element."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from ingestion.parser.limits import Reject, hostile, read_body
+from ingestion.parser.messages import Link
+from ingestion.parser.people import Keys, bsuid_country, phone_country
+from ingestion.parser.rows import Rows
+from ingestion.parser.values import money
+from ingestion.webhook.intake import MAX_OUTCOMES, OutcomeIn, reasons_of
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Outcomes:
+    """Reads envelopes of source `outcomes`: an object, or a list of objects."""
+
+    __slots__ = ("_keys", "_rows")
+
+    def __init__(self, keys: Keys, rows: Rows) -> None:
+        self._keys, self._rows = keys, rows
+
+    def read(self, body: bytes) -> None:
+        """Add the rows of one body; raises `Reject` where it is not JSON."""
+        value, suspicious = read_body(body)
+        items = value if type(value) is list else [value]
+        for index, item in enumerate(items):
+            path = f"[{index}]" if type(value) is list else "$"
+            reason = hostile(item) if suspicious else None
+            if index >= MAX_OUTCOMES:
+                reason = f"list_too_long: expected at most {MAX_OUTCOMES} outcomes"
+            try:
+                if reason is not None:
+                    raise Reject(reason)
+                self._add(item)
+            except Reject as reject:
+                self._rows.reject("outcome", path, str(reject))
+            except ValidationError as error:
+                self._rows.reject("outcome", path, f"outcome_invalid: {reasons_of(error)[0]}")
+            except Exception as error:  # noqa: BLE001 - one outcome must never stop the others
+                self._rows.reject("outcome", path, f"parser_error: {type(error).__name__}")
+
+    def _add(self, item: Any) -> None:
+        outcome = OutcomeIn.model_validate(item)
+        keys, rows = self._keys, self._rows
+        at_us = _micros(outcome.occurred_at)
+        phones = [p for p in (outcome.wa_id, outcome.phone) if p]
+        # Not `keys.person`: a CRM writes phones with dots and words in them.
+        phone_key = keys.phone(phones[0]) if phones else None
+        bsuid_key = keys.bsuid(outcome.user_id) if outcome.user_id else None
+        country = phone_country(phones[0]) if phone_key else None
+        if country is None and outcome.user_id:
+            country = bsuid_country(outcome.user_id)
+        email = keys.email(outcome.email) if outcome.email else None
+        web_lead = keys.web_lead(outcome.lead_id) if outcome.lead_id else None
+        message = keys.message_id(outcome.message_id) if outcome.message_id else None
+        if not any((phone_key, bsuid_key, email, web_lead, message)):
+            raise Reject("identity_unusable: expected a full phone number, e-mail address or id")
+        content = (
+            outcome.source,
+            outcome.event_id,
+            outcome.stage,
+            at_us,
+            phone_key,
+            bsuid_key,
+            country,
+            email,
+            web_lead,
+            message,
+            money(outcome.value),
+            outcome.currency,
+        )
+        key = keys.digest("content", orjson.dumps(content, default=str).decode())
+        rows.outcomes.append((*rows.place(), *content, key))
+        known = [
+            (phone_key, "phone"),
+            (keys.phone(phones[-1]) if len(phones) > 1 else None, "phone"),
+            (bsuid_key, "bsuid"),
+            (email, "email"),
+            (web_lead, "web_lead"),
+        ]
+        self._link([(k, kind) for k, kind in known if k is not None], at_us)
+
+    def _link(self, known: list[tuple[str, str]], at_us: int) -> None:
+        """All identities of one outcome are one person: each is linked to the first."""
+        links = [Link(*known[0], *other, "outcome") for other in known[1:]]
+        for link in dict.fromkeys(links):
+            if link.left_key != link.right_key:
+                self._rows.identity_links.append((*self._rows.place(), None, *link, at_us))
+
+
+def _micros(moment: datetime) -> int:
+    delta = moment.astimezone(UTC) - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds

@@ -1,0 +1,81 @@
+"""Statuses of outbound messages: billing evidence (R6) and a further place to learn identities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from ingestion.parser.limits import Reject
+from ingestion.parser.messages import Business, Link, links_of, merged
+from ingestion.parser.people import Contacts, Keys, Person
+from ingestion.parser.rows import Rows
+from ingestion.parser.values import CODE_CHARS, child, code, error_code, moment, required, text
+
+_PARENT_SPELLINGS = (
+    # Meta's own pages spell it in three ways.
+    "parent_recipient_user_id",
+    "recipient_parent_user_id",
+    "parent_user_id",
+)
+
+
+class Statuses:
+    """Turns one status element into a row."""
+
+    __slots__ = ("_keys", "_rows")
+
+    def __init__(self, keys: Keys, rows: Rows) -> None:
+        self._keys, self._rows = keys, rows
+
+    def add(self, status: Any, business: Business, contacts: Contacts) -> list[Link]:
+        """Add the row of `status`; returns links it shows. Raises `Reject`."""
+        if type(status) is not dict:
+            raise Reject("status_not_object: expected an object")
+        keys, rows = self._keys, self._rows
+        message_id = required(status, "id")
+        word = required(status, "status", CODE_CHARS)
+        is_group = status.get("recipient_type") == "group"
+        person, links = self._recipient(status, contacts, is_group)
+        at_us = moment(status.get("timestamp"), rows.received_us)
+        pricing = child(status, "pricing")
+        billable = pricing.get("billable")
+        content = (
+            business.waba_id,
+            business.phone_number_id,
+            business.number_id,
+            keys.message(business.number_id, message_id),
+            keys.message_id(message_id),
+            person.phone_key,
+            person.bsuid_key,
+            person.country,
+            word,
+            rows.received_us if at_us is None else at_us,
+            "receipt" if at_us is None else "message",
+            is_group,
+            code(child(child(status, "conversation"), "origin"), "type"),
+            code(pricing, "pricing_model"),
+            code(pricing, "type"),
+            code(pricing, "category"),
+            billable if type(billable) is bool else None,
+            error_code(status),
+        )
+        key = keys.digest("content", orjson.dumps(content).decode())
+        rows.statuses.append((*rows.place(), *content, key))
+        return links
+
+    def _recipient(
+        self, status: dict[str, Any], contacts: Contacts, is_group: bool
+    ) -> tuple[Person, list[Link]]:
+        """The person; in a group the participant, as `recipient_id` is the group's."""
+        middle = "participant_" if is_group else ""
+        phone = text(status, f"recipient_{middle}id")
+        bsuid = text(status, f"recipient_{middle}user_id")
+        spellings = ("recipient_participant_parent_user_id",) if is_group else _PARENT_SPELLINGS
+        parent = next((p for s in spellings if (p := text(status, s))), None)
+        person = self._keys.person(phone, bsuid, parent)
+        links = list(links_of(person, "status"))
+        contact = contacts.find(phone, bsuid)
+        if contact is not None:
+            person = merged(person, self._keys.person(*contact))
+        return person, links

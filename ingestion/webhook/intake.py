@@ -1,0 +1,195 @@
+"""CRM outcomes as posted to `/webhooks/outcomes`, or read from a file: their shape and limits.
+
+The endpoint checks the whole body before it stores it; the parser checks element by element, so
+that one bad element never takes others with it. Reasons never repeat a value.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
+
+from ctwa.pseudonym import phone_match_key
+
+MAX_ELEMENTS = 1_000
+IDENTITIES = ("phone", "wa_id", "user_id", "email", "lead_id", "message_id")
+_UNFIT = re.compile("[\x00\ud800-\udfff]")
+
+
+class Problem(NamedTuple):
+    """One reason: place in the list (0 for a lone object), field ('' for the element), text."""
+
+    index: int
+    field: str
+    reason: str
+
+
+class IntakeError(ValueError):
+    """The body does not fit. `problems` says where and why, without values."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("; ".join(f"{p.field or 'body'}: {p.reason}" for p in problems))
+        self.problems = problems
+
+
+def _text(value: str) -> str:
+    if _UNFIT.search(value):
+        raise ValueError("holds a NUL or half of a surrogate pair")
+    return value.strip()
+
+
+def _moment(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        moment = value
+    elif isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise ValueError(_MOMENT) from None
+    else:
+        raise ValueError(_MOMENT)  # noqa: TRY004 - pydantic reports ValueError
+    if moment.tzinfo is None or not 2000 <= moment.year < 2100:
+        raise ValueError(_MOMENT)
+    return moment
+
+
+_MOMENT = "expects ISO 8601 with an offset, e.g. 2026-05-04T14:31:00-03:00"
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise ValueError("expects a number")  # noqa: TRY004 - pydantic reports ValueError
+    return Decimal(str(value)) if isinstance(value, float) else value
+
+
+def _phone(value: str) -> str:
+    if value and phone_match_key(value) is None:
+        raise ValueError("expects a full international number, e.g. +5511987654321")
+    return value
+
+
+def _email(value: str) -> str:
+    if value and "@" not in value[1:-1]:
+        raise ValueError("expects an e-mail address")
+    return value
+
+
+_Text = Annotated[StrictStr, Field(max_length=512), AfterValidator(_text)]
+_Filled = Annotated[_Text, Field(min_length=1)]
+_Name = Annotated[StrictStr, Field(max_length=128), AfterValidator(_text), Field(min_length=1)]
+_Phone = Annotated[_Text, AfterValidator(_phone)]
+
+
+class OutcomeIn(BaseModel):
+    """What a CRM says of one lead at one moment. Unknown fields are let pass."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    event_id: _Filled
+    stage: _Name
+    occurred_at: Annotated[datetime, BeforeValidator(_moment)]
+    phone: _Phone | None = None
+    wa_id: _Phone | None = None
+    user_id: _Text | None = None
+    email: Annotated[_Text, AfterValidator(_email)] | None = None
+    lead_id: _Text | None = None
+    message_id: _Text | None = None
+    # What DECIMAL(20, 6) holds, exactly.
+    value: (
+        Annotated[
+            Decimal,
+            BeforeValidator(_number),
+            Field(max_digits=20, decimal_places=6, allow_inf_nan=False),
+        ]
+        | None
+    ) = None
+    currency: Annotated[StrictStr, Field(pattern=r"^[A-Z]{3}$")] | None = None
+    source: _Name = "crm"
+
+    @model_validator(mode="after")
+    def _whole(self) -> OutcomeIn:
+        if not any(getattr(self, name) for name in IDENTITIES):
+            raise ValueError(f"needs one of {', '.join(IDENTITIES)}")
+        if (self.value is None) != (self.currency is None):
+            raise ValueError("value and currency: both or none")
+        return self
+
+
+def validate_outcome(element: object, *, index: int = 0) -> OutcomeIn:
+    """One element, already parsed from JSON. Raises `IntakeError`."""
+    try:
+        return OutcomeIn.model_validate(element)
+    except ValidationError as error:
+        raise IntakeError([_problem(index, e) for e in error.errors()]) from None
+
+
+def load_outcomes(raw: bytes) -> list[object]:
+    """Elements of a body: of the list, or the one object. Numbers with a point are `Decimal`.
+
+    Raises `IntakeError` if the body is not one JSON value of that kind.
+    """
+    try:
+        found = json.loads(
+            raw.decode(), parse_float=Decimal, parse_constant=_refuse, object_pairs_hook=_unique
+        )
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, _JsonRuleError) else "is not JSON in UTF-8"
+        raise IntakeError([Problem(0, "", reason)]) from None
+    if not isinstance(found, list):
+        return [found]
+    if not 1 <= len(found) <= MAX_ELEMENTS:
+        raise IntakeError([Problem(0, "", f"a list holds 1 to {MAX_ELEMENTS} outcomes")])
+    return found
+
+
+def validate_outcomes(raw: bytes) -> list[OutcomeIn]:
+    """All outcomes of a body, or `IntakeError` with every reason (of at most 100 elements)."""
+    outcomes: list[OutcomeIn] = []
+    problems: list[Problem] = []
+    for index, element in enumerate(load_outcomes(raw)):
+        try:
+            outcomes.append(validate_outcome(element, index=index))
+        except IntakeError as error:
+            problems += error.problems
+            if len(problems) >= 100:
+                break
+    if problems:
+        raise IntakeError(problems)
+    return outcomes
+
+
+class _JsonRuleError(ValueError):
+    """JSON that parsers read differently."""
+
+
+def _refuse(_name: str) -> None:
+    raise _JsonRuleError("NaN and Infinity are not JSON numbers")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _JsonRuleError("a field stands twice in one object")
+    return found
+
+
+def _problem(index: int, error: Any) -> Problem:
+    # Union members and the like follow the field's name in `loc`; the name says enough.
+    location = error["loc"]
+    return Problem(
+        index, str(location[0]) if location else "", error["msg"].removeprefix("Value error, ")
+    )
