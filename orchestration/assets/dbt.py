@@ -1,0 +1,123 @@
+"""The dbt models as assets, their tests as checks; one `dbt build` per run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
+
+from ctwa.settings import PROJECT_DIR, Settings
+from orchestration.assets.raw import OWNERS
+from orchestration.rebuild import BuildState, set_aside_if_broken
+from orchestration.resources import LeanDbtCli, RefreshLock, RefreshOptions, dbt_environment
+
+MARTS_SCHEMA = "marts"
+
+
+class Translator(DagsterDbtTranslator):
+    """Keys, groups and descriptions come from dbt; the owner is the team's unless dbt says."""
+
+    def __init__(self) -> None:
+        super().__init__(DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True))
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
+        """The spec of a model or seed, with an owner."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        return spec if spec.owners else spec.replace_attributes(owners=OWNERS)
+
+    def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        """dbt's description; the SQL is in the repository, not in every asset's text."""
+        text: str = dbt_resource_props.get("description") or ""
+        return text or f"dbt {dbt_resource_props['resource_type']} {dbt_resource_props['name']}"
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """From `meta.dagster.group`, else the layer, i.e. the schema."""
+        group = super().get_group_name(dbt_resource_props)
+        return group or dbt_resource_props.get("config", {}).get("schema")
+
+
+def build_dbt_assets(
+    settings: Settings, manifest: Path, project_dir: Path = PROJECT_DIR
+) -> dg.AssetsDefinition:
+    """Every model, seed and test of the project.
+
+    Without `project=`: given one, dagster-dbt copies the whole project directory (data and
+    virtual environment included) for selections of more than 200 resources.
+    """
+
+    @dbt_assets(
+        manifest=manifest, dagster_dbt_translator=Translator(), name="dbt_build", pool="duckdb"
+    )
+    def dbt_build(
+        context: dg.AssetExecutionContext,
+        dbt: LeanDbtCli,
+        lock: RefreshLock,
+        options: RefreshOptions,
+    ) -> Iterator[Any]:
+        state, reasons = prepare(settings, project_dir)
+        if options.full_refresh:
+            reasons = [*reasons, "it was asked for"]
+        for reason in reasons:
+            context.log.warning("building everything from the event log: %s", reason)
+        arguments = ["build", *(["--full-refresh"] if reasons else [])]
+        with dbt_environment(settings, options.day):
+            build = dbt.cli(arguments, context=context, target_path=run_folder(settings))
+        yield from build.stream()
+        # After a whole build only: a part says nothing of the rest.
+        if not context.is_subset:
+            state.save(settings)
+
+    return dbt_build
+
+
+def prepare(settings: Settings, project_dir: Path) -> tuple[BuildState, list[str]]:
+    """Make lake and warehouse ready to be built; the state it will have, why to rebuild.
+
+    Also when all sources are off: models read the lake's folders, which must exist.
+    """
+    from ingestion.lake import Lake
+    from ingestion.parser.schema import EVENT_LOG
+    from ingestion.sources.meta_schema import META_ADS
+
+    lake = Lake.from_settings(settings)
+    for dataset, schemas in (("event_log", EVENT_LOG), ("meta_ads", META_ADS)):
+        lake.ensure(dataset, schemas)
+        lake.sweep(dataset)
+    settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
+    broken = set_aside_if_broken(settings)
+    state = BuildState.current(settings, lake, project_dir)
+    reasons = state.reasons_to_rebuild(settings)
+    return state, [f"{broken.name} was unreadable"] if broken else reasons
+
+
+def run_folder(settings: Settings) -> Path:
+    """dbt's artifacts of runs: one folder, as the lock lets only one dbt run; parsed once."""
+    target = settings.dbt_target_dir / "run"
+    target.mkdir(parents=True, exist_ok=True)
+    parsed = settings.dbt_target_dir / "manifest" / "partial_parse.msgpack"
+    mine = target / parsed.name
+    if parsed.exists() and (
+        not mine.exists() or mine.stat().st_mtime < parsed.stat().st_mtime
+    ):
+        shutil.copy(parsed, mine)
+    return target
+
+
+def mart_names(manifest: Path) -> Sequence[str]:
+    """Names of the models in the schema that is published."""
+    nodes = json.loads(manifest.read_text())["nodes"].values()
+    return sorted(
+        n["alias"]
+        for n in nodes
+        if n["resource_type"] == "model"
+        and n["schema"] == MARTS_SCHEMA
+        and n["config"].get("materialized") != "ephemeral"
+        and n["config"].get("enabled", True)
+    )

@@ -1,0 +1,107 @@
+"""Publishing the marts, and the verdict on the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from ctwa.settings import Settings
+from orchestration.assets.dbt import MARTS_SCHEMA, mart_names
+from orchestration.assets.raw import OWNERS, PROBLEM, STALE_SINCE, STATUS, RawSource
+from orchestration.resources import RefreshLock, RefreshOptions
+from publishing.marts import Published, parquet_folder, publish_marts
+
+MARTS_KEY = dg.AssetKey(["publish", "marts"])
+VERDICT_KEY = dg.AssetKey(["publish", "refresh_verdict"])
+
+
+def build_publish_assets(
+    settings: Settings, manifest: Path, sources: Sequence[dg.AssetKey]
+) -> list[dg.AssetsDefinition]:
+    """`publish/marts` after every mart and its blocking checks; the verdict after that.
+
+    `sources` are the raw assets whose latest landing the verdict looks at.
+    """
+    marts = mart_names(manifest)
+
+    @dg.asset(
+        key=MARTS_KEY,
+        deps=[dg.AssetKey([MARTS_SCHEMA, m]) for m in marts],
+        group_name="publish",
+        owners=OWNERS,
+        kinds={"duckdb", "parquet"},
+        pool="duckdb",
+        description=(
+            "The marts as BI tools read them: a DuckDB file (CTWA_MARTS_PATH) and Parquet files, "
+            "replaced in one step, only when every blocking check has passed."
+        ),
+    )
+    def published_marts(lock: RefreshLock, options: RefreshOptions) -> dg.MaterializeResult:
+        published = publish_marts(settings, as_of=options.day, expected=marts)
+        return dg.MaterializeResult(metadata=publication_metadata(published))
+
+    @dg.asset(
+        key=VERDICT_KEY,
+        deps=[MARTS_KEY, *sources],
+        group_name="publish",
+        owners=OWNERS,
+        kinds={"python"},
+        description=(
+            "Fails when a source of this run could not be read: the marts are published, and "
+            "the run is red all the same."
+        ),
+    )
+    def refresh_verdict(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        problems = failed_sources(context.instance, sources, _lineage(context.run))
+        if problems:
+            raise dg.Failure(
+                "The marts were published, but not every source could be read:\n"
+                + "\n".join(f"- {p}" for p in problems),
+                allow_retries=False,
+            )
+        return dg.MaterializeResult(metadata={STATUS: "all sources read"})
+
+    return [published_marts, refresh_verdict]
+
+
+def publication_metadata(published: Published) -> dict[str, dg.MetadataValue]:
+    """Figures for plots, and the rows by mart as a table for people."""
+    table = "\n".join(f"| {mart} | {rows:,} |" for mart, rows in sorted(published.rows.items()))
+    return {
+        "as_of": dg.MetadataValue.text(published.as_of.isoformat()),
+        "version": dg.MetadataValue.text(published.version),
+        "rows": dg.MetadataValue.int(sum(published.rows.values())),
+        "bytes": dg.MetadataValue.int(published.bytes),
+        "seconds": dg.MetadataValue.float(round(published.seconds, 3)),
+        "file": dg.MetadataValue.path(published.path),
+        "parquet": dg.MetadataValue.path(parquet_folder(published.path) / "current"),
+        "marts": dg.MetadataValue.md(f"| mart | rows |\n|---|---:|\n{table}"),
+    }
+
+
+def failed_sources(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], runs: set[str]
+) -> list[str]:
+    """Problems of the sources that `runs` tried to read, each once."""
+    problems: dict[str, None] = {}
+    for key in keys:
+        event = instance.get_latest_materialization_event(key)
+        if event is None or event.run_id not in runs or event.asset_materialization is None:
+            continue
+        metadata = event.asset_materialization.metadata
+        if STATUS in metadata and metadata[STATUS].value == "failed":
+            problem, since = metadata[PROBLEM].value, metadata[STALE_SINCE].value
+            problems[f"{key.path[0]}: {problem} (data as of {since})"] = None
+    return list(problems)
+
+
+def first_keys(sources: Sequence[RawSource]) -> list[dg.AssetKey]:
+    """The asset of each source that carries its check."""
+    return [source.keys()[0] for source in sources]
+
+
+def _lineage(run: dg.DagsterRun) -> set[str]:
+    """This run and the ones it repeats: a retry from the failed step must fail again."""
+    return {r for r in (run.run_id, run.parent_run_id, run.root_run_id) if r}

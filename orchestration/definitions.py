@@ -1,0 +1,72 @@
+"""The code location: every asset, check, job, schedule and sensor of the product."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+
+from ctwa.settings import PROJECT_DIR, Settings, load_settings
+from orchestration.assets.dbt import build_dbt_assets
+from orchestration.assets.event_log import build_event_log_assets
+from orchestration.assets.meta_ads import build_meta_assets
+from orchestration.assets.publish import build_publish_assets
+from orchestration.checks import build_checks
+from orchestration.dbt_manifest import manifest_path
+from orchestration.jobs import build_jobs
+from orchestration.resources import RefreshLock, RefreshOptions, dbt_resource
+from orchestration.schedules import build_schedules
+from orchestration.sensors import build_sensors
+
+LOCK_WAIT_SECONDS = 1800
+"""How long a run that Dagster started waits for another refresh to end."""
+
+_SOURCES = (
+    dg.AssetKey(["event_log", "envelopes"]),
+    dg.AssetKey(["meta_ads", "accounts"]),
+    dg.AssetKey(["meta_ads", "insights"]),
+)
+"""The asset of each source that carries its `loaded` check."""
+
+
+def build_definitions(
+    settings: Settings,
+    *,
+    project_dir: Path = PROJECT_DIR,
+    lock_wait_seconds: float = LOCK_WAIT_SECONDS,
+    console: dg.LoggerDefinition | None = None,
+) -> dg.Definitions:
+    """Assemble everything for `settings`; no network, no secrets, no state of the module.
+
+    `console` replaces Dagster's own lines on standard error. Raises `ManifestError` when dbt
+    cannot parse its project.
+    """
+    manifest = manifest_path(settings, project_dir)
+    jobs = build_jobs()
+    return dg.Definitions(
+        assets=[
+            *build_event_log_assets(settings),
+            *build_meta_assets(settings),
+            build_dbt_assets(settings, manifest, project_dir),
+            *build_publish_assets(settings, manifest, _SOURCES),
+        ],
+        asset_checks=build_checks(settings),
+        jobs=jobs,
+        schedules=build_schedules(settings),
+        sensors=build_sensors(settings, jobs),
+        resources={
+            "dbt": dbt_resource(project_dir),
+            "lock": RefreshLock(path=str(settings.lock_path), wait_seconds=lock_wait_seconds),
+            "options": RefreshOptions(timezone=settings.reporting_timezone),
+        },
+        # A single-writer warehouse leaves nothing to do in parallel, and each process more
+        # would import everything again.
+        executor=dg.in_process_executor,
+        loggers={"console": console} if console else None,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Load the code location from the environment."""
+    return build_definitions(load_settings())

@@ -1,0 +1,163 @@
+"""When the warehouse must be built again from the lake, and its recovery when it is broken.
+
+Incremental models are right only as long as what they were built with stays: the rules, the
+code, the lake's history. A fingerprint of that lies beside the warehouse, written after each
+whole successful build; when it is absent or differs, the next build is a full one. A build that
+is killed leaves the old fingerprint, so the next one starts over where it matters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from ctwa import __version__
+from ctwa.settings import PROJECT_DIR, Settings
+from ingestion.lake import Lake
+from orchestration.dbt_manifest import project_files
+
+log = logging.getLogger(__name__)
+
+_KEPT_BROKEN = 2
+_NOT_BROKEN = ("Permission denied", "No space left", "Read-only file system", "Out of Memory")
+
+
+class WarehouseInUseError(RuntimeError):
+    """Another program has the warehouse file open."""
+
+
+@dataclass(frozen=True)
+class BuildState:
+    """What the contents of the warehouse depend on besides new rows of the lake."""
+
+    project_version: str
+    code: str
+    """Hash of everything dbt builds from: models, macros, seeds, `dbt_project.yml`."""
+    conversation_gap_days: int
+    reporting_currency: str
+    reporting_timezone: str
+    lake: str
+    last_seq: int
+    """Highest envelope and highest read of the lake: never fall, unless it was restored."""
+    last_read_no: int
+
+    @classmethod
+    def current(
+        cls, settings: Settings, lake: Lake, project_dir: Path = PROJECT_DIR
+    ) -> BuildState:
+        """The state a build would have now."""
+        return cls(
+            project_version=__version__,
+            code=_code_fingerprint(project_dir),
+            conversation_gap_days=settings.conversation_gap_days,
+            reporting_currency=settings.reporting_currency,
+            reporting_timezone=settings.reporting_timezone,
+            lake=settings.lake_url,
+            last_seq=lake.max_value("event_log", "envelopes", "seq"),
+            last_read_no=lake.max_value("meta_ads", "insight_days", "read_no"),
+        )
+
+    def save(self, settings: Settings) -> None:
+        """Remember this state as the one the warehouse was built with."""
+        path = _state_path(settings)
+        draft = path.with_name(path.name + ".tmp")
+        draft.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        draft.replace(path)
+
+    def reasons_to_rebuild(self, settings: Settings) -> list[str]:
+        """Why the warehouse cannot be continued, in words; empty: it can."""
+        if not settings.warehouse_path.exists():
+            return ["there is no warehouse yet"]
+        try:
+            built = json.loads(_state_path(settings).read_text())
+        except (OSError, ValueError):
+            return ["it is not known what the warehouse was built with"]
+        reasons = [
+            text
+            for name, text in _CHANGES.items()
+            if built.get(name) != getattr(self, name)
+        ]
+        if built.get("last_seq", 0) > self.last_seq:
+            reasons.append("the event log has fewer envelopes than before (restored?)")
+        if built.get("last_read_no", 0) > self.last_read_no:
+            reasons.append("Meta's insights have fewer reads than before (restored?)")
+        return reasons
+
+
+_CHANGES = {
+    "project_version": "the version of ctwa-attribution changed",
+    "code": "the models, macros or seeds changed",
+    "conversation_gap_days": "CTWA_CONVERSATION_GAP_DAYS changed",
+    "reporting_currency": "CTWA_REPORTING_CURRENCY changed",
+    "reporting_timezone": "CTWA_REPORTING_TIMEZONE changed",
+    "lake": "CTWA_LAKE_URL changed",
+}
+
+
+def set_aside_if_broken(settings: Settings) -> Path | None:
+    """Move a warehouse that DuckDB refuses to open out of the way; its new path, or None.
+
+    A torn WAL after a power cut can make the file unreadable for good. Nothing is lost by it:
+    the lake has everything.
+    """
+    path = settings.warehouse_path
+    if not path.exists():
+        return None
+    try:
+        duckdb.connect(str(path)).close()
+    except duckdb.Error as error:
+        if any(text in str(error) for text in _NOT_BROKEN):
+            raise
+        if "lock on file" in str(error):
+            raise WarehouseInUseError(
+                f"{path} is open in another program ({_holder(error)}); close it and run the "
+                f"refresh again. BI tools read {settings.marts_path}, not the warehouse"
+            ) from None
+        broken = _move_aside(path)
+        log.warning(
+            "%s cannot be opened (%s): moved to %s, built again from the lake",
+            path, type(error).__name__, broken.name,
+        )  # fmt: skip
+        return broken
+    return None
+
+
+def _move_aside(path: Path) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+    broken = path.with_name(f"{path.name}.broken-{stamp}")
+    wal = path.with_name(path.name + ".wal")
+    if wal.exists():
+        wal.replace(broken.with_name(broken.name + ".wal"))
+    path.replace(broken)
+    older = sorted(p for p in path.parent.glob(f"{path.name}.broken-*") if p.suffix != ".wal")
+    for old in older[:-_KEPT_BROKEN]:
+        old.unlink()
+        old.with_name(old.name + ".wal").unlink(missing_ok=True)
+    return broken
+
+
+def _holder(error: duckdb.Error) -> str:
+    text = str(error)
+    return text[text.find("(PID") :].split(")")[0].strip("( ") if "(PID" in text else "unknown"
+
+
+def _state_path(settings: Settings) -> Path:
+    return settings.warehouse_path.with_name(settings.warehouse_path.name + ".build.json")
+
+
+def _code_fingerprint(project_dir: Path) -> str:
+    digest = hashlib.sha256()
+    tests = project_dir / "dbt_project" / "tests"
+    for path in project_files(project_dir):
+        # Tests and descriptions build nothing; profiles say where, not what.
+        if path.is_relative_to(tests) or path.name == "profiles.yml" or path.suffix == ".md":
+            continue
+        digest.update(str(path.relative_to(project_dir)).encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,246 @@
+"""The marts for BI tools: a DuckDB file and Parquet files, each switched in one step.
+
+BI never meets the writer. The marts are copied from the warehouse into a new file beside the
+published one, checked, synced and renamed over it: a reader that holds the old file goes on
+reading it, a new one sees the new file, and nobody sees half of one. The last versions stay
+beside it under their time (`marts_20260131T050312123456.duckdb`) for going back.
+
+    <marts path>                          the published file
+    <marts>_<version>.duckdb              the last three
+    <marts>_parquet/<version>/*.parquet   the last three
+    <marts>_parquet/current               link to the newest
+
+The file is written in the storage version of DuckDB 1.0, so that clients of DuckDB 1.x open it.
+In it `marts.<table>` names every mart, whatever the file is called (see `_schema_of`).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
+
+from ctwa import __version__
+from ctwa.settings import Settings
+from publishing import files
+
+log = logging.getLogger(__name__)
+
+STORAGE_VERSION = "v1.0.0"
+KEPT_VERSIONS = 3
+PUBLICATION = "publication"
+"""Table of one row beside the marts: version, as_of, published_at, rule_version, rows."""
+
+
+class PublishError(RuntimeError):
+    """The marts could not be published; what was published before stays."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published."""
+
+    path: Path
+    version: str
+    as_of: date
+    rows: dict[str, int]
+    """Rows by mart."""
+    bytes: int
+    """Size of the DuckDB file."""
+    seconds: float
+
+
+def publish_marts(
+    settings: Settings, *, as_of: date, expected: Sequence[str] | None = None
+) -> Published:
+    """Copy schema `marts` of the warehouse to `CTWA_MARTS_PATH`; the caller holds the lock.
+
+    `expected` names marts that must be there: a warehouse that was only half built publishes
+    nothing. Raises `PublishError`.
+    """
+    started = time.monotonic()
+    final = settings.marts_path
+    final.parent.mkdir(parents=True, exist_ok=True)
+    sweep(final)
+    version = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+    draft = final.with_name(f"{final.name}.{version}.tmp")
+    folder = parquet_folder(final)
+    draft_folder = folder / f"{version}.tmp"
+    try:
+        rows = write_files(settings.warehouse_path, draft, draft_folder, version, as_of, expected)
+        sync_files(draft, draft_folder)
+    except (duckdb.Error, OSError) as error:
+        sweep(final)
+        raise PublishError(
+            f"publishing to {final} failed, the marts of before stay: {error}"
+        ) from error
+    switch(draft, final, draft_folder, version)
+    _forget_old(final, version)
+    seconds = time.monotonic() - started
+    log.info("published %d marts as of %s in %.1f s", len(rows), as_of, seconds)
+    return Published(final, version, as_of, rows, final.stat().st_size, seconds)
+
+
+def parquet_folder(marts_path: Path) -> Path:
+    """Folder of the Parquet files that belong to a published file."""
+    return marts_path.with_name(f"{marts_path.stem}_parquet")
+
+
+def versions(marts_path: Path) -> list[Path]:
+    """The published files that are kept, oldest first."""
+    stem, suffix = re.escape(marts_path.stem), re.escape(marts_path.suffix)
+    pattern = re.compile(stem + r"_\d{8}T\d{12}" + suffix)
+    return sorted(p for p in marts_path.parent.iterdir() if pattern.fullmatch(p.name))
+
+
+def sweep(marts_path: Path) -> None:
+    """Remove what killed publications left."""
+    files.remove(marts_path.parent.glob(f"{marts_path.name}.*.tmp*"))
+    files.remove(parquet_folder(marts_path).glob("*.tmp"))
+
+
+def write_files(
+    warehouse: Path,
+    draft: Path,
+    draft_folder: Path,
+    version: str,
+    as_of: date,
+    expected: Sequence[str] | None,
+) -> dict[str, int]:
+    """Write the new DuckDB file and Parquet files under their draft names; rows by mart."""
+    if not warehouse.exists():
+        raise PublishError(f"there is no warehouse at {warehouse}; run `ctwa refresh`")
+    draft_folder.mkdir(parents=True)
+    schema = _schema_of(draft)
+    rows: dict[str, int] = {}
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.execute(f"attach {_text(warehouse)} as warehouse (read_only)")
+        connection.execute(
+            f"attach {_text(draft)} as publication (storage_version '{STORAGE_VERSION}')"
+        )
+        connection.execute(f"create schema if not exists publication.{schema}")
+        for mart in _marts(connection, expected):
+            name = f'publication.{schema}."{mart}"'
+            connection.execute(f'create table {name} as select * from warehouse.marts."{mart}"')
+            _copy_comments(connection, mart, name)
+            rows[mart] = _count(connection, name)
+        _describe(connection, f"publication.{schema}.{PUBLICATION}", version, as_of, rows)
+        for table in (*rows, PUBLICATION):
+            target = draft_folder / f"{table}.parquet"
+            connection.execute(
+                f'copy publication.{schema}."{table}" to {_text(target)} '
+                "(format parquet, compression zstd)"
+            )
+        connection.execute("checkpoint publication")
+        connection.execute("detach publication")
+    return rows
+
+
+def sync_files(draft: Path, draft_folder: Path) -> None:
+    """Bring the draft to the disk; a WAL beside it would be content that a rename loses."""
+    wal = draft.with_name(draft.name + ".wal")
+    if wal.exists():
+        raise PublishError(f"{wal} was left behind: the new file is not complete")
+    for path in (draft, *draft_folder.iterdir(), draft_folder):
+        files.fsync(path)
+
+
+def switch(draft: Path, final: Path, draft_folder: Path, version: str) -> None:
+    """Make the drafts the published files. Each rename is one step for readers."""
+    whole = draft_folder.with_suffix("")
+    draft_folder.replace(whole)
+    files.fsync(whole.parent)
+    files.link_or_copy(draft, final.with_name(f"{final.stem}_{version}{final.suffix}"))
+    files.replace_durably(draft, final)
+    files.point_link(whole.parent / "current", whole.name)
+
+
+def _forget_old(marts_path: Path, newest: str) -> None:
+    """Remove all but the last versions; never the newest, wherever a wrong clock sorts it."""
+    folder = parquet_folder(marts_path)
+    whole = sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink())
+    for kept in (versions(marts_path), whole):
+        files.remove(p for p in kept[:-KEPT_VERSIONS] if newest not in p.name)
+
+
+def _schema_of(draft: Path) -> str:
+    """The schema of the tables, so that `marts.<table>` works for whoever opens the file.
+
+    DuckDB calls a file's catalog by the file's name. With a schema `marts` in `marts.duckdb`,
+    `marts.fct_leads` is refused as ambiguous; with the tables in its default schema it means
+    that catalog. In a file of another name, the schema has to be called `marts`.
+    """
+    return "main" if draft.name.split(".")[0].lower() == "marts" else "marts"
+
+
+def _marts(
+    connection: duckdb.DuckDBPyConnection, expected: Sequence[str] | None
+) -> list[str]:
+    found = [
+        name
+        for (name,) in connection.execute(
+            "select table_name from information_schema.tables "
+            "where table_catalog = 'warehouse' and table_schema = 'marts' order by table_name"
+        ).fetchall()
+    ]
+    missing = sorted(set(expected or ()) - set(found))
+    if missing or not found:
+        names = ", ".join(missing) or "all of them"
+        raise PublishError(
+            f"the warehouse lacks marts ({names}); run `ctwa refresh --full`. "
+            "The marts of before stay published"
+        )
+    # Only what the project defines: a mart that was dropped from it may still lie in the file.
+    return [m for m in found if expected is None or m in expected]
+
+
+def _copy_comments(connection: duckdb.DuckDBPyConnection, mart: str, name: str) -> None:
+    """Descriptions of table and columns, where dbt has put them into the warehouse."""
+    table = connection.execute(
+        "select comment from duckdb_tables() where database_name = 'warehouse' "
+        "and schema_name = 'marts' and table_name = ? and comment is not null",
+        [mart],
+    ).fetchone()
+    if table:
+        connection.execute(f"comment on table {name} is {_text(table[0])}")
+    for column, comment in connection.execute(
+        "select column_name, comment from duckdb_columns() where database_name = 'warehouse' "
+        "and schema_name = 'marts' and table_name = ? and comment is not null",
+        [mart],
+    ).fetchall():
+        connection.execute(f'comment on column {name}."{column}" is {_text(comment)}')
+
+
+def _describe(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    version: str,
+    as_of: date,
+    rows: dict[str, int],
+) -> None:
+    rule_version = None
+    if "fct_touches" in rows:
+        with_rule = "select max(rule_version) from warehouse.marts.fct_touches"
+        rule_version = (connection.execute(with_rule).fetchone() or (None,))[0]
+    connection.execute(
+        f"create table {name} as select cast(? as varchar) as version, cast(? as date) as as_of, "
+        "cast(? as timestamptz) as published_at, cast(? as varchar) as rule_version, "
+        "cast(? as varchar) as project_version, cast(? as bigint) as mart_rows",
+        [version, as_of, datetime.now(UTC), rule_version, __version__, sum(rows.values())],
+    )
+
+
+def _count(connection: duckdb.DuckDBPyConnection, name: str) -> int:
+    row = connection.execute(f"select count(*) from {name}").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _text(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
