@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import orjson
-from pydantic import ValidationError
 
 from ingestion.parser.limits import Reject, hostile, read_body
 from ingestion.parser.messages import Link
 from ingestion.parser.people import Keys, bsuid_country, phone_country
 from ingestion.parser.rows import Rows
 from ingestion.parser.values import money
-from ingestion.webhook.intake import MAX_OUTCOMES, OutcomeIn, reasons_of
+from ingestion.webhook.intake import MAX_ELEMENTS, IntakeError, validate_outcome
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -29,25 +30,27 @@ class Outcomes:
     def read(self, body: bytes) -> None:
         """Add the rows of one body; raises `Reject` where it is not JSON."""
         value, suspicious = read_body(body)
+        if not suspicious:
+            value = json.loads(body, parse_float=Decimal)  # money as written, not as a double
         items = value if type(value) is list else [value]
         for index, item in enumerate(items):
             path = f"[{index}]" if type(value) is list else "$"
             reason = hostile(item) if suspicious else None
-            if index >= MAX_OUTCOMES:
-                reason = f"list_too_long: expected at most {MAX_OUTCOMES} outcomes"
+            if index >= MAX_ELEMENTS:
+                reason = f"list_too_long: expected at most {MAX_ELEMENTS} outcomes"
             try:
                 if reason is not None:
                     raise Reject(reason)
                 self._add(item)
             except Reject as reject:
                 self._rows.reject("outcome", path, str(reject))
-            except ValidationError as error:
-                self._rows.reject("outcome", path, f"outcome_invalid: {reasons_of(error)[0]}")
+            except IntakeError as error:
+                self._rows.reject("outcome", path, f"outcome_invalid: {error}")
             except Exception as error:  # noqa: BLE001 - one outcome must never stop the others
                 self._rows.reject("outcome", path, f"parser_error: {type(error).__name__}")
 
     def _add(self, item: Any) -> None:
-        outcome = OutcomeIn.model_validate(item)
+        outcome = validate_outcome(item)
         keys, rows = self._keys, self._rows
         at_us = _micros(outcome.occurred_at)
         phones = [p for p in (outcome.wa_id, outcome.phone) if p]
