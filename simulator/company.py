@@ -1,0 +1,181 @@
+"""The synthetic company: business numbers, ad accounts, and ads in every state the APIs know.
+
+Ids have 18 digits and are neighbours above 2^53, so that whoever turns one into a float merges two
+ads. Names are hostile on purpose: they must pass through every table and report as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+AdKind = Literal["active", "paused", "archived", "deleted", "foreign", "gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class BusinessNumber:
+    """A WhatsApp number of the company, as `metadata` of a webhook names it."""
+
+    waba_id: str
+    phone_number_id: str
+    display: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRef:
+    """An ad account; `zone` decides which day its money and its leads belong to."""
+
+    account_id: str
+    name: str
+    currency: str
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignRef:
+    """A campaign; `first_name` is its name before the rename between the two nights."""
+
+    campaign_id: str
+    name: str
+    account: AccountRef
+    objective: str
+    destination: str
+    first_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdRef:
+    """An ad with its one ad set and creative. `foreign`: of a company we may not look into.
+
+    `gone`: no API knows it. `deleted`: no list shows it, its own id does. `story_id` is the post
+    that the ad shows, where it is a boosted one.
+    """
+
+    ad_id: str
+    name: str
+    adset_id: str
+    creative_id: str
+    campaign: CampaignRef
+    kind: AdKind
+    headline: str
+    body: str
+    media_type: Literal["image", "video"]
+    popularity: int
+    daily_budget_cents: int
+    first_name: str | None = None
+    story_id: str | None = None
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether ad, ad set and campaign can be learned from the API."""
+        return self.kind not in ("foreign", "gone")
+
+
+SAO_PAULO = AccountRef("1204090807060501", "Clínica Aurora — São Paulo", "BRL", "America/Sao_Paulo")
+NEW_YORK = AccountRef("1204090807060502", 'Aurora "US" & Co', "USD", "America/New_York")
+FOREIGN = AccountRef("1204090807060599", "Somebody else", "BRL", "America/Sao_Paulo")
+
+MAIN = BusinessNumber("104200000000001", "206600000000011", "551140028922")
+SECOND = BusinessNumber("104200000000001", "206600000000012", "552140028933")
+OTHER_WABA = BusinessNumber("104200000000002", "206600000000013", "12125550140")
+MOVED = BusinessNumber("104200000000002", "206600000000014", MAIN.display)
+"""The main number after its move to the other WABA: new ids, same display number (E30)."""
+
+NUMBERS = (MAIN, SECOND, OTHER_WABA)
+
+_CAMPAIGN_BASE = 120226305854800726
+_ADSET_BASE = 120226305854805726
+_AD_BASE = 120226305854810726
+_CREATIVE_BASE = 998877665544331001
+STORY_ID = "301200000000007_120226305854899001"
+POST_ID = "120226305854899001"
+
+
+def _campaigns() -> list[CampaignRef]:
+    rows: list[tuple[str, AccountRef, str, str, str | None]] = [
+        ("Botox | SP | CTWA", SAO_PAULO, "OUTCOME_ENGAGEMENT", "WHATSAPP", None),
+        ('Avaliação grátis 😀 — "julho"', SAO_PAULO, "OUTCOME_LEADS", "WHATSAPP", None),
+        ("=cmd|' /C calc'!A0", SAO_PAULO, "OUTCOME_ENGAGEMENT", "WHATSAPP", None),
+        ("Mixed destinations", SAO_PAULO, "OUTCOME_SALES", "MESSAGING_INSTAGRAM_WHATSAPP", None),
+        ("Website only", SAO_PAULO, "OUTCOME_TRAFFIC", "WEBSITE", None),
+        (
+            "US | Spanish <script>alert(1)</script>",
+            NEW_YORK,
+            "OUTCOME_ENGAGEMENT",
+            "WHATSAPP",
+            None,
+        ),
+        ("US | Retargeting; DROP TABLE leads--", NEW_YORK, "OUTCOME_SALES", "WHATSAPP", None),
+        ("Verão 2027 (new name)", SAO_PAULO, "OUTCOME_LEADS", "WHATSAPP", "Verão 2026"),
+        ("Not ours", FOREIGN, "OUTCOME_LEADS", "WHATSAPP", None),
+    ]
+    return [
+        CampaignRef(str(_CAMPAIGN_BASE + i), name, account, objective, destination, before)
+        for i, (name, account, objective, destination, before) in enumerate(rows)
+    ]
+
+
+def _ads(campaigns: list[CampaignRef]) -> list[AdRef]:
+    # campaign, name, kind, popularity (weight among ordinary leads), daily budget in cents
+    rows: list[tuple[int, str, AdKind, int, int]] = [
+        (0, "carrossel v1", "active", 9, 8_000),
+        (0, "carrossel v1", "active", 7, 6_050),  # a duplicate: same name, texts and link
+        (0, "vídeo 'antes/depois'", "active", 5, 4_999),
+        (1, "+10 vagas", "active", 6, 7_525),
+        (1, "@promo\tcom tab", "paused", 2, 1_100),
+        (1, "spend, no leads", "active", 0, 3_333),
+        (2, "-1+1", "active", 4, 2_718),
+        (2, "archived in spring", "archived", 2, 1_999),
+        (3, "to WhatsApp or site", "active", 3, 4_400),
+        (4, "landing page", "active", 0, 5_001),
+        (5, 'Hola "vecino"', "active", 6, 5_555),
+        (5, "emoji 🏥👩‍⚕️", "active", 4, 3_001),
+        (6, "back again", "active", 3, 2_222),
+        (6, "deleted before the first sync", "deleted", 1, 907),
+        (7, "renamed between the nights", "active", 4, 3_210),
+        (7, "boosted post", "active", 1, 1_250),
+        (0, "deleted before we ever looked", "deleted", 1, 1_433),
+        (8, "partner's ad", "foreign", 1, 0),
+        (8, "nobody knows this id", "gone", 1, 0),
+    ]
+    ads: list[AdRef] = []
+    for i, (campaign, name, kind, popularity, budget) in enumerate(rows):
+        texts = 0 if i == 1 else i
+        # Two ads to an ad set, each ad set in one campaign.
+        sibling = sum(ad.campaign is campaigns[campaign] for ad in ads)
+        ads.append(
+            AdRef(
+                ad_id=str(_AD_BASE + i),
+                name=name,
+                adset_id=str(_ADSET_BASE + campaign * 10 + sibling // 2),
+                creative_id=str(_CREATIVE_BASE + i),
+                campaign=campaigns[campaign],
+                kind=kind,
+                headline=f"Fale conosco {texts}",
+                body=f"Avalia\u00e7\u00e3o \U0001f44b n\u00ba {texts}",
+                media_type="video" if i % 3 == 2 else "image",
+                popularity=popularity,
+                daily_budget_cents=budget,
+                first_name="before the rename" if name.startswith("renamed") else None,
+                story_id=STORY_ID if name == "boosted post" else None,
+            )
+        )
+    return ads
+
+
+CAMPAIGNS = _campaigns()
+ADS = _ads(CAMPAIGNS)
+ACCOUNTS = (SAO_PAULO, NEW_YORK)
+
+
+def ad_of_kind(kind: AdKind, account: AccountRef | None = None) -> AdRef:
+    """The first ad in this state (and account); the stories name what they need, not an index."""
+    for ad in ADS:
+        if ad.kind == kind and account in (None, ad.campaign.account) and ad.popularity:
+            return ad
+    raise LookupError(f"the company has no {kind} ad in {account}")
+
+
+def ad_named(name: str) -> AdRef:
+    """The first ad of this (current) name."""
+    return next(ad for ad in ADS if ad.name == name)

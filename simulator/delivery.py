@@ -1,0 +1,199 @@
+"""How webhooks travel: batched, signed, at least once, out of order.
+
+Bodies are bytes as Meta writes them, with `\\u00e4` and `\\/`; the signature is over those bytes.
+Nothing here knows how they are received: only the public rules of signing and of retrying.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+
+import urllib3
+
+from simulator.people import Event, Night, Outcome
+from simulator.world import World
+
+T = TypeVar("T", Event, Outcome)
+Path = Literal["/webhooks/whatsapp", "/webhooks/outcomes"]
+_HEADERS: dict[Path, str] = {
+    "/webhooks/whatsapp": "X-Hub-Signature-256",
+    "/webhooks/outcomes": "X-Signature-256",
+}
+
+
+class DeliveryError(RuntimeError):
+    """The receiver did not take a body it must take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One request body. `malformed`: how many of its elements must end in quarantine."""
+
+    path: Path
+    body: bytes
+    malformed: int = 0
+
+
+@dataclass(slots=True)
+class Receipts:
+    """What became of deliveries: how many answers of each status, and how many tries."""
+
+    answers: Counter[int] = field(default_factory=Counter)
+    tries: int = 0
+
+
+def deliveries(
+    world: World,
+    seed: int = 0,
+    *,
+    night: Night | None = None,
+    largest: int = 12,
+    duplicates: float = 0.08,
+) -> list[Delivery]:
+    """All bodies of a world (or of one night), in the order they are sent.
+
+    `seed` decides batches, order and repeats; the world is the same under each. `largest`: most
+    elements in one body; `duplicates`: share of bodies that are sent twice, and of elements that
+    come again in another body.
+    """
+    rng = random.Random(f"{world.seed}:{seed}:delivery")
+    events = [e for e in world.events if night in (None, _night_of(world, e))]
+    outcomes = [o for o in world.outcomes if night in (None, _night_of(world, o))]
+    good = [e for e in events if not e.malformed]
+    again = [e for e in good if rng.random() < duplicates / 2]
+    bodies = [_envelope(chunk, rng) for chunk in _chunks(_late(events + again, rng), largest, rng)]
+    for chunk in _chunks(_late(outcomes, rng), largest, rng):
+        rows: Any = [o.body for o in chunk]
+        body = rows[0] if len(rows) == 1 and rng.random() < 0.5 else rows
+        bodies.append(Delivery("/webhooks/outcomes", json.dumps(body).encode()))
+    if night != 1:
+        bodies += [Delivery("/webhooks/whatsapp", junk, 1) for junk in world.junk]
+    bodies += [b for b in bodies if not b.malformed and rng.random() < duplicates]
+    # Mostly in order, as in life: a body overtakes a few others, some come last.
+    places = [
+        (i + (rng.expovariate(1 / 40) if rng.random() < 0.3 else 0), i) for i in range(len(bodies))
+    ]
+    return [bodies[i] for _, i in sorted(places)]
+
+
+def _night_of(world: World, item: Event | Outcome) -> Night:
+    """The same for every delivery seed: what is not pinned comes in time, but for a few."""
+    if item.night is not None:
+        return item.night
+    at = item.at if isinstance(item, Event) else item.occurred_at
+    if at >= world.end - timedelta(days=2):
+        return 2
+    text = json.dumps(item.element if isinstance(item, Event) else item.body, sort_keys=True)
+    return 2 if hashlib.sha256(text.encode()).digest()[0] < 30 else 1
+
+
+def _late(items: list[T], rng: random.Random) -> list[T]:
+    """By time, some hours or days late."""
+
+    def arrival(item: T) -> float:
+        at = item.at if isinstance(item, Event) else item.occurred_at
+        lag = rng.expovariate(1 / 3_600) if rng.random() < 0.9 else rng.uniform(0, 5 * 86_400)
+        return at.timestamp() + lag
+
+    return sorted(items, key=arrival)
+
+
+def _chunks(items: list[T], largest: int, rng: random.Random) -> Iterator[list[T]]:
+    start = 0
+    while start < len(items):
+        size = rng.randint(1, largest) if rng.random() < 0.5 else 1
+        yield items[start : start + size]
+        start += size
+
+
+def _envelope(events: list[Event], rng: random.Random) -> Delivery:
+    """One webhook: an entry for each WABA, a change for each number and field, all lists."""
+    entries: dict[str, dict[str, Any]] = {}
+    changes: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for event in events:
+        number = event.number
+        entry = entries.setdefault(number.waba_id, {"id": number.waba_id, "changes": []})
+        # Statuses mostly come in a change of their own, now and then beside messages (E3).
+        lane = int(event.part == "statuses" and rng.random() < 0.8)
+        key = (number.phone_number_id, event.field, lane)
+        if key not in changes:
+            metadata = {
+                "display_phone_number": number.display,
+                "phone_number_id": number.phone_number_id,
+            }
+            value = {"messaging_product": "whatsapp", "metadata": metadata}
+            changes[key] = {"value": value, "field": event.field}
+            entry["changes"].append(changes[key])
+        value = changes[key]["value"]
+        if event.contact is not None and event.contact not in value.setdefault("contacts", []):
+            value["contacts"].append(event.contact)
+        value.setdefault(event.part, []).append(event.element)
+    body = {"object": "whatsapp_business_account", "entry": list(entries.values())}
+    return Delivery("/webhooks/whatsapp", meta_json(body), sum(e.malformed for e in events))
+
+
+def meta_json(body: Any) -> bytes:
+    """JSON as Meta writes it: ASCII, lower-case escapes, `/` escaped."""
+    text = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
+    return text.replace("/", "\\/").encode()
+
+
+def sign(body: bytes, secret: str) -> str:
+    """The header's value: HMAC-SHA256 over the raw bytes."""
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def deliver(
+    url: str,
+    bodies: Iterable[Delivery],
+    *,
+    app_secret: str,
+    intake_secret: str,
+    threads: int = 8,
+    patience: float = 60,
+) -> Receipts:
+    """Post every body until it is acknowledged, several at a time, as Meta does.
+
+    503 and broken connections are tried again for `patience` seconds; any other answer than 200
+    raises `DeliveryError`.
+    """
+    secrets = {"/webhooks/whatsapp": app_secret, "/webhooks/outcomes": intake_secret}
+    pool = urllib3.PoolManager(maxsize=threads, retries=False, timeout=30)
+    receipts = Receipts()
+
+    def post(delivery: Delivery) -> tuple[int, int]:
+        headers = {
+            "Content-Type": "application/json",
+            _HEADERS[delivery.path]: sign(delivery.body, secrets[delivery.path]),
+        }
+        deadline, tries = time.monotonic() + patience, 0
+        while True:
+            tries += 1
+            try:
+                answer = pool.request("POST", url + delivery.path, delivery.body, headers=headers)
+            except urllib3.exceptions.HTTPError as error:
+                status, reason = 503, type(error).__name__
+            else:
+                status, reason = answer.status, answer.data[:500].decode(errors="replace")
+            if status == 200:
+                return status, tries
+            if status != 503 or time.monotonic() > deadline:
+                raise DeliveryError(f"{delivery.path} answered {status} after {tries}: {reason}")
+            time.sleep(min(0.05 * 2**tries, 2))
+
+    with ThreadPoolExecutor(threads) as executor:
+        for status, tries in executor.map(post, bodies):
+            receipts.answers[status] += 1
+            receipts.tries += tries
+    pool.clear()
+    return receipts

@@ -1,0 +1,398 @@
+"""What the marts must say of a world: rows, by construction.
+
+Leads are stated by the stories; money is the ad accounts' own; here they are only put into the
+columns of the marts and added up by day. Every rule that is decided in SQL was decided in a story
+by whoever wrote it, so an error cannot be made twice in the same way.
+"""
+
+from __future__ import annotations
+
+import csv
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Any
+
+from ctwa.pseudonym import Pseudonymizer
+from ctwa.settings import PROJECT_DIR
+from simulator.ads_state import DailyStats
+from simulator.company import ADS, CAMPAIGNS, AdRef
+from simulator.people import Lead
+from simulator.world import World
+
+Row = dict[str, Any]
+Rows = dict[tuple[Any, ...], Row]
+REPORTING_CURRENCY = "BRL"
+RATES = PROJECT_DIR / "dbt_project" / "seeds" / "exchange_rates.csv"
+_MICRO = Decimal("0.000001")
+_WINDOWS = (7, 14, 30, 90)
+_ADS = {ad.ad_id: ad for ad in ADS}
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The rows of one mart: key columns, and by key the columns that are compared.
+
+    `source` is what is selected from, where that is not the mart `name` itself.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    rows: Rows
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Every compared mart of a world."""
+
+    tables: tuple[Expected, ...]
+
+    def rows(self, name: str) -> Rows:
+        """The expected rows of one mart."""
+        return next(t.rows for t in self.tables if t.name == name)
+
+
+class Rates:
+    """The daily rates of the product's own seed: a rate holds for its day and 7 days after."""
+
+    def __init__(self, path: Path = RATES) -> None:
+        self._rates: dict[str, list[tuple[date, Decimal]]] = defaultdict(list)
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                if row["reporting_currency"] == REPORTING_CURRENCY:
+                    day = date.fromisoformat(row["rate_date"])
+                    self._rates[row["currency"]].append((day, Decimal(row["rate"])))
+        for rates in self._rates.values():
+            rates.sort()
+
+    def convert(self, amount: Decimal, currency: str, day: date) -> Decimal:
+        """The amount in the reporting currency; a world must not leave the days with rates."""
+        if currency == REPORTING_CURRENCY:
+            return amount
+        rates = self._rates[currency]
+        place = bisect_right(rates, (day, Decimal("Infinity"))) - 1
+        if place < 0 or (day - rates[place][0]).days > 7:
+            raise LookupError(f"{RATES.name} has no rate of {currency} for {day}")
+        return (amount * rates[place][1]).quantize(_MICRO, ROUND_HALF_UP)
+
+
+def truth(world: World, pseudonymizer: Pseudonymizer) -> Truth:
+    """The expected marts of a world; `pseudonymizer` holds the key of the installation."""
+    rates = Rates()
+    ids = {id(lead): _lead_id(lead, pseudonymizer) for lead in world.leads}
+    leads = {(ids[id(lead)],): _lead_row(lead, rates, world) for lead in world.leads}
+    if len(leads) != len(world.leads):
+        raise AssertionError("two leads of the world have one id: a story reuses a person")
+    touches = {(ids[id(lead)],): {"touches": lead.touches} for lead in world.leads}
+    spend = _spend_rows(world, rates)
+    facts = [(lead, leads[ids[id(lead)],]) for lead in world.leads]
+    touch_counts = "(select lead_id, count(*) as touches from marts.fct_touches group by lead_id)"
+    return Truth(
+        (
+            Expected("fct_leads", ("lead_id",), {k: _public(r) for k, r in leads.items()}),
+            Expected("touches of leads", ("lead_id",), touches, touch_counts),
+            Expected("fct_outcomes", ("source", "event_id"), _outcome_rows(world, ids)),
+            Expected("fct_ad_spend", ("account_id", "spend_date", "ad_id", "row_kind"), spend),
+            Expected(
+                "spend_reconciliation",
+                ("account_id", "spend_date"),
+                _account_days(world),
+                # Days that were read and had no delivery are rows of zeros there.
+                "(select * from marts.spend_reconciliation where account_spend <> 0"
+                " or ads_spend <> 0)",
+            ),
+            Expected(
+                "campaign_performance",
+                ("report_date", "platform", "campaign_id"),
+                _performance(facts, spend, world.today, _campaign_of_lead, _campaign_of_spend),
+            ),
+            Expected(
+                "ad_performance",
+                ("report_date", "platform", "ad_id"),
+                _performance(facts, spend, world.today, _ad_of_lead, _ad_of_spend),
+            ),
+            Expected("channel_performance", ("report_date", "channel"), _channels(facts, spend)),
+        )
+    )
+
+
+# ---- leads and outcomes --------------------------------------------------------------------------
+
+
+def _lead_id(lead: Lead, pseudonymizer: Pseudonymizer) -> str:
+    kind, value = lead.identity
+    key = pseudonymizer.phone(value) if kind == "phone" else pseudonymizer.bsuid(value)
+    if key is None:
+        raise AssertionError(f"{lead.story}: {kind} of the lead is none")
+    return key
+
+
+def _lead_row(lead: Lead, rates: Rates, world: World) -> Row:
+    funnel, ad = lead.funnel, lead.ad
+    known = ad if ad is not None and ad.is_resolved else None
+    qualified_at = funnel.qualified_at
+    days = None
+    if qualified_at is not None:
+        days = max(0, (qualified_at - lead.first_touch_at) // timedelta(days=1))
+    won = [rates.convert(*sale) for sale in funnel.won]
+    return {
+        "first_touch_at": lead.first_touch_at,
+        "first_touch_date": lead.first_touch_date,
+        "channel": lead.channel,
+        "basis": lead.basis,
+        "platform": lead.platform,
+        "ad_id": ad.ad_id if ad else None,
+        "ad_name": known.name if known else _IGNORED,
+        "adset_id": known.adset_id if known else None,
+        "campaign_id": known.campaign.campaign_id if known else None,
+        "campaign_name": known.campaign.name if known else None,
+        "account_id": known.campaign.account.account_id if known else None,
+        "resolution": _resolution(ad),
+        "latest_channel": lead.latest_channel,
+        "latest_ad_id": lead.latest_ad.ad_id if lead.latest_ad else None,
+        "country": lead.country,
+        "is_qualified": qualified_at is not None,
+        "is_currently_qualified": funnel.currently,
+        "qualified_at": qualified_at,
+        "days_to_qualify": days,
+        "is_won": funnel.is_won,
+        "won_value_reporting": sum(won, Decimal(0)) if won else None,
+        **{
+            f"_qualified_{n}d": qualified_at is not None
+            and qualified_at <= lead.first_touch_at + timedelta(days=n)
+            for n in _WINDOWS
+        },
+    }
+
+
+_IGNORED = object()
+"""In place of a value that no rule fixes, such as the name of an ad that Meta hides."""
+
+
+def _public(row: Row) -> Row:
+    return {k: v for k, v in row.items() if not k.startswith("_") and v is not _IGNORED}
+
+
+def _resolution(ad: AdRef | None) -> str | None:
+    if ad is None:
+        return None
+    return ad.kind if ad.kind in ("foreign", "gone") else "resolved"
+
+
+def _outcome_rows(world: World, ids: dict[int, str]) -> Rows:
+    owner = {event: ids[id(lead)] for lead in world.leads for event in lead.event_ids}
+    rows: Rows = {}
+    for outcome in world.outcomes:
+        if outcome.superseded:
+            continue
+        body = outcome.body
+        value = Decimal(str(body["value"])) if "value" in body else None
+        rows[body["source"], body["event_id"]] = {
+            "lead_id": owner.get(body["event_id"]),
+            "occurred_at": outcome.occurred_at,
+            "stage": body["stage"],
+            "funnel_stage": outcome.funnel_stage,
+            "value": value,
+            "currency": body.get("currency"),
+        }
+    return rows
+
+
+# ---- money ---------------------------------------------------------------------------------------
+
+
+def _spend_rows(world: World, rates: Rates) -> Rows:
+    """What the API shows of each ad, and per account day the rest of the account's total."""
+    state = world.ads
+    rows: Rows = {}
+    rest = {
+        (account, day): total
+        for account in world.account_ids
+        for day, total in state.account_days(account, date.min, date.max).items()
+    }
+    for (account, day, ad_id), stats in state.spend.items():
+        if state.ads[ad_id].effective_status == "DELETED":
+            continue
+        ad = _ADS[ad_id]
+        rows[account, day, ad_id, "ad"] = {
+            "campaign_id": ad.campaign.campaign_id,
+            "adset_id": ad.adset_id,
+            "channel": "meta_web" if ad.campaign.destination == "WEBSITE" else "click_to_whatsapp",
+            **_money_columns(stats, ad.campaign.account.currency, day, rates),
+            "platform_conversations": stats.conversations,
+        }
+        total = rest[account, day]
+        total.spend -= stats.spend
+        total.impressions -= stats.impressions
+        total.clicks -= stats.clicks
+    for (account, day), total in rest.items():
+        if total.spend:
+            currency = state.accounts[account].currency
+            rows[account, day, "unallocated", "unallocated"] = {
+                "campaign_id": None,
+                "adset_id": None,
+                "channel": "meta_unallocated",
+                **_money_columns(total, currency, day, rates),
+                "platform_conversations": 0,
+            }
+    return rows
+
+
+def _money_columns(stats: DailyStats, currency: str, day: date, rates: Rates) -> Row:
+    return {
+        "currency": currency,
+        "spend": stats.spend,
+        "spend_reporting": rates.convert(stats.spend, currency, day),
+        "impressions": stats.impressions,
+        "clicks": stats.clicks,
+    }
+
+
+def _account_days(world: World) -> Rows:
+    state = world.ads
+    rows: Rows = {}
+    shown: dict[tuple[str, date], Decimal] = defaultdict(Decimal)
+    for (account, day, ad_id), stats in state.spend.items():
+        if state.ads[ad_id].effective_status != "DELETED":
+            shown[account, day] += stats.spend
+    for account in world.account_ids:
+        for day, total in state.account_days(account, date.min, date.max).items():
+            if total.spend or shown[account, day]:
+                rows[account, day] = {
+                    "currency": state.accounts[account].currency,
+                    "account_spend": total.spend,
+                    "ads_spend": shown[account, day],
+                    "unallocated": total.spend - shown[account, day],
+                }
+    return rows
+
+
+# ---- reports -------------------------------------------------------------------------------------
+
+Facts = list[tuple[Lead, Row]]
+
+
+def _campaign_of_lead(row: Row) -> str:
+    return row["campaign_id"] or "unresolved"
+
+
+def _campaign_of_spend(key: tuple[Any, ...], row: Row) -> str:
+    return row["campaign_id"] or f"unallocated:{key[0]}"
+
+
+def _ad_of_lead(row: Row) -> str:
+    return row["ad_id"] or "unknown"
+
+
+def _ad_of_spend(key: tuple[Any, ...], row: Row) -> str:
+    return key[2] if key[3] == "ad" else f"unallocated:{key[0]}"
+
+
+@dataclass(slots=True)
+class _Cell:
+    """One row of a report in the making."""
+
+    spend: Decimal = Decimal(0)
+    spend_reporting: Decimal = Decimal(0)
+    impressions: int = 0
+    clicks: int = 0
+    accounts: set[tuple[str, str]] = field(default_factory=set)
+    leads: list[Row] = field(default_factory=list)
+
+    def cohort(self, day: date, today: date) -> Row:
+        windows = {
+            f"qualified_leads_{n}d": sum(r[f"_qualified_{n}d"] for r in self.leads)
+            for n in _WINDOWS
+        }
+        return {
+            "leads": len(self.leads),
+            "qualified_leads": self.qualified,
+            **windows,
+            "is_mature_30d": day + timedelta(days=30) <= today,
+            "won_value_reporting": sum(
+                (r["won_value_reporting"] or Decimal(0) for r in self.leads), Decimal(0)
+            ),
+        }
+
+    @property
+    def qualified(self) -> int:
+        return sum(r["is_qualified"] for r in self.leads)
+
+
+def _ratio(amount: Decimal, count: int) -> Decimal | None:
+    """Sums over sums, to the millionth; nothing where nobody came."""
+    return (amount / count).quantize(_MICRO, ROUND_HALF_UP) if count else None
+
+
+def _performance(
+    facts: Facts,
+    spend: Rows,
+    today: date,
+    lead_key: Callable[[Row], str],
+    spend_key: Callable[[tuple[Any, ...], Row], str],
+) -> Rows:
+    cells: dict[tuple[Any, ...], _Cell] = defaultdict(_Cell)
+    for key, row in spend.items():
+        cell = cells[key[1], "meta", spend_key(key, row)]
+        _add(cell, row)
+        cell.accounts.add((key[0], row["currency"]))
+    for _, row in facts:
+        if row["platform"] is not None:
+            cells[row["first_touch_date"], row["platform"], lead_key(row)].leads.append(row)
+    rows: Rows = {}
+    for (day, platform, name), cell in cells.items():
+        rows[day, platform, name] = {
+            "spend": cell.spend,
+            "spend_reporting": cell.spend_reporting,
+            "impressions": cell.impressions,
+            "clicks": cell.clicks,
+            **cell.cohort(day, today),
+            "cost_per_lead": _ratio(cell.spend, len(cell.leads)),
+            "cost_per_qualified_lead": _ratio(cell.spend, cell.qualified),
+        }
+        for account, currency in cell.accounts:
+            rows[day, platform, name] |= {"account_id": account, "currency": currency}
+    return rows
+
+
+def _add(cell: _Cell, row: Row) -> None:
+    cell.spend += row["spend"]
+    cell.spend_reporting += row["spend_reporting"]
+    cell.impressions += row["impressions"]
+    cell.clicks += row["clicks"]
+
+
+def _channels(facts: Facts, spend: Rows) -> Rows:
+    cells: dict[tuple[date, str], _Cell] = defaultdict(_Cell)
+    for key, row in spend.items():
+        _add(cells[key[1], row["channel"]], row)
+    for _, row in facts:
+        cells[row["first_touch_date"], row["channel"]].leads.append(row)
+    return {
+        key: {
+            "spend_reporting": cell.spend_reporting,
+            "leads": len(cell.leads),
+            "qualified_leads": cell.qualified,
+            "cost_per_lead": _ratio(cell.spend_reporting, len(cell.leads)),
+            "cost_per_qualified_lead": _ratio(cell.spend_reporting, cell.qualified),
+        }
+        for key, cell in cells.items()
+    }
+
+
+def campaign_names() -> dict[str, str]:
+    """Today's names of the company's campaigns."""
+    return {c.campaign_id: c.name for c in CAMPAIGNS}
+
+
+def total_spend(rows: Iterable[Row]) -> dict[str, Decimal]:
+    """Sum of native spend by currency."""
+    totals: dict[str, Decimal] = defaultdict(Decimal)
+    for row in rows:
+        totals[row["currency"]] += row["spend"]
+    return dict(totals)
