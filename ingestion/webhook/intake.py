@@ -33,7 +33,7 @@ _UNFIT = re.compile("[\x00\ud800-\udfff]")
 class Problem(NamedTuple):
     """One reason: place in the list (0 for a lone object), field ('' for the element), text."""
 
-    index: int
+    element: int
     field: str
     reason: str
 
@@ -61,7 +61,7 @@ def _moment(value: Any) -> datetime:
         except ValueError:
             raise ValueError(_MOMENT) from None
     else:
-        raise ValueError(_MOMENT)  # noqa: TRY004 - pydantic reports ValueError
+        raise ValueError(_MOMENT)
     if moment.tzinfo is None or not 2000 <= moment.year < 2100:
         raise ValueError(_MOMENT)
     return moment
@@ -72,7 +72,7 @@ _MOMENT = "expects ISO 8601 with an offset, e.g. 2026-05-04T14:31:00-03:00"
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise ValueError("expects a number")  # noqa: TRY004 - pydantic reports ValueError
+        raise ValueError("expects a number")
     return Decimal(str(value)) if isinstance(value, float) else value
 
 
