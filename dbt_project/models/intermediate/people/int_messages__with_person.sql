@@ -1,0 +1,162 @@
+{{ config(unique_key='message_key') }}
+
+{%- set seen = own_highest('changed_seq') if is_incremental() %}
+
+/*
+    Grain: one row per message, in or out, with the person it was exchanged with (rule R4).
+
+    Messages of ours that only statuses prove have origin `status`. `identity_key` is the identity
+    that the message itself shows, `person_key` whom it belongs to by all links known so far. When
+    one message of a person changes, all of that person count as changed: the message may have moved
+    to somebody else, and both have to be built again.
+*/
+
+with
+
+messages as (
+
+    select * from {{ ref('int_messages__deduplicated') }}
+
+),
+
+statuses as (
+
+    select * from {{ ref('int_outbound__from_statuses') }}
+
+),
+
+identities as (
+
+    select * from {{ ref('int_identities__resolved') }}
+
+),
+
+{% if is_incremental() %}
+changed_messages as (
+
+    select message_key from messages
+    where changed_seq > {{ seen }}
+    union distinct
+    select message_key from statuses
+    where changed_seq > {{ seen }}
+    union distinct
+    select built.message_key
+    from {{ this }} as built
+    inner join identities
+        on built.identity_key = identities.identity_key
+    where identities.changed_seq > {{ seen }}
+
+),
+
+messages_to_build as (
+
+    select message_key from changed_messages
+    union distinct
+    select built.message_key
+    from {{ this }} as built
+    where
+        built.person_key in (
+            select disturbed.person_key
+            from {{ this }} as disturbed
+            inner join changed_messages
+                on disturbed.message_key = changed_messages.message_key
+        )
+
+),
+{% endif %}
+
+exchanged as (
+
+    select
+        messages.message_key,
+        messages.message_id_key,
+        coalesce(messages.bsuid_key, messages.phone_key) as identity_key,
+        messages.business_number_id,
+        messages.direction,
+        messages.origin,
+        messages.is_conversational,
+        messages.has_referral and messages.direction = 'inbound' as has_referral,
+        lower(nullif(messages.referral_source_type, '')) as referral_source_type,
+        nullif(messages.referral_source_id, '') as referral_source_id,
+        coalesce(messages.ctwa_clid, '') <> '' as has_click_id,
+        -- Meta keeps the text of some first messages from ads back (E6).
+        coalesce(messages.message_type = 'unsupported' and messages.error_code = 131060, false)
+            as is_withheld,
+        messages.country,
+        messages.sent_at,
+        statuses.first_free_entry_at
+
+    from messages
+    left join statuses
+        on messages.message_key = statuses.message_key
+
+    union all
+
+    select
+        statuses.message_key,
+        statuses.message_id_key,
+        coalesce(statuses.bsuid_key, statuses.phone_key) as identity_key,
+        statuses.business_number_id,
+        'outbound' as direction,
+        'status' as origin,
+        true as is_conversational,
+        false as has_referral,
+        cast(null as {{ dbt.type_string() }}) as referral_source_type,
+        cast(null as {{ dbt.type_string() }}) as referral_source_id,
+        false as has_click_id,
+        false as is_withheld,
+        statuses.country,
+        statuses.sent_at,
+        statuses.first_free_entry_at
+
+    from statuses
+    left join messages
+        on statuses.message_key = messages.message_key
+    where
+        messages.message_key is null
+        and statuses.sent_at is not null
+
+),
+
+with_person as (
+
+    select
+        exchanged.message_key,
+        exchanged.message_id_key,
+        exchanged.identity_key,
+        coalesce(identities.person_key, exchanged.identity_key) as person_key,
+        exchanged.business_number_id,
+        exchanged.direction,
+        exchanged.origin,
+        exchanged.is_conversational and exchanged.identity_key is not null as is_conversational,
+        exchanged.has_referral,
+        exchanged.referral_source_type,
+        exchanged.referral_source_id,
+        exchanged.has_click_id,
+        exchanged.is_withheld,
+        exchanged.country,
+        exchanged.sent_at,
+        exchanged.first_free_entry_at,
+        (
+            select max(upstream.changed_seq)
+            from (
+                select max(messages.changed_seq) as changed_seq from messages
+                union all
+                select max(statuses.changed_seq) as changed_seq from statuses
+                union all
+                select max(identities.changed_seq) as changed_seq from identities
+            ) as upstream
+        ) as changed_seq
+
+    from exchanged
+    left join identities
+        on exchanged.identity_key = identities.identity_key
+    {% if is_incremental() %}
+        where exchanged.message_key in (
+            select messages_to_build.message_key from messages_to_build
+        )
+    {% endif %}
+
+)
+
+select * from with_person

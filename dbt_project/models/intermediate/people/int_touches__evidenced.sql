@@ -1,0 +1,116 @@
+{{
+    config(
+        unique_key='person_key',
+        pre_hook="{{ forget_vanished_people(ref('int_conversations__built')) }}"
+    )
+}}
+
+/*
+    Grain: one row per touch, with the evidence that its source rests on.
+
+    Evidence is the touch's own referral. A first message that Meta withheld (131060) borrows the
+    first referral that follows it within 72 hours in its conversation (E6): `evidence_key` is the
+    message whose referral counts, and differs from `touch_id` then. `is_billed_as_ad`: Meta billed
+    an answer within 72 hours as free entry point, and no referral came before that bill.
+*/
+
+with
+
+{% if is_incremental() %}
+people_to_build as (
+
+    {{ changed_people(ref('int_conversations__built')) }}
+
+),
+{% endif %}
+
+touches as (
+
+    select * from {{ ref('int_messages__in_conversations') }}
+    where
+        is_touch
+        {% if is_incremental() %}
+            and person_key in (select people_to_build.person_key from people_to_build)
+        {% endif %}
+
+),
+
+conversations as (
+
+    select * from {{ ref('int_conversations__built') }}
+
+),
+
+in_context as (
+
+    select
+        touches.message_key as touch_id,
+        touches.person_key,
+        touches.identity_key,
+        touches.conversation_id,
+        touches.business_number_id,
+        touches.origin,
+        touches.country,
+        touches.sent_at as occurred_at,
+        touches.is_opening,
+        touches.is_withheld,
+        touches.has_referral,
+        conversations.started_by,
+        case
+            when touches.has_referral then touches.message_key
+            when
+                touches.is_withheld
+                and conversations.first_referral_at
+                <= {{ dbt.dateadd('hour', 72, 'touches.sent_at') }}
+                then conversations.first_referral_key
+        end as evidence_key,
+        coalesce(
+            conversations.first_free_entry_at
+            <= {{ dbt.dateadd('hour', 72, 'touches.sent_at') }}
+            and (
+                conversations.first_referral_at is null
+                or conversations.first_referral_at > conversations.first_free_entry_at
+            ),
+            false
+        ) as is_billed_as_ad
+
+    from touches
+    inner join conversations
+        on touches.conversation_id = conversations.conversation_id
+
+),
+
+evidenced as (
+
+    select
+        in_context.touch_id,
+        in_context.person_key,
+        in_context.identity_key,
+        in_context.conversation_id,
+        in_context.business_number_id,
+        in_context.evidence_key,
+        in_context.origin,
+        in_context.country,
+        in_context.started_by,
+        in_context.is_opening,
+        in_context.is_withheld,
+        in_context.is_billed_as_ad,
+        in_context.has_referral,
+        evidence.message_key is not null as has_evidence,
+        evidence.referral_source_type,
+        evidence.referral_source_id,
+        coalesce(evidence.has_click_id, false) as has_click_id,
+        in_context.occurred_at,
+        {{ rule_set() }} as rule_set,
+        (
+            select max(upstream.changed_seq)
+            from {{ ref('int_conversations__built') }} as upstream
+        ) as changed_seq
+
+    from in_context
+    left join {{ ref('int_messages__in_conversations') }} as evidence
+        on in_context.evidence_key = evidence.message_key
+
+)
+
+select * from evidenced
