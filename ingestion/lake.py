@@ -90,9 +90,21 @@ class Lake:
     def max_value(self, dataset: str, table: str, column: str) -> int:
         """Highest value of an integer column over all that counts, from footers; 0 when empty."""
         return max(
-            (self._bound(dataset, table, n, column)[1] for n in self.files(dataset, table)),
+            (self.bounds(dataset, table, n, column)[1] for n in self.files(dataset, table)),
             default=0,
         )
+
+    def bounds(self, dataset: str, table: str, name: str, column: str) -> tuple[int, int]:
+        """Lowest and highest value of an integer column of one file, from its footer."""
+        path = f"{self._root}/{dataset}/{table}/{name}"
+        try:
+            with self._fs.open(path, "rb") as file:
+                return _bounds(pq.ParquetFile(file), column)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise LakeError(
+                f"{path} cannot be read ({type(error).__name__}); restore it from a backup, or "
+                f"remove it and run `ctwa refresh --reparse`"
+            ) from error
 
     def query(self, sql: str, **tables: str) -> pa.Table:
         """Run SQL with `{name}` standing for `dataset/table` given as `name="dataset/table"`.
@@ -239,7 +251,7 @@ class Lake:
         return merged
 
     def _in_order(self, dataset: str, table: str, names: list[str], key: str) -> list[str]:
-        return sorted(names, key=lambda name: (self._bound(dataset, table, name, key)[0], name))
+        return sorted(names, key=lambda name: (self.bounds(dataset, table, name, key)[0], name))
 
     # ---- details -------------------------------------------------------------------------
 
@@ -269,17 +281,6 @@ class Lake:
 
     def _size(self, dataset: str, table: str, name: str) -> int:
         return int(self._fs.size(f"{self._root}/{dataset}/{table}/{name}") or 0)
-
-    def _bound(self, dataset: str, table: str, name: str, column: str) -> tuple[int, int]:
-        path = f"{self._root}/{dataset}/{table}/{name}"
-        try:
-            with self._fs.open(path, "rb") as file:
-                return _bounds(pq.ParquetFile(file), column)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise LakeError(
-                f"{path} cannot be read ({type(error).__name__}); restore it from a backup, or "
-                f"remove it and run `ctwa refresh --reparse`"
-            ) from error
 
     def _address(self, path: str) -> str:
         if self.is_local:
