@@ -1,6 +1,6 @@
 """The dbt models as assets, their tests as checks; one `dbt build` per run."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: Dagster reads the annotations of asset functions.
 
 import json
 import shutil

@@ -1,6 +1,6 @@
 """The event log: from the vault through the parser into the lake; and the vault's retention."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: Dagster reads the annotations of asset functions.
 
 from collections.abc import Iterator
 from dataclasses import asdict

@@ -1,6 +1,6 @@
 """Meta's Marketing API: ads and their names, spend by ad and day, and the back-fill of days."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: Dagster reads the annotations of asset functions.
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, is_dataclass
@@ -44,9 +44,7 @@ def build_meta_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     def meta_ads(
         context: dg.AssetExecutionContext, lock: RefreshLock
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        from ingestion.sources.meta_ads import land_meta_ads
-
-        yield from run_source(context, ads, lambda: _landed(lambda: land_meta_ads(settings)))
+        yield from run_source(context, ads, lambda: _land_ads(settings))
 
     @dg.multi_asset(
         name="meta_insights",
@@ -57,9 +55,7 @@ def build_meta_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     def meta_insights(
         context: dg.AssetExecutionContext, lock: RefreshLock
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        from ingestion.sources.meta_insights import land_insights
-
-        yield from run_source(context, insights, lambda: _landed(lambda: land_insights(settings)))
+        yield from run_source(context, insights, lambda: _land_insights(settings))
 
     return [meta_ads, meta_insights, _backfill_asset(settings, off)]
 
@@ -77,6 +73,20 @@ def _source(off: str | None, tables: Any, deps: Any) -> RawSource:
         off_because=off,
         deps=deps,
     )
+
+
+def _land_ads(settings: Settings) -> Landed:
+    from ingestion.sources.meta_ads import land_meta_ads
+
+    return _landed(lambda: land_meta_ads(settings))
+
+
+def _land_insights(
+    settings: Settings, since: date | None = None, until: date | None = None
+) -> Landed:
+    from ingestion.sources.meta_insights import land_insights
+
+    return _landed(lambda: land_insights(settings, since=since, until=until))
 
 
 def _landed(land: Callable[[], Any]) -> Landed:
@@ -122,10 +132,8 @@ def _backfill_asset(settings: Settings, off: str | None) -> dg.AssetsDefinition:
         if off:
             return dg.MaterializeResult(metadata={"status": "off"})
         since, until = partition_days(context)
-        from ingestion.sources.meta_insights import land_insights
-
         try:
-            landed = _landed(lambda: land_insights(settings, since=since, until=until))
+            landed = _land_insights(settings, since, until)
         except Exception as error:
             raise dg.Failure(describe(error)) from error
         days = {"since": since.isoformat(), "until": until.isoformat()}

@@ -1,6 +1,6 @@
 """Publishing the marts, and the verdict on the run."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: Dagster reads the annotations of asset functions.
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -141,8 +141,12 @@ def describe(error: BaseException) -> str:
 
 
 def _passes(error: BaseException) -> bool:
-    """Whether waiting helps: throttling and outages, not dead tokens or wrong requests."""
-    return bool(getattr(error, "is_transient", False))
+    """Whether waiting helps: outages do pass, dead tokens and wrong requests do not."""
+    from ingestion.graph_errors import GraphUnavailableError
+    from ingestion.webhook.vault import VaultUnavailableError
+
+    outages = (GraphUnavailableError, VaultUnavailableError, ConnectionError, TimeoutError)
+    return isinstance(error, outages) or bool(getattr(error, "is_transient", False))
 
 
 def _results(
@@ -198,7 +202,7 @@ def _naming_source(dataset: str, tables: Sequence[str]) -> Any:
 
     @dlt.source(name=dataset)
     def source() -> list[Any]:
-        return [dlt.resource(list, name=table) for table in tables]
+        return [dlt.resource([], name=table) for table in tables]
 
     return source()
 
