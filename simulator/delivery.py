@@ -117,29 +117,39 @@ def _chunks(items: list[T], largest: int, rng: random.Random) -> Iterator[list[T
 
 
 def _envelope(events: list[Event], rng: random.Random) -> Delivery:
-    """One webhook: an entry for each WABA, a change for each number and field, all lists."""
+    """One webhook: an entry for each WABA, changes for each number and field, all lists."""
     entries: dict[str, dict[str, Any]] = {}
-    changes: dict[tuple[str, str, int], dict[str, Any]] = {}
+    changes: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for event in events:
         number = event.number
         entry = entries.setdefault(number.waba_id, {"id": number.waba_id, "changes": []})
+        lanes = changes.setdefault((number.phone_number_id, event.field), [])
         # Statuses mostly come in a change of their own, now and then beside messages (E3).
-        lane = int(event.part == "statuses" and rng.random() < 0.8)
-        key = (number.phone_number_id, event.field, lane)
-        if key not in changes:
+        apart = event.part == "statuses" and rng.random() < 0.8
+        value = None if apart else next((v for v in lanes if _fits(event, v)), None)
+        if value is None:
             metadata = {
                 "display_phone_number": number.display,
                 "phone_number_id": number.phone_number_id,
             }
             value = {"messaging_product": "whatsapp", "metadata": metadata}
-            changes[key] = {"value": value, "field": event.field}
-            entry["changes"].append(changes[key])
-        value = changes[key]["value"]
+            lanes.append(value)
+            entry["changes"].append({"value": value, "field": event.field})
         if event.contact is not None and event.contact not in value.setdefault("contacts", []):
             value["contacts"].append(event.contact)
         value.setdefault(event.part, []).append(event.element)
     body = {"object": "whatsapp_business_account", "entry": list(entries.values())}
     return Delivery("/webhooks/whatsapp", meta_json(body), sum(e.malformed for e in events))
+
+
+def _fits(event: Event, value: dict[str, Any]) -> bool:
+    """One change shows one contact of a person: never a second one with other ids."""
+    mine = event.contact or {}
+    return all(
+        other == mine
+        or not any(mine.get(k) and mine.get(k) == other.get(k) for k in ("wa_id", "user_id"))
+        for other in value.get("contacts", ())
+    )
 
 
 def meta_json(body: Any) -> bytes:
@@ -197,3 +207,11 @@ def deliver(
             receipts.tries += tries
     pool.clear()
     return receipts
+
+
+def forged_status(url: str) -> int:
+    """The answer to a webhook that somebody else signed; it must be 401."""
+    body = b'{"object":"whatsapp_business_account","entry":[]}'
+    headers = {"X-Hub-Signature-256": sign(body, "not the app secret")}
+    path = f"{url}/webhooks/whatsapp"
+    return urllib3.request("POST", path, body=body, headers=headers, retries=False).status

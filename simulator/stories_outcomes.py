@@ -150,7 +150,7 @@ def malformed_beside_good(s: Scene) -> None:
     bad = {"from": ana.wa_id, "timestamp": "1781000000", "type": "text", "text": {"body": "x"}}
     s.emits(at, bad, malformed=True)  # no id
     s.emits(at, "not an object", malformed=True)
-    s.emits(at, {"id": s.wamid(ana), "timestamp": "1781000000", "type": "text"}, malformed=True)
+    s.emits(at, [s.wamid(ana)], malformed=True)
     s.lead(ana, at, "ctwa_click", ad)
 
 

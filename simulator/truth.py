@@ -31,6 +31,13 @@ RATES = PROJECT_DIR / "dbt_project" / "seeds" / "exchange_rates.csv"
 _MICRO = Decimal("0.000001")
 _WINDOWS = (7, 14, 30, 90)
 _ADS = {ad.ad_id: ad for ad in ADS}
+_HEALTH = """(
+    select
+        'all' as scope,
+        cast(sum(unmatched_outcomes) as bigint) as unmatched_outcomes,
+        cast(sum(quarantined_elements) as bigint) as quarantined_elements
+    from marts.attribution_health
+)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +88,11 @@ class Rates:
         return (amount * rates[place][1]).quantize(_MICRO, ROUND_HALF_UP)
 
 
-def truth(world: World, pseudonymizer: Pseudonymizer) -> Truth:
-    """The expected marts of a world; `pseudonymizer` holds the key of the installation."""
+def truth(world: World, pseudonymizer: Pseudonymizer, *, quarantined: int | None = None) -> Truth:
+    """The expected marts of a world; `pseudonymizer` holds the key of the installation.
+
+    `quarantined`: how many malformed elements were delivered; None leaves that uncompared.
+    """
     rates = Rates()
     ids = {id(lead): _lead_id(lead, pseudonymizer) for lead in world.leads}
     leads = {(ids[id(lead)],): _lead_row(lead, rates, world) for lead in world.leads}
@@ -91,12 +101,17 @@ def truth(world: World, pseudonymizer: Pseudonymizer) -> Truth:
     touches = {(ids[id(lead)],): {"touches": lead.touches} for lead in world.leads}
     spend = _spend_rows(world, rates)
     facts = [(lead, leads[ids[id(lead)],]) for lead in world.leads]
+    outcomes = _outcome_rows(world, ids)
+    health: Row = {"unmatched_outcomes": sum(r["lead_id"] is None for r in outcomes.values())}
+    if quarantined is not None:
+        health["quarantined_elements"] = quarantined
     touch_counts = "(select lead_id, count(*) as touches from marts.fct_touches group by lead_id)"
     return Truth(
         (
             Expected("fct_leads", ("lead_id",), {k: _public(r) for k, r in leads.items()}),
             Expected("touches of leads", ("lead_id",), touches, touch_counts),
-            Expected("fct_outcomes", ("source", "event_id"), _outcome_rows(world, ids)),
+            Expected("fct_outcomes", ("source", "event_id"), outcomes),
+            Expected("totals of attribution_health", ("scope",), {("all",): health}, _HEALTH),
             Expected("fct_ad_spend", ("account_id", "spend_date", "ad_id", "row_kind"), spend),
             Expected(
                 "spend_reconciliation",

@@ -1,0 +1,149 @@
+"""What `ctwa demo` shows: steps, the cost-per-qualified-lead table, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ctwa.settings import Settings
+from simulator.compare import Comparison
+from simulator.world import World
+
+_SHOWN = 40
+
+# Sums over sums (rule R11): never an average of ratios.
+_CAMPAIGNS = """
+    select
+        campaign_name,
+        account_id,
+        currency,
+        sum(spend) as spend,
+        cast(sum(leads) as bigint) as leads,
+        cast(sum(qualified_leads) as bigint) as qualified
+    from marts.campaign_performance
+    group by platform, campaign_id, campaign_name, account_id, currency
+    order by sum(spend_reporting) / nullif(sum(qualified_leads), 0) nulls last, spend desc
+"""
+_CHANNELS = """
+    select
+        channel,
+        sum(spend_reporting) as spend,
+        cast(sum(leads) as bigint) as leads,
+        cast(sum(qualified_leads) as bigint) as qualified
+    from marts.channel_performance
+    group by channel
+    order by leads desc, spend desc
+"""
+
+
+class Story:
+    """Tells step by step what happens; a spinner on a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def title(self, world: World) -> None:
+        """What company this is."""
+        self.console.print(
+            f"[bold]ctwa demo[/bold]  company of seed {world.seed}: {len(world.leads)} leads, "
+            f"{len(world.ads.ads)} ads in {len(world.account_ids)} accounts, "
+            f"{world.start:%Y-%m-%d} to {world.today}"
+        )
+
+    def heading(self, text: str) -> None:
+        """A new part."""
+        self.console.print(f"\n[bold]{text}[/bold]")
+
+    def step(self, text: str) -> None:
+        """Something was done."""
+        self.console.print(Text.assemble(("✓ ", "green"), text))
+
+    def fail(self, text: str) -> None:
+        """Something went wrong."""
+        self.console.print(Text.assemble(("✗ ", "red"), text))
+
+    @contextmanager
+    def waiting(self, text: str) -> Iterator[Callable[[str], None]]:
+        """While it lasts; the function yielded says how it ended."""
+        if not self.console.is_terminal:
+            self.console.print(Text(f"… {text}"))
+            yield self.step
+            return
+        with self.console.status(Text(f"{text} …")):
+            yield self.step
+
+
+def cost_tables(console: Console, marts_path: Path) -> None:
+    """Cost per qualified lead by campaign, then by channel, over the whole period."""
+    with duckdb.connect(str(marts_path), read_only=True) as marts:
+        campaigns = marts.sql(_CAMPAIGNS).fetchall()
+        channels = marts.sql(_CHANNELS).fetchall()
+    table = _table("Cost per qualified lead, by campaign", "campaign", "account", "")
+    for name, account, currency, spend, leads, qualified in campaigns:
+        label = Text(" ".join(str(name).split()), overflow="ellipsis", no_wrap=True)
+        account_end = f"…{str(account)[-4:]}" if account else ""
+        table.add_row(label, account_end, currency or "", *_figures(spend, leads, qualified))
+    console.print(table)
+    table = _table("By channel, in the reporting currency", "channel")
+    for channel, spend, leads, qualified in channels:
+        table.add_row(str(channel), *_figures(spend, leads, qualified))
+    console.print(table)
+
+
+def _table(title: str, *labels: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for label in labels:
+        table.add_column(label, max_width=_SHOWN)
+    for number in ("spend", "leads", "per lead", "qualified", "per qualified lead"):
+        table.add_column(number, justify="right", no_wrap=True)
+    return table
+
+
+def _figures(spend: Any, leads: int, qualified: int) -> tuple[str, ...]:
+    money = Decimal(spend or 0)
+    return (
+        _money(money),
+        f"{leads:,}",
+        _money(money / leads) if leads else "–",
+        f"{qualified:,}",
+        _money(money / qualified) if qualified else "–",
+    )
+
+
+def _money(amount: Decimal) -> str:
+    return f"{amount:,.2f}"
+
+
+def verdict(console: Console, result: Comparison) -> None:
+    """Equal or not, and every difference."""
+    if result.is_equal:
+        console.print(Text.assemble(("\n✓ ", "green"), ("marts and truth: ", "bold")), end="")
+        console.print(Text(result.summary()))
+        rows = ", ".join(f"{n} of {name}" for name, n in result.compared.items())
+        console.print(Text(f"  rows compared, both ways: {rows}", style="dim"))
+        return
+    console.print(Text.assemble(("\n✗ ", "red"), result.summary()))
+    for line in result.differences[:_SHOWN]:
+        console.print(Text(f"  {line}"))
+    if len(result.differences) > _SHOWN:
+        console.print(Text(f"  … and {len(result.differences) - _SHOWN} more"))
+
+
+def where_next(console: Console, settings: Settings, seconds: float) -> None:
+    """Where to look after the demo."""
+    console.print(Text(f"\nTook {seconds:.0f} s. Where to look next:", style="bold"))
+    for what, where in (
+        ("the marts, for any BI tool", str(settings.marts_path)),
+        ("the graph of assets", f"ctwa dev --data-dir {settings.data_dir}"),
+        ("why a lead has its source", "select why from marts.fct_leads"),
+        ("the rules", "docs/attribution.md"),
+    ):
+        console.print(Text(f"  {what:<28}{where}"))
