@@ -39,6 +39,7 @@ from ingestion.sources.meta_days import (
     compact,
     split_days,
 )
+from ingestion.sources.meta_objects import AD_STATUSES
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +49,6 @@ MAX_RUNS_AT_ONCE = 4
 RUN_TRIES = 3
 PAGE_ROWS = 500
 RUN_PATIENCE = 1800.0  # seconds until a report run counts as stalled
-
-# Every status but DELETED, which an edge filter refuses: what deleted ads spent is in the
-# account's total only (E45). Without this filter archived ads are left out (E50).
-AD_STATUSES = [
-    *("ACTIVE", "PAUSED", "PENDING_REVIEW", "DISAPPROVED", "PREAPPROVED"),
-    *("PENDING_BILLING_INFO", "CAMPAIGN_PAUSED", "ARCHIVED", "ADSET_PAUSED"),
-    *("IN_PROCESS", "WITH_ISSUES"),
-]
 
 
 class InsightsReader:
@@ -181,8 +174,10 @@ class InsightsReader:
             "limit": PAGE_ROWS,
         }
         if level == "ad":
+            # Without it archived ads are left out (E50). DELETED would be an error: what deleted
+            # ads spent is in the account's total only (E45).
             params["filtering"] = [
-                {"field": "ad.effective_status", "operator": "IN", "value": AD_STATUSES}
+                {"field": "ad.effective_status", "operator": "IN", "value": list(AD_STATUSES)}
             ]
         return params
 
