@@ -142,7 +142,7 @@ class DbtWorld:
         return found[0]
 
     def snapshot(
-        self, schemas: Iterable[str] = ("intermediate", "marts"), exclude: Iterable[str] = ()
+        self, schemas: Iterable[str] = ("intermediate", "marts"), exclude: Iterable[str] = ("changed_seq", "read_seq", "last_seq")
     ) -> dict[str, list[tuple[Any, ...]]]:
         """Table -> sorted rows, without the columns that say when a row was made."""
         listed = ", ".join(f"'{s}'" for s in schemas)
@@ -154,7 +154,7 @@ class DbtWorld:
         tables: dict[str, list[str]] = {}
         for column in columns:
             chosen = tables.setdefault(column["name"], [])
-            if column["column_name"] not in {"changed_seq", *exclude}:
+            if column["column_name"] not in set(exclude):
                 chosen.append(column["column_name"])
         return {
             name: sorted_rows(

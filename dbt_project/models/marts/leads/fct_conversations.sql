@@ -1,0 +1,72 @@
+/*
+    Grain: one row per conversation: what one person and one business number exchange without a gap
+    over `CTWA_CONVERSATION_GAP_DAYS`.
+
+    Its source is that of its opening, the first message that the person wrote in it. A conversation
+    in which only we wrote is `outbound` and belongs to a lead only if the person is one (E14, E15).
+*/
+
+with
+
+conversations as (
+
+    select * from {{ ref('int_conversations__built') }}
+
+),
+
+openings as (
+
+    select * from {{ ref('int_touches__classified') }}
+
+),
+
+leads as (
+
+    select * from {{ ref('int_leads__sourced') }}
+
+),
+
+ads as (
+
+    select * from {{ ref('int_ads__described') }}
+
+),
+
+described as (
+
+    select
+        conversations.conversation_id,
+        leads.lead_id,
+        conversations.business_number_id,
+        conversations.opening_message_key as opening_touch_id,
+        coalesce(openings.channel, 'outbound') as channel,
+        coalesce(openings.basis, 'outbound') as basis,
+        openings.platform,
+        openings.ad_id,
+        ads.campaign_id,
+        conversations.started_by,
+        conversations.first_referral_key is not null as has_referral,
+        cast(conversations.inbound_messages as bigint) as inbound_messages,
+        cast(conversations.outbound_messages as bigint) as outbound_messages,
+        cast(
+            {{ dbt.datediff(
+                'conversations.opened_at', 'conversations.first_response_at', 'second'
+            ) }} as bigint
+        ) as first_response_seconds,
+        conversations.started_at,
+        conversations.opened_at,
+        conversations.last_message_at
+
+    from conversations
+    left join openings
+        on conversations.opening_message_key = openings.touch_id
+    left join leads
+        on conversations.person_key = leads.person_key
+    left join ads
+        on
+            openings.platform = ads.platform
+            and openings.ad_id = ads.ad_id
+
+)
+
+select * from described

@@ -1,0 +1,127 @@
+/*
+    Grain: one row per lead: one person, once, born at their earliest touch (rule R5).
+
+    `first_touch_date` is the day in the ad account's zone where the ad is known there, else in the
+    reporting zone (rule R10). What the ad is called is looked up by id at each run (rule R8);
+    `ad_name_at_touch` is what it was called then.
+*/
+
+with
+
+leads as (
+
+    select * from {{ ref('int_leads__sourced') }}
+
+),
+
+explained as (
+
+    select * from {{ ref('int_leads__explained') }}
+
+),
+
+qualified as (
+
+    select * from {{ ref('int_leads__qualified') }}
+
+),
+
+ads as (
+
+    select * from {{ ref('int_ads__described') }}
+
+),
+
+ad_names as (
+
+    select * from {{ ref('int_ad_names__versioned') }}
+
+),
+
+described as (
+
+    select
+        leads.lead_id,
+        leads.first_touch_id,
+        leads.latest_touch_id,
+        {{ local_date(
+            'leads.first_touch_at',
+            "coalesce(case when ads.resolution = 'resolved' then ads.account_timezone end, "
+            ~ reporting_timezone() ~ ")"
+        ) }} as first_touch_date,
+        leads.business_number_id,
+        leads.channel,
+        leads.basis,
+        leads.platform,
+        ads.account_id,
+        ads.campaign_id,
+        ads.campaign_name,
+        ads.adset_id,
+        ads.adset_name,
+        leads.ad_id,
+        ads.ad_name,
+        ad_names.ad_name as ad_name_at_touch,
+        case
+            when leads.ad_id is not null then coalesce(ads.resolution, 'pending')
+        end as resolution,
+        leads.latest_channel,
+        leads.latest_basis,
+        leads.latest_ad_id,
+        leads.country,
+        leads.origin,
+        leads.origin = 'history' as is_backfilled,
+        leads.has_click_id,
+        qualified.current_stage,
+        coalesce(qualified.is_qualified, false) as is_qualified,
+        coalesce(qualified.is_currently_qualified, false) as is_currently_qualified,
+        {% for days in cohort_windows() %}
+            coalesce(
+                qualified.qualified_at
+                <= {{ dbt.dateadd('day', days, 'leads.first_touch_at') }},
+                false
+            ) as is_qualified_{{ days }}d,
+        {% endfor %}
+        coalesce(qualified.is_won, false) as is_won,
+        case
+            when qualified.qualified_at <= leads.first_touch_at then 0
+            else
+                cast(
+                    floor(
+                        {{ dbt.datediff(
+                            'leads.first_touch_at', 'qualified.qualified_at', 'second'
+                        ) }} / 86400
+                    ) as bigint
+                )
+        end as days_to_qualify,
+        cast(leads.touches as bigint) as touches,
+        cast(leads.ad_touches as bigint) as ad_touches,
+        cast(qualified.won_value as decimal(18, 6)) as won_value,
+        qualified.won_currency,
+        cast(qualified.won_value_reporting as decimal(18, 6)) as won_value_reporting,
+        leads.first_touch_at,
+        leads.latest_touch_at,
+        leads.latest_ad_touch_at,
+        qualified.qualified_at,
+        qualified.won_at,
+        leads.rule_version,
+        explained.why
+
+    from leads
+    inner join explained
+        on leads.lead_id = explained.lead_id
+    left join qualified
+        on leads.lead_id = qualified.lead_id
+    left join ads
+        on
+            leads.platform = ads.platform
+            and leads.ad_id = ads.ad_id
+    left join ad_names
+        on
+            leads.platform = ad_names.platform
+            and leads.ad_id = ad_names.ad_id
+            and leads.first_touch_at >= ad_names.valid_from
+            and (ad_names.valid_to is null or leads.first_touch_at < ad_names.valid_to)
+
+)
+
+select * from described

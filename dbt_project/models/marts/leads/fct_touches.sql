@@ -1,0 +1,78 @@
+/*
+    Grain: one row per touch.
+
+    Names and places of ads are today's, found by id (rule R8), so an ad that is looked up later
+    resolves the touches of the past as well (E33).
+*/
+
+with
+
+touches as (
+
+    select * from {{ ref('int_touches__classified') }}
+
+),
+
+leads as (
+
+    select * from {{ ref('int_leads__sourced') }}
+
+),
+
+messages as (
+
+    select
+        message_key,
+        referral_headline
+
+    from {{ ref('int_messages__deduplicated') }}
+
+),
+
+ads as (
+
+    select * from {{ ref('int_ads__described') }}
+
+),
+
+described as (
+
+    select
+        touches.touch_id,
+        leads.lead_id,
+        touches.conversation_id,
+        touches.business_number_id,
+        touches.channel,
+        touches.basis,
+        touches.platform,
+        touches.ad_id,
+        ads.campaign_id,
+        touches.post_id,
+        case
+            when touches.ad_id is not null then coalesce(ads.resolution, 'pending')
+        end as resolution,
+        touches.referral_source_type,
+        messages.referral_headline,
+        touches.origin,
+        touches.has_referral,
+        touches.has_click_id,
+        touches.is_opening,
+        touches.touch_id = leads.first_touch_id as is_first_touch,
+        touches.touch_id = leads.latest_touch_id as is_latest_touch,
+        touches.origin = 'history' as is_backfilled,
+        touches.occurred_at,
+        touches.rule_version
+
+    from touches
+    inner join leads
+        on touches.person_key = leads.person_key
+    left join messages
+        on touches.evidence_key = messages.message_key
+    left join ads
+        on
+            touches.platform = ads.platform
+            and touches.ad_id = ads.ad_id
+
+)
+
+select * from described
