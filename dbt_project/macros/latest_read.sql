@@ -1,15 +1,15 @@
 {# The rows of a staging model of meta_ads whose read is the latest of their key. A key occurs once
    in a read (tested in staging), so the order is total. #}
 {% macro latest_read(model, keys) -%}
-    select ranked.*
+    select *
     from (
         select
-            {{ model }}.*,
+            *,
             row_number() over (
                 partition by {{ keys | join(', ') }}
                 order by read_no desc, read_at desc
             ) as recency
         from {{ model }}
     ) as ranked
-    where ranked.recency = 1
+    where recency = 1
 {%- endmacro %}

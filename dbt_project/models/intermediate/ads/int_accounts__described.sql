@@ -33,7 +33,7 @@ latest_accounts as (
 ranked_days as (
 
     select
-        insight_days.*,
+        *,
         row_number() over (
             partition by platform, account_id
             order by read_no desc, spend_date desc

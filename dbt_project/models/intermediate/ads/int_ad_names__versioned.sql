@@ -26,21 +26,21 @@ ad_objects as (
     select
         platform,
         ad_id,
-        'ad' as level,
+        'ad' as object_level,
         ad_id as object_id
     from described
     union all
     select
         platform,
         ad_id,
-        'adset' as level,
+        'adset' as object_level,
         adset_id as object_id
     from described
     union all
     select
         platform,
         ad_id,
-        'campaign' as level,
+        'campaign' as object_level,
         campaign_id as object_id
     from described
 
@@ -58,7 +58,7 @@ change_points as (
     inner join object_versions as versions
         on
             ad_objects.platform = versions.platform
-            and ad_objects.level = versions.level
+            and ad_objects.object_level = versions.object_level
             and ad_objects.object_id = versions.object_id
     group by ad_objects.platform, ad_objects.ad_id, versions.read_no
 
@@ -94,21 +94,21 @@ named_points as (
             and points.ad_id = described.ad_id
     left join object_versions as ad_versions
         on
-            ad_versions.level = 'ad'
+            ad_versions.object_level = 'ad'
             and described.platform = ad_versions.platform
             and described.ad_id = ad_versions.object_id
             and points.read_no >= ad_versions.from_no
             and points.read_no < ad_versions.to_no
     left join object_versions as adset_versions
         on
-            adset_versions.level = 'adset'
+            adset_versions.object_level = 'adset'
             and described.platform = adset_versions.platform
             and described.adset_id = adset_versions.object_id
             and points.read_no >= adset_versions.from_no
             and points.read_no < adset_versions.to_no
     left join object_versions as campaign_versions
         on
-            campaign_versions.level = 'campaign'
+            campaign_versions.object_level = 'campaign'
             and described.platform = campaign_versions.platform
             and described.campaign_id = campaign_versions.object_id
             and points.read_no >= campaign_versions.from_no
@@ -119,7 +119,7 @@ named_points as (
 compared as (
 
     select
-        named_points.*,
+        *,
         row_number() over (partition by platform, ad_id order by read_no) as place,
         lag(ad_name) over (partition by platform, ad_id order by read_no) as ad_name_before,
         lag(adset_name) over (partition by platform, ad_id order by read_no) as adset_name_before,
@@ -160,7 +160,7 @@ changes as (
 ranked as (
 
     select
-        changes.*,
+        *,
         row_number() over (partition by platform, ad_id, valid_from order by read_no desc) as recency
 
     from changes

@@ -31,7 +31,7 @@ named_reads as (
 
     select
         platform,
-        'ad' as level,
+        'ad' as object_level,
         ad_id as object_id,
         ad_name as object_name,
         read_no,
@@ -40,7 +40,7 @@ named_reads as (
     union all
     select
         platform,
-        'adset' as level,
+        'adset' as object_level,
         adset_id as object_id,
         adset_name as object_name,
         read_no,
@@ -49,7 +49,7 @@ named_reads as (
     union all
     select
         platform,
-        'campaign' as level,
+        'campaign' as object_level,
         campaign_id as object_id,
         campaign_name as object_name,
         read_no,
@@ -62,7 +62,7 @@ object_versions as (
 
     select
         platform,
-        level,
+        object_level,
         object_id,
         object_name,
         read_no,
@@ -72,12 +72,15 @@ object_versions as (
         ) as seen_at,
         case
             when
-                row_number() over (partition by platform, level, object_id order by read_no) = 1
+                row_number() over (
+                    partition by platform, object_level, object_id
+                    order by read_no
+                ) = 1
                 then 0
             else read_no
         end as from_no,
         coalesce(
-            lead(read_no) over (partition by platform, level, object_id order by read_no),
+            lead(read_no) over (partition by platform, object_level, object_id order by read_no),
             9223372036854775807
         ) as to_no
 

@@ -47,30 +47,30 @@ touched_days as (
 ad_rows as (
 
     select
-        days.platform,
-        days.account_id,
-        days.spend_date,
-        days.account_day_key,
+        touched_days.platform,
+        touched_days.account_id,
+        touched_days.spend_date,
+        touched_days.account_day_key,
         insights.ad_id,
         'ad' as row_kind,
         insights.adset_id,
         insights.campaign_id,
-        coalesce(insights.currency, days.currency) as currency,
+        coalesce(insights.currency, touched_days.currency) as currency,
         insights.spend,
         coalesce(insights.impressions, 0) as impressions,
         coalesce(insights.clicks, 0) as clicks,
         coalesce(insights.inline_link_clicks, 0) as inline_link_clicks,
         coalesce(insights.platform_conversations, 0) as platform_conversations,
-        days.read_no,
-        days.read_at
+        touched_days.read_no,
+        touched_days.read_at
 
-    from touched_days as days
+    from touched_days
     inner join insights
         on
-            days.platform = insights.platform
-            and days.account_id = insights.account_id
-            and days.spend_date = insights.spend_date
-            and days.read_no = insights.read_no
+            touched_days.platform = insights.platform
+            and touched_days.account_id = insights.account_id
+            and touched_days.spend_date = insights.spend_date
+            and touched_days.read_no = insights.read_no
 
 ),
 
@@ -90,26 +90,26 @@ ad_totals as (
 unallocated_rows as (
 
     select
-        days.platform,
-        days.account_id,
-        days.spend_date,
-        days.account_day_key,
+        touched_days.platform,
+        touched_days.account_id,
+        touched_days.spend_date,
+        touched_days.account_day_key,
         'unallocated' as ad_id,
         'unallocated' as row_kind,
         cast(null as varchar) as adset_id,
         cast(null as varchar) as campaign_id,
-        days.currency,
-        days.account_spend - coalesce(ad_totals.spend, 0) as spend,
-        days.account_impressions - coalesce(ad_totals.impressions, 0) as impressions,
-        days.account_clicks - coalesce(ad_totals.clicks, 0) as clicks,
+        touched_days.currency,
+        touched_days.account_spend - coalesce(ad_totals.spend, 0) as spend,
+        touched_days.account_impressions - coalesce(ad_totals.impressions, 0) as impressions,
+        touched_days.account_clicks - coalesce(ad_totals.clicks, 0) as clicks,
         0 as inline_link_clicks,
         0 as platform_conversations,
-        days.read_no,
-        days.read_at
+        touched_days.read_no,
+        touched_days.read_at
 
-    from touched_days as days
+    from touched_days
     left join ad_totals
-        on days.account_day_key = ad_totals.account_day_key
+        on touched_days.account_day_key = ad_totals.account_day_key
 
 ),
 

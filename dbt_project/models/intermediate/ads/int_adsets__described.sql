@@ -27,7 +27,7 @@ latest_adsets as (
 ranked_insights as (
 
     select
-        insight_ads.*,
+        *,
         row_number() over (
             partition by platform, adset_id
             order by read_no desc, spend_date desc, ad_id asc

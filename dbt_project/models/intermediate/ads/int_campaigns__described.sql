@@ -40,7 +40,7 @@ latest_ads as (
 ranked_insights as (
 
     select
-        insight_ads.*,
+        *,
         row_number() over (
             partition by platform, campaign_id
             order by read_no desc, spend_date desc, ad_id asc

@@ -16,12 +16,8 @@ exchange_rates as (
 
 offsets as (
 
-    {% for days in range(8) %}
-        select {{ days }} as days_old
-        {% if not loop.last %}
-            union all
-        {% endif %}
-    {% endfor %}
+    select ages.days_old
+    from (values (0), (1), (2), (3), (4), (5), (6), (7)) as ages (days_old)
 
 ),
 
@@ -48,7 +44,7 @@ carried as (
 ranked as (
 
     select
-        carried.*,
+        *,
         row_number() over (partition by rate_date, currency order by days_old asc) as recency
 
     from carried

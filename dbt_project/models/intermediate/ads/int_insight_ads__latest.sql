@@ -24,7 +24,7 @@ insights as (
 new_insights as (
 
     select
-        insights.*,
+        *,
         platform || ':' || ad_id as ad_key
 
     from insights
@@ -76,7 +76,7 @@ candidates as (
 ranked as (
 
     select
-        candidates.*,
+        *,
         row_number() over (
             partition by ad_key
             order by read_no desc, spend_date desc, account_id asc

@@ -23,6 +23,15 @@ messages as (
 
 ),
 
+new_messages as (
+
+    select * from messages
+    {% if is_incremental() %}
+        where seq > (select coalesce(max(built.last_seq), 0) from {{ this }} as built)
+    {% endif %}
+
+),
+
 new_referrals as (
 
     select
@@ -37,14 +46,11 @@ new_referrals as (
         content_key,
         seq
 
-    from messages
+    from new_messages
     where
         has_referral
         and referral_source_id <> ''
         and coalesce(referral_source_type, '') <> 'post'
-        {% if is_incremental() %}
-            and seq > (select coalesce(max(built.last_seq), 0) from {{ this }} as built)
-        {% endif %}
 
 ),
 
@@ -74,7 +80,7 @@ candidates as (
 ranked as (
 
     select
-        candidates.*,
+        *,
         max(seq) over (partition by ad_key) as last_seq,
         row_number() over (
             partition by ad_key

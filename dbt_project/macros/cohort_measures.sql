@@ -1,0 +1,33 @@
+{# Rule R11: what the reports count of leads, aggregated over rows of fct_leads. #}
+{% macro cohort_windows() -%}
+    {{ return([7, 14, 30, 90]) }}
+{%- endmacro %}
+
+{% macro cohort_measures() -%}
+        count(*) as leads,
+        sum(case when is_qualified then 1 else 0 end) as qualified_leads,
+        {% for days in cohort_windows() %}
+        sum(case when is_qualified_{{ days }}d then 1 else 0 end) as qualified_leads_{{ days }}d,
+        {% endfor %}
+        sum(case when is_currently_qualified then 1 else 0 end) as currently_qualified_leads,
+        sum(case when is_won then 1 else 0 end) as won_leads,
+        sum(won_value_reporting) as won_value_reporting
+{%- endmacro %}
+
+{# The same counts in a report's row, 0 where a day has spend and no leads (E46). #}
+{% macro cohort_columns(cohorts, report_date) -%}
+        cast(coalesce({{ cohorts }}.leads, 0) as bigint) as leads,
+        cast(coalesce({{ cohorts }}.qualified_leads, 0) as bigint) as qualified_leads,
+        {% for days in cohort_windows() %}
+        cast(coalesce({{ cohorts }}.qualified_leads_{{ days }}d, 0) as bigint)
+            as qualified_leads_{{ days }}d,
+        {% endfor %}
+        {% for days in cohort_windows() %}
+        {{ dbt.dateadd('day', days, report_date) }} <= {{ as_of() }} as is_mature_{{ days }}d,
+        {% endfor %}
+        cast(coalesce({{ cohorts }}.currently_qualified_leads, 0) as bigint)
+            as currently_qualified_leads,
+        cast(coalesce({{ cohorts }}.won_leads, 0) as bigint) as won_leads,
+        cast(coalesce({{ cohorts }}.won_value_reporting, 0) as decimal(18, 6))
+            as won_value_reporting
+{%- endmacro %}

@@ -1,0 +1,56 @@
+/*
+    Grain: one row per platform and ad known from the API, from spend or from a referral.
+
+    Ads of others (`foreign`) and ads not found yet (`pending`) are here as well, with what the
+    referral showed of them: leads point at them.
+*/
+
+with
+
+ads as (
+
+    select * from {{ ref('int_ads__described') }}
+
+),
+
+classified as (
+
+    select * from {{ ref('int_ads__classified') }}
+
+),
+
+final as (
+
+    select
+        ads.platform,
+        ads.ad_id,
+        ads.ad_name,
+        ads.adset_id,
+        ads.adset_name,
+        ads.campaign_id,
+        ads.campaign_name,
+        ads.account_id,
+        ads.creative_id,
+        ads.headline,
+        ads.body,
+        ads.media_type,
+        ads.thumbnail_url,
+        ads.effective_status,
+        ads.destination_type,
+        ads.name_source,
+        ads.resolution,
+        -- A referral names only ads that lead to WhatsApp, also those of other accounts.
+        coalesce(classified.is_click_to_whatsapp, ads.has_referral) as is_click_to_whatsapp,
+        ads.name_source = 'insights' or coalesce(ads.effective_status, '') = 'DELETED'
+        or ads.resolution = 'gone' as is_deleted,
+        ads.created_at
+
+    from ads
+    left join classified
+        on
+            ads.platform = classified.platform
+            and ads.ad_id = classified.ad_id
+
+)
+
+select * from final

@@ -1,0 +1,154 @@
+/*
+    Grain: one row per day on which anything happened: how far attribution can be trusted.
+
+    Conversations stand on the day they began, in the reporting zone; `platform_conversations` is
+    Meta's own count by account day, a control beside ours, never a lead count (E55); outcomes
+    stand on the day they occurred, quarantine and repeats on the day of receipt.
+*/
+
+with
+
+conversations as (
+
+    select
+        *,
+        {{ local_date('started_at', reporting_timezone()) }} as report_date
+    from {{ ref('fct_conversations') }}
+
+),
+
+outcomes as (
+
+    select
+        *,
+        {{ local_date('occurred_at', reporting_timezone()) }} as report_date
+    from {{ ref('fct_outcomes') }}
+
+),
+
+ads as (
+
+    select * from {{ ref('dim_ads') }}
+
+),
+
+spend as (
+
+    select * from {{ ref('fct_ad_spend') }}
+
+),
+
+accounts as (
+
+    select * from {{ ref('dim_accounts') }}
+
+),
+
+capture as (
+
+    select * from {{ ref('int_capture__daily') }}
+
+),
+
+conversation_days as (
+
+    select
+        conversations.report_date,
+        count(*) as conversations,
+        sum(case when conversations.has_referral then 1 else 0 end)
+            as with_referral,
+        sum(case when ads.resolution = 'resolved' then 1 else 0 end) as resolved,
+        sum(case when ads.resolution = 'pending' then 1 else 0 end) as pending,
+        sum(case when ads.resolution = 'foreign' then 1 else 0 end) as foreign_ads,
+        sum(case when ads.resolution = 'gone' then 1 else 0 end) as gone,
+        sum(case when conversations.basis = 'ad_suspected' then 1 else 0 end) as ad_suspected,
+        sum(case when conversations.basis = 'direct' then 1 else 0 end) as direct,
+        sum(case when conversations.basis = 'outbound' then 1 else 0 end) as outbound
+
+    from conversations
+    left join ads
+        -- Referrals of these conversations come from Meta only.
+        on
+            ads.platform = 'meta'
+            and conversations.ad_id = ads.ad_id
+    group by conversations.report_date
+
+),
+
+outcome_days as (
+
+    select
+        report_date,
+        sum(case when lead_id is null then 1 else 0 end) as unmatched_outcomes
+
+    from outcomes
+    group by report_date
+
+),
+
+platform_days as (
+
+    select
+        spend_date as report_date,
+        sum(platform_conversations) as platform_conversations
+
+    from spend
+    group by spend_date
+
+),
+
+freshness as (
+
+    select min(spend_complete_through) as spend_complete_through from accounts
+
+),
+
+days as (
+
+    select report_date from conversation_days
+    union distinct
+    select report_date from outcome_days
+    union distinct
+    select report_date from platform_days
+    union distinct
+    select received_date as report_date from capture
+
+),
+
+final as (
+
+    select
+        days.report_date,
+        cast(coalesce(conversation_days.conversations, 0) as bigint) as conversations,
+        cast(coalesce(conversation_days.with_referral, 0) as bigint) as with_referral,
+        cast(coalesce(conversation_days.resolved, 0) as bigint) as resolved,
+        cast(coalesce(conversation_days.pending, 0) as bigint) as pending,
+        cast(coalesce(conversation_days.foreign_ads, 0) as bigint) as {{ adapter.quote('foreign') }},
+        cast(coalesce(conversation_days.gone, 0) as bigint) as gone,
+        cast(coalesce(conversation_days.ad_suspected, 0) as bigint) as ad_suspected,
+        cast(coalesce(conversation_days.direct, 0) as bigint) as direct,
+        cast(coalesce(conversation_days.outbound, 0) as bigint) as outbound,
+        cast(coalesce(platform_days.platform_conversations, 0) as bigint)
+            as platform_conversations,
+        cast(coalesce(outcome_days.unmatched_outcomes, 0) as bigint) as unmatched_outcomes,
+        cast(coalesce(capture.envelopes, 0) as bigint) as envelopes,
+        cast(coalesce(capture.quarantined_envelopes, 0) as bigint) as quarantined_envelopes,
+        cast(coalesce(capture.quarantined_elements, 0) as bigint) as quarantined_elements,
+        cast(coalesce(capture.repeats, 0) as bigint) as repeats,
+        freshness.spend_complete_through,
+        coalesce(days.report_date <= freshness.spend_complete_through, false) as is_spend_complete
+
+    from days
+    cross join freshness
+    left join conversation_days
+        on days.report_date = conversation_days.report_date
+    left join outcome_days
+        on days.report_date = outcome_days.report_date
+    left join platform_days
+        on days.report_date = platform_days.report_date
+    left join capture
+        on days.report_date = capture.received_date
+
+)
+
+select * from final
