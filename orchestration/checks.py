@@ -94,7 +94,9 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
             severity=dg.AssetCheckSeverity.WARN,
             metadata={
                 **figures,
-                "reasons": dg.MetadataValue.md(f"| element | reason | count |\n|---|---|---|\n{table}"),
+                "reasons": dg.MetadataValue.md(
+                    f"| element | reason | count |\n|---|---|---|\n{table}"
+                ),
             },
         )
 
@@ -106,12 +108,14 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     )
     def ads_are_resolved() -> dg.AssetCheckResult:
         figures = _one(
-            lake().query(
+            lake()
+            .query(
                 _PENDING,
                 messages="event_log/messages",
                 ads="meta_ads/ads",
                 lookups="meta_ads/ad_lookups",
-            ).to_pylist()
+            )
+            .to_pylist()
         )
         return dg.AssetCheckResult(
             # Without a connection to Meta every ad is pending, and nothing is wrong with that.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import re
-import sys
 from typing import Any
 
 import dagster as dg
@@ -63,7 +62,7 @@ class Progress(io.TextIOBase):
 def plain_console(progress: Progress) -> dg.LoggerDefinition:
     """A console logger for a run: steps begin and end, warnings; nothing else."""
 
-    @dg.logger(description="One plain line per step.")
+    @dg.logger(None, description="One plain line per step.")
     def console(_: dg.InitLoggerContext) -> logging.Logger:
         logger = logging.Logger("ctwa.run", logging.DEBUG)
         logger.addHandler(_Lines(progress))
@@ -93,8 +92,3 @@ class _Lines(logging.Handler):
                 log.info("%s: %.1f s", event.step_key, seconds)
         elif event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY:
             log.warning("%s: will be tried again", event.step_key)
-
-
-def is_terminal() -> bool:
-    """Whether people watch."""
-    return sys.stderr.isatty()

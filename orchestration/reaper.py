@@ -102,7 +102,7 @@ def main(arguments: list[str]) -> int:
     with dg.DagsterInstance.from_config(str(home)) as instance:
         reap(instance)
     if arguments:
-        os.execvp(arguments[0], arguments)  # the lock goes on in it
+        os.execvp(arguments[0], arguments)  # noqa: S606 - the lock goes on in it
     return 0
 
 

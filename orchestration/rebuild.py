@@ -48,9 +48,7 @@ class BuildState:
     last_read_no: int
 
     @classmethod
-    def current(
-        cls, settings: Settings, lake: Lake, project_dir: Path = PROJECT_DIR
-    ) -> BuildState:
+    def current(cls, settings: Settings, lake: Lake, project_dir: Path = PROJECT_DIR) -> BuildState:
         """The state a build would have now."""
         return cls(
             project_version=__version__,
@@ -79,9 +77,7 @@ class BuildState:
         except (OSError, ValueError):
             return ["it is not known what the warehouse was built with"]
         reasons = [
-            text
-            for name, text in _CHANGES.items()
-            if built.get(name) != getattr(self, name)
+            text for name, text in _CHANGES.items() if built.get(name) != getattr(self, name)
         ]
         if built.get("last_seq", 0) > self.last_seq:
             reasons.append("the event log has fewer envelopes than before (restored?)")

@@ -103,9 +103,7 @@ def run_folder(settings: Settings) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     parsed = settings.dbt_target_dir / "manifest" / "partial_parse.msgpack"
     mine = target / parsed.name
-    if parsed.exists() and (
-        not mine.exists() or mine.stat().st_mtime < parsed.stat().st_mtime
-    ):
+    if parsed.exists() and (not mine.exists() or mine.stat().st_mtime < parsed.stat().st_mtime):
         shutil.copy(parsed, mine)
     return target
 

@@ -9,7 +9,7 @@ import dagster as dg
 
 from ctwa.settings import Settings
 from orchestration.assets.dbt import MARTS_SCHEMA, mart_names
-from orchestration.assets.raw import OWNERS, PROBLEM, STALE_SINCE, STATUS, RawSource
+from orchestration.assets.raw import OWNERS, PROBLEM, STALE_SINCE, STATUS
 from orchestration.resources import RefreshLock, RefreshOptions
 from publishing.marts import Published, parquet_folder, publish_marts
 
@@ -95,11 +95,6 @@ def failed_sources(
             problem, since = metadata[PROBLEM].value, metadata[STALE_SINCE].value
             problems[f"{key.path[0]}: {problem} (data as of {since})"] = None
     return list(problems)
-
-
-def first_keys(sources: Sequence[RawSource]) -> list[dg.AssetKey]:
-    """The asset of each source that carries its check."""
-    return [source.keys()[0] for source in sources]
 
 
 def _lineage(run: dg.DagsterRun) -> set[str]:

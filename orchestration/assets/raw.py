@@ -40,7 +40,7 @@ class RawSource:
     off_because: str | None = None
     deps: Sequence[dg.AssetKey] = ()
 
-    def keys(self) -> list[dg.AssetKey]:
+    def asset_keys(self) -> list[dg.AssetKey]:
         """Asset keys, `[dataset, table]`: those of the dbt sources."""
         return [dg.AssetKey([self.dataset, table]) for table in self.schemas]
 
@@ -57,7 +57,7 @@ class RawSource:
         """The check that fails when the source could not be landed; it never blocks."""
         return dg.AssetCheckSpec(
             name=CHECK_NAME,
-            asset=self.keys()[0],
+            asset=self.asset_keys()[0],
             description="The source was read to the end. If not: what happened and what to do.",
             blocking=False,
         )
@@ -156,14 +156,14 @@ def _results(
     status: str,
     problem: str,
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-    for key in source.keys():
+    for key in source.asset_keys():
         metadata: dict[str, Any] = {STATUS: status, **landed.metadata}
         if status != "off":
             metadata["rows_loaded"] = int(landed.rows.get(key.path[-1], 0))
         if status == "failed":
             metadata |= {PROBLEM: problem, STALE_SINCE: _last_loaded(context.instance, key)}
         yield dg.MaterializeResult(asset_key=key, metadata=metadata)
-    first = source.keys()[0]
+    first = source.asset_keys()[0]
     stale = {STALE_SINCE: _last_loaded(context.instance, first)} if status == "failed" else {}
     yield dg.AssetCheckResult(
         asset_key=first,
