@@ -22,7 +22,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import adbc_driver_sqlite.dbapi as adbc
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
@@ -255,6 +254,8 @@ class SqliteVault(Vault):
             raise _unavailable(self.path, error) from None
 
     def _page(self, after: int, up_to: int) -> pa.Table:
+        import adbc_driver_sqlite.dbapi as adbc  # imports pandas: not for the receiver
+
         sql = page_sql(after, up_to)
         try:
             with _LIBRARIES.adbc(self._name) as free:

@@ -1,0 +1,96 @@
+"""What an outcome may look like, and what its sender is told otherwise."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from ingestion.webhook.intake import IntakeError, load_outcomes, validate_outcomes
+from tests.ingestion.webhook.clients import OUTCOME
+
+
+def _refused(content: object) -> list[tuple[int, str]]:
+    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+    with pytest.raises(IntakeError) as caught:
+        validate_outcomes(raw)
+    assert all(problem.reason for problem in caught.value.problems)
+    return [(problem.element, problem.field) for problem in caught.value.problems]
+
+
+def test_an_object_and_a_list_are_taken() -> None:
+    (one,) = validate_outcomes(json.dumps(OUTCOME).encode())
+    assert one.occurred_at == datetime(2026, 5, 4, 17, 31, tzinfo=UTC)
+    assert one.source == "crm"
+    many = [OUTCOME | {"event_id": str(n)} for n in range(1_000)]
+    assert len(validate_outcomes(json.dumps(many).encode())) == 1_000
+
+
+def test_values_are_exact() -> None:
+    raw = json.dumps(OUTCOME | {"currency": "BRL"})[:-1] + ', "value": 12345678901234.567891}'
+    assert validate_outcomes(raw.encode())[0].value == Decimal("12345678901234.567891")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"event_id": 7}, "event_id"),
+        ({"event_id": "  "}, "event_id"),
+        ({"event_id": "x" * 513}, "event_id"),
+        ({"event_id": "a\x00b"}, "event_id"),
+        ({"event_id": "\ud800"}, "event_id"),
+        ({"stage": None}, "stage"),
+        ({"occurred_at": "2026-05-04T14:31:00"}, "occurred_at"),
+        ({"occurred_at": "yesterday"}, "occurred_at"),
+        ({"occurred_at": 1777000000}, "occurred_at"),
+        ({"occurred_at": "0001-01-01T00:00:00Z"}, "occurred_at"),
+        ({"phone": 5511987654321}, "phone"),
+        ({"phone": "n/a"}, "phone"),
+        ({"email": "nobody"}, "email"),
+        ({"value": "12.50", "currency": "BRL"}, "value"),
+        ({"value": True, "currency": "BRL"}, "value"),
+        ({"value": 10**20, "currency": "BRL"}, "value"),
+        ({"value": 0.1234567, "currency": "BRL"}, "value"),
+        ({"value": 1, "currency": "R$"}, "currency"),
+        ({"value": 1}, ""),
+        ({"currency": "BRL"}, ""),
+        ({"phone": None}, ""),
+        ({"phone": ""}, ""),
+    ],
+)
+def test_each_misfit_names_its_field(change: dict[str, object], field: str) -> None:
+    assert _refused(OUTCOME | change) == [(0, field)]
+
+
+def test_each_bad_element_is_named_and_no_value_is_repeated() -> None:
+    bad = [OUTCOME, OUTCOME | {"stage": 1}, {}, "text", OUTCOME | {"phone": "canary-4711"}]
+    assert {element for element, _ in _refused(bad)} == {1, 2, 3, 4}
+    with pytest.raises(IntakeError) as caught:
+        validate_outcomes(json.dumps(bad).encode())
+    assert "4711" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff",
+        b"{",
+        b"[]",
+        b"null",
+        b"7",
+        b'{"value": NaN}',
+        b'{"stage": "a", "stage": "b"}',
+        b"[" * 100_000,
+        b"[" + b",".join([b"{}"] * 1_001) + b"]",
+        b'{"value": ' + b"9" * 5_000 + b"}",
+    ],
+)
+def test_what_is_not_json_of_that_kind_is_refused(raw: bytes) -> None:
+    assert _refused(raw)[0][0] == 0
+
+
+def test_elements_can_be_taken_one_by_one() -> None:
+    assert load_outcomes(b'[{"a": 1.5}, 2]') == [{"a": Decimal("1.5")}, 2]

@@ -1,0 +1,75 @@
+"""Signatures: Meta's way of signing, and every way of getting it wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from ingestion.webhook.signature import sign, verify
+
+# 205 bytes as on the wire: escapes and backslashes are literal.
+VECTOR = (
+    rb'{"object":"whatsapp_business_account","entry":[{"id":"0","changes":[{"field":"messages",'
+    rb'"value":{"messages":[{"id":"wamid.T","text":{"body":"Ol\u00e1 \ud83d\udc4b '
+    rb'https:\/\/fb.me\/x"},"type":"text"}]}}]}]}'
+)
+DIGEST = "14c6df56c5efc5ff4d63e4a30a0297e164f072364d63638e9e4479567dae808f"
+KEY = b"test_app_secret"
+
+
+def test_known_vector_of_escaped_body() -> None:
+    assert len(VECTOR) == 205
+    assert sign(VECTOR, KEY) == f"sha256={DIGEST}"
+    assert verify(f"sha256={DIGEST}".encode(), VECTOR, [KEY])
+
+
+def test_a_reserialised_body_no_longer_fits() -> None:
+    import json
+
+    again = json.dumps(json.loads(VECTOR), separators=(",", ":")).encode()
+    assert not verify(f"sha256={DIGEST}".encode(), again, [KEY])
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        b"",
+        b"sha256=",
+        DIGEST.encode(),
+        f"sha1={DIGEST}".encode(),
+        f"sha256={DIGEST.upper()}".encode(),
+        f"SHA256={DIGEST}".encode(),
+        f"sha256={DIGEST} ".encode(),
+        f"sha256={DIGEST[:-1]}".encode(),
+        f"sha256={DIGEST}0".encode(),
+        f"sha256={'0' * 64}".encode(),
+        "sha256=ação".encode(),
+        b"sha256=\xff\xfe\x00" + b"a" * 61,
+    ],
+)
+def test_e75_every_other_header_is_refused(header: bytes | None) -> None:
+    assert not verify(header, VECTOR, [KEY])
+
+
+def test_one_changed_bit_is_refused() -> None:
+    header = f"sha256={DIGEST}".encode()
+    for place in (0, 100, 204):
+        changed = bytearray(VECTOR)
+        changed[place] ^= 1
+        assert not verify(header, bytes(changed), [KEY])
+
+
+def test_any_of_several_secrets_fits_and_all_are_tried() -> None:
+    header = sign(VECTOR, b"new").encode()
+    for secrets in ([b"new", b"old"], [b"old", b"new"]):
+        asked = []
+
+        class Watched(list):  # type: ignore[type-arg]
+            def __iter__(self):  # type: ignore[no-untyped-def]
+                for secret in super().__iter__():
+                    asked.append(secret)
+                    yield secret
+
+        assert verify(header, VECTOR, Watched(secrets))
+        assert asked == secrets  # no early exit that tells which one fitted
+    assert not verify(header, VECTOR, [])
