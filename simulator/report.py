@@ -8,13 +8,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ctwa.settings import Settings
-from simulator.compare import Comparison
+from simulator.compare import Comparison, open_marts
 from simulator.world import World
 
 _SHOWN = 40
@@ -83,7 +82,7 @@ class Story:
 
 def cost_tables(console: Console, marts_path: Path) -> None:
     """Cost per qualified lead by campaign, then by channel, over the whole period."""
-    with duckdb.connect(str(marts_path), read_only=True) as marts:
+    with open_marts(marts_path) as marts:
         campaigns = marts.sql(_CAMPAIGNS).fetchall()
         channels = marts.sql(_CHANNELS).fetchall()
     table = _table("Cost per qualified lead, by campaign", "campaign", "account", "")
@@ -143,7 +142,7 @@ def where_next(console: Console, settings: Settings, seconds: float) -> None:
     for what, where in (
         ("the marts, for any BI tool", str(settings.marts_path)),
         ("the graph of assets", f"ctwa dev --data-dir {settings.data_dir}"),
-        ("why a lead has its source", "select why from marts.fct_leads"),
+        ("why a lead has its source", "column `why` of fct_leads"),
         ("the rules", "docs/attribution.md"),
     ):
         console.print(Text(f"  {what:<28}{where}"))
