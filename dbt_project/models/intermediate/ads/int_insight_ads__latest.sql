@@ -29,7 +29,7 @@ new_insights as (
 
     from insights
     {% if is_incremental() %}
-        where insights.read_no >= (select coalesce(max(built.read_no), 0) from {{ this }} as built)
+        where read_no >= {{ own_highest('read_no') }}
     {% endif %}
 
 ),

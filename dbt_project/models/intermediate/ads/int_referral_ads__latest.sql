@@ -27,7 +27,7 @@ new_messages as (
 
     select * from messages
     {% if is_incremental() %}
-        where seq > (select coalesce(max(built.last_seq), 0) from {{ this }} as built)
+        where seq > {{ own_highest('last_seq') }}
     {% endif %}
 
 ),

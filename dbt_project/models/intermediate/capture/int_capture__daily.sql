@@ -1,8 +1,9 @@
 /*
-    Grain: one row per day of receipt, in the reporting zone, with what came in and what did not fit.
+    Grain: one row per day, in the reporting zone, with what came in and what did not fit.
 
-    Repeats are message rows beyond the first receipt of their message (rules R1, R2): Meta delivers
-    at least once.
+    Envelopes and quarantine stand on the day of receipt. Repeats, the deliveries of a message
+    beyond its first (rules R1, R2), stand on the day the message was sent: on which day the second
+    delivery came is luck.
 */
 
 with
@@ -15,70 +16,77 @@ envelopes as (
 
 messages as (
 
-    select * from {{ ref('stg_event_log__messages') }}
+    select * from {{ ref('int_messages__deduplicated') }}
 
 ),
 
-envelope_days as (
+envelope_rows as (
 
     select
-        {{ local_date('received_at', reporting_timezone()) }} as received_date,
-        messages,
+        {{ local_date('received_at', reporting_timezone()) }} as capture_date,
         quarantined
 
     from envelopes
 
 ),
 
-first_receipts as (
+envelope_days as (
 
     select
-        message_key,
-        min(received_at) as received_at
-
-    from messages
-    group by message_key
-
-),
-
-first_receipts_by_day as (
-
-    select
-        {{ local_date('received_at', reporting_timezone()) }} as received_date,
-        count(*) as first_receipts
-
-    from first_receipts
-    group by {{ local_date('received_at', reporting_timezone()) }}
-
-),
-
-envelopes_by_day as (
-
-    select
-        received_date,
+        capture_date,
         count(*) as envelopes,
-        sum(messages) as messages,
         sum(case when quarantined > 0 then 1 else 0 end) as quarantined_envelopes,
         sum(quarantined) as quarantined_elements
 
-    from envelope_days
-    group by received_date
+    from envelope_rows
+    group by capture_date
+
+),
+
+repeated_messages as (
+
+    select
+        {{ local_date('sent_at', reporting_timezone()) }} as capture_date,
+        copies
+
+    from messages
+    where copies > 1
+
+),
+
+repeat_days as (
+
+    select
+        capture_date,
+        sum(copies - 1) as repeats
+
+    from repeated_messages
+    group by capture_date
+
+),
+
+days as (
+
+    select capture_date from envelope_days
+    union distinct
+    select capture_date from repeat_days
 
 ),
 
 daily as (
 
     select
-        envelopes_by_day.received_date,
-        envelopes_by_day.envelopes,
-        envelopes_by_day.messages,
-        envelopes_by_day.messages - coalesce(first_receipts_by_day.first_receipts, 0) as repeats,
-        envelopes_by_day.quarantined_envelopes,
-        envelopes_by_day.quarantined_elements
+        days.capture_date,
+        coalesce(envelope_days.envelopes, 0) as envelopes,
+        coalesce(envelope_days.quarantined_envelopes, 0) as quarantined_envelopes,
+        coalesce(envelope_days.quarantined_elements, 0) as quarantined_elements,
+        coalesce(repeat_days.repeats, 0) as repeats
 
-    from envelopes_by_day
-    left join first_receipts_by_day
-        on envelopes_by_day.received_date = first_receipts_by_day.received_date
+    from days
+    left join envelope_days
+        on days.capture_date = envelope_days.capture_date
+    left join repeat_days
+        on days.capture_date = repeat_days.capture_date
 
 )
 

@@ -3,7 +3,8 @@
 
     Conversations stand on the day they began, in the reporting zone; `platform_conversations` is
     Meta's own count by account day, a control beside ours, never a lead count (E55); outcomes
-    stand on the day they occurred, quarantine and repeats on the day of receipt.
+    stand on the day they occurred, envelopes and quarantine on the day of receipt, repeats on the
+    day of the message.
 */
 
 with
@@ -67,9 +68,8 @@ conversation_days as (
 
     from conversations
     left join ads
-        -- Referrals of these conversations come from Meta only.
         on
-            ads.platform = 'meta'
+            conversations.platform = ads.platform
             and conversations.ad_id = ads.ad_id
     group by conversations.report_date
 
@@ -111,7 +111,7 @@ days as (
     union distinct
     select report_date from platform_days
     union distinct
-    select received_date as report_date from capture
+    select capture_date as report_date from capture
 
 ),
 
@@ -147,7 +147,7 @@ final as (
     left join platform_days
         on days.report_date = platform_days.report_date
     left join capture
-        on days.report_date = capture.received_date
+        on days.report_date = capture.capture_date
 
 )
 
