@@ -24,7 +24,8 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateTable
 
 from ingestion.webhook.vault import (
     METADATA,
@@ -108,7 +109,7 @@ class SqliteVault(Vault):
             with _LIBRARIES.standard(self._name):
                 _create_tables(self.path)
             self._inode = _identity(self.path)
-        except (OSError, sqlite3.Error, sa.exc.DBAPIError) as error:
+        except (OSError, sqlite3.Error) as error:
             raise _unavailable(self.path, error) from None
 
     def append(self, items: Sequence[NewEnvelope]) -> None:
@@ -176,7 +177,7 @@ class SqliteVault(Vault):
         with self._writing:
             connection = self._connection()
             try:
-                _begin(connection, wait_seconds)
+                _patiently(connection, "begin immediate", wait_seconds)
                 result = work(connection)
                 connection.execute("commit")
             except sqlite3.Error as error:
@@ -284,10 +285,15 @@ def _create_private(path: Path) -> None:
 
 
 def _create_tables(path: Path) -> None:
-    engine = sa.create_engine(
-        "sqlite://", creator=lambda: _connect(path), poolclass=NullPool, hide_parameters=True
-    )
-    METADATA.create_all(engine)
+    connection = _connect(path)
+    try:
+        connection.execute(f"pragma busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+        for table in METADATA.sorted_tables:
+            # In one statement: several first starts at once agree.
+            ddl = CreateTable(table, if_not_exists=True).compile(dialect=sqlite.dialect())
+            connection.execute(str(ddl))
+    finally:
+        connection.close()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -296,19 +302,21 @@ def _connect(path: Path) -> sqlite3.Connection:
     )
     try:
         for pragma in _PRAGMAS:
-            connection.execute(f"pragma {pragma}")
+            _patiently(connection, f"pragma {pragma}", BUSY_SECONDS)
     except sqlite3.Error:
         connection.close()
         raise
-    connection.execute("pragma busy_timeout = 0")  # `_begin` waits, in small steps
+    connection.execute("pragma busy_timeout = 0")  # `_patiently` waits, in small steps
     return connection
 
 
-def _begin(connection: sqlite3.Connection, wait_seconds: float) -> None:
+def _patiently(connection: sqlite3.Connection, sql: str, wait_seconds: float) -> None:
+    """Run `sql` as soon as no other process is in the way. SQLite's own wait sleeps too long
+    for a commit, and a change to WAL does not wait at all."""
     deadline = time.monotonic() + wait_seconds
     while True:
         try:
-            connection.execute("begin immediate")
+            connection.execute(sql)
             return
         except sqlite3.OperationalError as error:
             busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
