@@ -64,7 +64,7 @@ class AdsApi(AdsGraph):
         call = f"{request.method} {path}?{_readable(params)}"
         self.calls.append(call)
         fault = self.faults.next(call)
-        if fault is not None and fault.kind in ("error", "html", "empty"):
+        if fault is not None and fault.kind in ("error", "html", "empty", "body"):
             return self._fault_answer(fault)
         try:
             self._authenticate(request, params)
@@ -108,8 +108,11 @@ class AdsApi(AdsGraph):
             return self._answer(fault.status, page, "text/html")
         if fault.kind == "empty":
             return self._answer(fault.status, b"")
-        error = ApiError(fault.code, fault.message, fault.subcode, fault.status)
-        answer = self._error(error, transient=fault.transient)
+        if fault.kind == "body":
+            answer = self._answer(fault.status, json.dumps(fault.body).encode())
+        else:
+            error = ApiError(fault.code, fault.message, fault.subcode, fault.status)
+            answer = self._error(error, transient=fault.transient)
         for name, value in fault.headers.items():
             answer.headers[name] = value
         return answer

@@ -9,12 +9,13 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 # error: Meta's JSON error. html: an HTML page, as a proxy answers. truncated: half of the right
 # body, as if whole. cut: the connection ends inside the body. empty: no body. repeat: the page
-# before, once more. endless: the right page, with itself as its `next`.
-Kind = Literal["error", "html", "truncated", "cut", "empty", "repeat", "endless"]
+# before, once more. endless: the right page, with itself as its `next`. body: `body` as JSON, for
+# answers that are well-formed but not as documented.
+Kind = Literal["error", "html", "truncated", "cut", "empty", "repeat", "endless", "body"]
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Fault:
     transient: bool = False
     message: str = "scripted fault"
     headers: dict[str, str] = field(default_factory=dict)
+    body: Any = None
     seen: int = field(default=0, init=False)
     struck: int = field(default=0, init=False)
 

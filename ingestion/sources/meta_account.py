@@ -83,7 +83,7 @@ def _zone(account_id: str, body: Row) -> tzinfo:
     name = text(body, "timezone_name") or ""
     try:
         return ZoneInfo(name)
-    except (OSError, ValueError):  # unknown, empty, or a path
+    except (KeyError, OSError, ValueError):  # unknown, empty, or a path
         hours = decimal(body, "timezone_offset_hours_utc") or Decimal(0)
     log.warning(
         "ad account %s has the time zone %r, which is unknown here: using its present offset of "
