@@ -75,6 +75,9 @@ def publish_marts(
     try:
         rows = write_files(settings.warehouse_path, draft, draft_folder, version, as_of, expected)
         sync_files(draft, draft_folder)
+    except PublishError:
+        sweep(final)
+        raise
     except (duckdb.Error, OSError) as error:
         sweep(final)
         raise PublishError(

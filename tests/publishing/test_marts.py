@@ -1,0 +1,312 @@
+"""Publishing the marts: whole versions only, for readers that never stop reading."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from ctwa.settings import Settings
+from publishing import files
+from publishing.marts import (
+    KEPT_VERSIONS,
+    PublishError,
+    parquet_folder,
+    publish_marts,
+    versions,
+)
+
+AS_OF = date(2026, 6, 30)
+ROWS = 20_000
+
+
+def build_warehouse(settings: Settings, generation: int, rows: int = ROWS) -> None:
+    """A warehouse whose two marts carry the same generation in every row."""
+    settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect(str(settings.warehouse_path)) as connection:
+        connection.execute("create schema if not exists marts")
+        for mart in ("fct_leads", "fct_touches"):
+            connection.execute(
+                f"create or replace table marts.{mart} as select {generation} as generation, "
+                f"range as id, cast(1.5 as decimal(18, 2)) as spend, '1' as rule_version "
+                f"from range({rows})"
+            )
+        connection.execute("comment on column marts.fct_leads.spend is 'what it''s worth'")
+
+
+def read_generation(marts_path: Path) -> int:
+    """The generation of the published file; fails where two marts or rows differ."""
+    with duckdb.connect(str(marts_path), read_only=True) as connection:
+        row = connection.execute(
+            "select min(g), max(g), count(*) from (select generation as g from marts.fct_leads "
+            "union all select generation from marts.fct_touches)"
+        ).fetchone()
+    assert row is not None
+    low, high, count = row
+    assert low == high, f"rows of two generations: {low}, {high}"
+    assert count == 2 * ROWS, f"half a publication: {count} rows"
+    return int(low)
+
+
+def test_published_marts_are_read_as_marts_dot_table(settings: Settings) -> None:
+    build_warehouse(settings, 1)
+
+    published = publish_marts(settings, as_of=AS_OF)
+
+    assert published.rows == {"fct_leads": ROWS, "fct_touches": ROWS}
+    assert published.bytes == settings.marts_path.stat().st_size
+    assert read_generation(settings.marts_path) == 1
+    with duckdb.connect(str(settings.marts_path), read_only=True) as connection:
+        publication = connection.execute(
+            "select as_of, rule_version, mart_rows from marts.publication"
+        ).fetchone()
+        comment = connection.execute(
+            "select comment from duckdb_columns() where column_name = 'spend' and comment <> ''"
+        ).fetchall()
+    assert publication == (AS_OF, "1", 2 * ROWS)
+    assert comment == [("what it's worth",)]
+    assert not settings.marts_path.with_name("marts.duckdb.wal").exists()
+
+
+def test_a_file_of_another_name_has_the_marts_under_the_same_name(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    settings = make_settings(marts_path=tmp_path / "bi" / "report.v2.duckdb")
+    build_warehouse(settings, 3)
+
+    publish_marts(settings, as_of=AS_OF)
+
+    assert read_generation(settings.marts_path) == 3
+
+
+def test_parquet_lies_beside_it_and_current_names_the_newest(settings: Settings) -> None:
+    for generation in (1, 2):
+        build_warehouse(settings, generation)
+        published = publish_marts(settings, as_of=AS_OF)
+
+    current = parquet_folder(settings.marts_path) / "current"
+    assert current.resolve().name == published.version
+    found = duckdb.sql(f"select distinct generation from '{current}/fct_leads.parquet'").fetchall()
+    assert found == [(2,)]
+
+
+def test_the_last_three_versions_are_kept(settings: Settings) -> None:
+    for generation in range(5):
+        build_warehouse(settings, generation, rows=10)
+        publish_marts(settings, as_of=AS_OF)
+
+    kept = versions(settings.marts_path)
+    generations = []
+    for path in kept:
+        with duckdb.connect() as connection:
+            connection.execute(f"attach '{path}' as old (read_only)")
+            generations.append(
+                connection.execute("select max(generation) from old.fct_leads").fetchone()
+            )
+    assert generations == [(2,), (3,), (4,)]
+    folders = [p for p in parquet_folder(settings.marts_path).iterdir() if not p.is_symlink()]
+    assert len(folders) == KEPT_VERSIONS
+
+
+def test_the_file_is_in_the_storage_version_of_duckdb_1_0(settings: Settings) -> None:
+    build_warehouse(settings, 1, rows=10)
+
+    publish_marts(settings, as_of=AS_OF)
+
+    header = settings.marts_path.read_bytes()[8:20]
+    magic, storage_version = struct.unpack("<4sQ", header)
+    assert magic == b"DUCK"
+    # 64 is what every DuckDB since 0.10 opens; 2.0 writes a higher one by default.
+    assert storage_version == 64
+
+
+def test_a_reader_of_the_old_file_goes_on_reading_it(settings: Settings) -> None:
+    build_warehouse(settings, 1)
+    publish_marts(settings, as_of=AS_OF)
+    code = (
+        "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True)\n"
+        "for line in sys.stdin:\n"
+        "    print(c.execute('select max(generation) from marts.fct_leads').fetchone()[0])\n"
+        "    sys.stdout.flush()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(settings.marts_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as reader:
+        assert reader.stdin is not None
+        assert reader.stdout is not None
+        answers = []
+        for generation in (1, 2, 3):
+            build_warehouse(settings, generation)
+            publish_marts(settings, as_of=AS_OF)
+            reader.stdin.write("?\n")
+            reader.stdin.flush()
+            answers.append(int(reader.stdout.readline()))
+        reader.stdin.close()
+
+    assert answers == [1, 1, 1]
+    assert read_generation(settings.marts_path) == 3
+
+
+def test_a_half_built_warehouse_publishes_nothing(settings: Settings) -> None:
+    build_warehouse(settings, 1)
+    publish_marts(settings, as_of=AS_OF)
+    build_warehouse(settings, 2)
+
+    with pytest.raises(PublishError, match="dim_ads"):
+        publish_marts(settings, as_of=AS_OF, expected=["fct_leads", "dim_ads"])
+
+    assert read_generation(settings.marts_path) == 1
+    assert leftovers(settings.marts_path) == []
+
+
+def test_a_table_that_the_project_no_longer_has_is_not_published(settings: Settings) -> None:
+    build_warehouse(settings, 1, rows=10)
+
+    published = publish_marts(settings, as_of=AS_OF, expected=["fct_touches"])
+
+    assert list(published.rows) == ["fct_touches"]
+
+
+def test_e73_a_full_disk_leaves_the_marts_of_before(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_warehouse(settings, 1)
+    publish_marts(settings, as_of=AS_OF)
+    build_warehouse(settings, 2)
+
+    def full(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "fsync", full)
+    with pytest.raises(PublishError, match="No space left"):
+        publish_marts(settings, as_of=AS_OF)
+
+    assert read_generation(settings.marts_path) == 1
+    assert leftovers(settings.marts_path) == []
+
+
+def test_e73_readers_that_never_stop_see_whole_publications_only(settings: Settings) -> None:
+    errors, seen = _read_during(settings, lambda: publish_marts(settings, as_of=AS_OF))
+
+    assert errors == []
+    assert seen == sorted(seen), "a reader went back to an older publication"
+    assert len(set(seen)) > 2
+
+
+def test_e73_copying_over_the_published_file_is_what_readers_would_notice(
+    settings: Settings,
+) -> None:
+    """The known-bad way, so that the test above is known to be able to fail."""
+
+    def copy_in_place() -> None:
+        publish_marts(settings.model_copy(update={"marts_path": other}), as_of=AS_OF)
+        shutil.copyfile(other, settings.marts_path)
+
+    other = settings.data_dir / "other" / "marts.duckdb"
+    errors, _ = _read_during(settings, copy_in_place)
+
+    assert errors != []
+
+
+def _read_during(settings: Settings, publish: Callable[[], object]) -> tuple[list[str], list[int]]:
+    """Publish some generations while another process opens and reads without a pause."""
+    build_warehouse(settings, 0)
+    publish_marts(settings, as_of=AS_OF)
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from tests.publishing.test_marts import read_generation\n"
+        "print('ready', flush=True)\n"
+        "while True:\n"
+        "    try: print(read_generation(Path(sys.argv[1])), flush=True)\n"
+        "    except Exception as e: print('error', type(e).__name__, str(e)[:80], flush=True)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(settings.marts_path)], stdout=subprocess.PIPE, text=True
+    ) as reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        lines: list[str] = []
+        collect = threading.Thread(target=lambda out=reader.stdout: lines.extend(out))
+        collect.start()
+        for generation in range(1, 9):
+            build_warehouse(settings, generation)
+            publish()
+            time.sleep(0.05)
+        time.sleep(0.3)
+        reader.terminate()
+        collect.join()
+    errors = [line.strip() for line in lines if line.startswith("error")]
+    return errors, [int(line) for line in lines if line.strip().isdigit()]
+
+
+KILL_POINTS = [
+    "write_files:before",
+    "write_files:after",
+    "sync_files:before",
+    "sync_files:after",
+    "link_or_copy:before",
+    "link_or_copy:after",
+    "replace_durably:before",
+    "replace_durably:after",
+    "point_link:before",
+    "point_link:after",
+]
+
+_KILLED_PUBLISH = """
+import os, signal, sys
+from datetime import date
+from publishing import files, marts
+from ctwa.settings import load_settings
+
+name, when = sys.argv[2].split(":")
+module = marts if hasattr(marts, name) else files
+real = getattr(module, name)
+
+def kill(*args, **kwargs):
+    if when == "after":
+        real(*args, **kwargs)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(module, name, kill)
+settings = load_settings(_env_file=None, data_dir=sys.argv[1], pii_key="0" * 64)
+marts.publish_marts(settings, as_of=date(2026, 6, 30))
+"""
+
+
+@pytest.mark.parametrize("point", KILL_POINTS)
+def test_e73_a_killed_publication_leaves_a_whole_one(settings: Settings, point: str) -> None:
+    build_warehouse(settings, 1)
+    publish_marts(settings, as_of=AS_OF)
+    build_warehouse(settings, 2)
+
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED_PUBLISH, str(settings.data_dir), point], check=False
+    )
+
+    assert killed.returncode == -signal.SIGKILL
+    switched = KILL_POINTS.index(point) >= KILL_POINTS.index("replace_durably:after")
+    assert read_generation(settings.marts_path) == (2 if switched else 1)
+    build_warehouse(settings, 3)
+    publish_marts(settings, as_of=AS_OF)
+    assert read_generation(settings.marts_path) == 3
+    assert leftovers(settings.marts_path) == []
+
+
+def leftovers(marts_path: Path) -> list[str]:
+    """Files that a publication forgot."""
+    found = [*marts_path.parent.glob("*.tmp*"), *parquet_folder(marts_path).glob("*.tmp*")]
+    return [os.fspath(p) for p in found]
