@@ -1,0 +1,179 @@
+"""Who is one person: keys, links and countries (rule R4)."""
+
+from __future__ import annotations
+
+import pytest
+
+from ingestion.parser.people import bsuid_country, phone_country
+from tests.ingestion.parser.payloads import (
+    BSUID,
+    NAMES,
+    OTHER_BSUID,
+    OTHER_PHONE,
+    PARENT,
+    PHONE,
+    envelope,
+    fixture,
+    links,
+    message,
+    parse,
+    reasons,
+)
+
+PHONE_KEY, OTHER_PHONE_KEY = NAMES.phone(PHONE), NAMES.phone(OTHER_PHONE)
+BSUID_KEY, OTHER_BSUID_KEY = NAMES.bsuid(BSUID), NAMES.bsuid(OTHER_BSUID)
+PARENT_KEY = NAMES.bsuid(PARENT)
+
+
+def test_e23_a_person_with_a_bsuid_only() -> None:
+    rows = parse(fixture("bsuid_only"))
+    row = rows["messages"][0]
+    assert (row["phone_key"], row["bsuid_key"], row["country"]) == (None, BSUID_KEY, "BR")
+    assert links(rows) == {(BSUID_KEY, PARENT_KEY, k) for k in ("message", "contact")}
+
+
+def test_e23_without_any_id_the_only_contact_is_the_person() -> None:
+    row = parse(fixture("bsuid_in_contact_only"))["messages"][0]
+    assert row["bsuid_key"] == BSUID_KEY
+
+
+def test_e23_without_any_id_two_contacts_are_nobody() -> None:
+    contacts = [{"wa_id": PHONE}, {"wa_id": OTHER_PHONE}]
+    rows = parse(envelope(message(**{"from": None}), contacts=contacts))
+    assert not rows["messages"]
+    assert reasons(rows) == ["person_missing"]
+
+
+def test_e23_a_bsuid_in_the_place_of_the_phone() -> None:
+    row = parse(fixture("bsuid_in_from"))["messages"][0]
+    assert (row["phone_key"], row["bsuid_key"]) == (None, BSUID_KEY)
+
+
+def test_e24_both_ids_in_one_payload_are_linked() -> None:
+    rows = parse(fixture("phone_and_bsuid"))
+    assert (PHONE_KEY, BSUID_KEY, "message") in links(rows)
+    assert (PHONE_KEY, BSUID_KEY, "contact") in links(rows)
+    link = rows["identity_links"][0]
+    assert (link["left_kind"], link["right_kind"]) == ("phone", "bsuid")
+    assert link["observed_at"] == rows["messages"][0]["sent_at"]
+
+
+def test_e24_contacts_beside_statuses_link_too() -> None:
+    rows = parse(fixture("status_free_entry_point"))
+    assert (PHONE_KEY, BSUID_KEY, "status") in links(rows)
+    assert (PHONE_KEY, BSUID_KEY, "contact") in links(rows)
+
+
+def test_e25_a_parent_id_is_linked_and_stands_in_where_it_is_alone() -> None:
+    alone = message(**{"from": None}, from_parent_user_id=PARENT)
+    assert parse(envelope(alone))["messages"][0]["bsuid_key"] == PARENT_KEY
+    assert (BSUID_KEY, PARENT_KEY, "status") in links(parse(fixture("status_read_bsuid_only")))
+
+
+@pytest.mark.parametrize("spelling", ["parent_recipient_user_id", "recipient_parent_user_id",
+                                      "parent_user_id"])  # fmt: skip
+def test_e25_three_spellings_of_the_parent(spelling: str) -> None:
+    status = {"id": "x", "status": "read", "timestamp": "1781000000", "recipient_user_id": BSUID}
+    assert links(parse(envelope(statuses=[{**status, spelling: PARENT}]))) == {
+        (BSUID_KEY, PARENT_KEY, "status")
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("5531987650001", "553187650001"),
+        ("5215512345678", "525512345678"),
+        ("5491123456789", "541123456789"),
+        ("+55 31 98765-0001", "5531987650001"),
+    ],
+)
+def test_e26_spellings_of_one_number_are_one_person(one: str, other: str) -> None:
+    first, second = parse(*[envelope(message(**{"from": p})) for p in (one, other)])["messages"]
+    assert first["phone_key"] == second["phone_key"]
+
+
+def test_e26_numbers_with_the_same_end_are_two_people() -> None:
+    numbers = ("551133334444", "552133334444")
+    first, second = parse(*[envelope(message(**{"from": p})) for p in numbers])["messages"]
+    assert first["phone_key"] != second["phone_key"]
+
+
+def test_e26_a_contact_is_found_by_another_spelling_of_its_number() -> None:
+    contact = {"wa_id": "553187650001", "user_id": BSUID}
+    row = parse(envelope(message(), contacts=[contact, {"wa_id": OTHER_PHONE}]))["messages"][0]
+    assert row["bsuid_key"] == BSUID_KEY
+
+
+@pytest.mark.parametrize("name", ["system_number_change", "system_number_change_old"])
+def test_e27_a_new_number_of_the_same_person(name: str) -> None:
+    rows = parse(fixture(name))
+    assert links(rows) == {(PHONE_KEY, OTHER_PHONE_KEY, "number_change")}
+    assert rows["messages"][0]["type"] == "system"
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("system_user_id_change", set()),
+        ("user_id_update", {(PHONE_KEY, OTHER_BSUID_KEY, "contact")}),
+        ("user_id_update_flat", {(PHONE_KEY, OTHER_BSUID_KEY, "contact")}),
+    ],
+)
+def test_e27_a_new_bsuid_of_the_same_person(name: str, extra: set[tuple[str, str, str]]) -> None:
+    assert links(parse(fixture(name))) == {(BSUID_KEY, OTHER_BSUID_KEY, "id_change")} | extra
+
+
+def test_e27_a_security_code_is_no_new_identity() -> None:
+    assert not parse(fixture("system_identity_change"))["identity_links"]
+
+
+def test_a_requested_contact_card_gives_the_phone() -> None:
+    assert (PHONE_KEY, BSUID_KEY, "contact_card") in links(parse(fixture("contact_card_requested")))
+
+
+def test_a_card_of_another_person_links_nobody() -> None:
+    assert not parse(fixture("contact_card_of_another"))["identity_links"]
+
+
+def test_a_requested_card_with_two_numbers_links_nobody() -> None:
+    phones = [{"wa_id": PHONE}, {"wa_id": OTHER_PHONE}]
+    card = message(**{"from": None}, from_user_id=BSUID, type="contacts",
+                   origin="contact_request", contacts=[{"phones": phones}])  # fmt: skip
+    assert not parse(envelope(card))["identity_links"]
+
+
+def test_a_contact_of_another_person_is_not_taken_by_its_place() -> None:
+    other = {"wa_id": OTHER_PHONE, "user_id": OTHER_BSUID}
+    rows = parse(envelope(message(), contacts=[other]))
+    assert rows["messages"][0]["bsuid_key"] is None
+    assert links(rows) == {(OTHER_PHONE_KEY, OTHER_BSUID_KEY, "contact")}
+
+
+def test_digits_of_a_bsuid_are_not_somebodys_phone() -> None:
+    contact = {"wa_id": OTHER_PHONE, "user_id": f"BR.{PHONE}"}
+    assert parse(envelope(message(), contacts=[contact]))["messages"][0]["bsuid_key"] is None
+
+
+def test_contacts_of_the_business_app_link() -> None:
+    assert links(parse(fixture("app_contact"))) == {(PHONE_KEY, BSUID_KEY, "contact_book")}
+
+
+@pytest.mark.parametrize(
+    ("phone", "country"),
+    [
+        ("5531987650001", "BR"), ("14155550100", "US"), ("14165550100", "CA"),
+        ("447400123456", "GB"), ("79161234567", "RU"), ("77011234567", "KZ"),
+        ("5491123456789", "AR"), ("0000000", None),
+        ("+351 912 345 678", "PT"), ("390612345678", "IT"), ("870773111632", None),
+    ],
+)  # fmt: skip
+def test_country_of_a_phone(phone: str, country: str | None) -> None:
+    assert phone_country(phone) == country
+
+
+@pytest.mark.parametrize(
+    ("bsuid", "country"), [("US.1", "US"), ("us.ENT.2", "US"), ("BSUID_1", None), ("", None)]
+)
+def test_country_of_a_bsuid(bsuid: str, country: str | None) -> None:
+    assert bsuid_country(bsuid) == country
