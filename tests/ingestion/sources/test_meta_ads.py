@@ -1,0 +1,368 @@
+"""Meta's objects into the lake: every status, history of names, look-ups by id."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctwa.settings import Settings
+from ingestion.errors import SourceIncompleteError
+from ingestion.graph_errors import GraphTokenError
+from ingestion.sources.meta_lookups import Earlier, due_lookups, look_up
+from ingestion.sources.meta_objects import Objects
+from simulator.ads_faults import Fault, FaultScript
+from simulator.ads_state import Account, Ad, AdSet, Campaign, Creative
+from tests.support.ads import (
+    ADS,
+    ADSET,
+    BRAZIL,
+    CAMPAIGN,
+    NOW,
+    TOKEN,
+    ZEALAND,
+    Advertiser,
+    advertiser,
+)
+from tests.support.lake import write_rows
+
+AD1, AD2, AD3 = ADS[BRAZIL]
+AGENCY, AGENCY_AD = "3030035716096012", "120226305854899999"
+
+
+def _names(shop: Advertiser, table: str, key: str, name: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in shop.rows(table):
+        found.setdefault(row[key], []).append(row[name])
+    return found
+
+
+def _lookups(shop: Advertiser, ad_id: str) -> list[dict[str, Any]]:
+    return [r for r in shop.rows("ad_lookups") if r["ad_id"] == ad_id]
+
+
+def _agency(shop: Advertiser, *, visible: bool) -> None:
+    shop.state.add(
+        Account(AGENCY, "Agency", currency="EUR", timezone="Europe/Lisbon", visible=visible),
+        Campaign("9001", AGENCY, "Their campaign"),
+        AdSet("9002", AGENCY, "9001", "Their ad set"),
+        Creative("9003", AGENCY, "c", title="Theirs", media_type="video"),
+        Ad(AGENCY_AD, AGENCY, "9001", "9002", "Their ad", "9003"),
+    )
+
+
+def test_everything_is_read_with_its_parents_and_creative(shop: Advertiser) -> None:
+    counts = shop.objects()
+    assert counts.rows == {
+        "accounts": 1,
+        "campaigns": 1,
+        "adsets": 1,
+        "ads": 3,
+        "creatives": 3,
+        "ad_lookups": 0,
+    }
+    (account,) = shop.rows("accounts")
+    assert (account["account_id"], account["currency"]) == (BRAZIL, "BRL")
+    assert account["timezone_name"] == "America/Sao_Paulo"
+    ad = shop.rows("ads")[0]
+    assert (ad["ad_id"], ad["adset_id"], ad["campaign_id"]) == (
+        AD1,
+        ADSET[BRAZIL],
+        CAMPAIGN[BRAZIL],
+    )
+    assert ad["created_time"] == datetime(2026, 1, 5, 12, tzinfo=UTC)
+    creative = next(r for r in shop.rows("creatives") if r["creative_id"] == ad["creative_id"])
+    assert (creative["headline"], creative["body"]) == ("Oferta 0", "Fale connosco")
+    assert (creative["media_type"], creative["call_to_action_type"]) == (
+        "image",
+        "WHATSAPP_MESSAGE",
+    )
+    assert shop.rows("adsets")[0]["destination_type"] == "WHATSAPP"
+
+
+def test_a_second_pull_of_the_same_objects_writes_no_row(shop: Advertiser) -> None:
+    shop.objects()
+    before = shop.counts()
+    again = shop.objects()
+    assert set(again.rows.values()) == {0}  # although every thumbnail has a new signature
+    assert shop.counts() == before
+
+
+def test_e38_ids_beyond_two_to_the_53_stay_apart(shop: Advertiser) -> None:
+    assert float(AD1) == float(AD2)
+    shop.objects()
+    assert {r["ad_id"] for r in shop.rows("ads")} == {AD1, AD2, AD3}
+
+
+def test_e36_a_rename_is_a_new_row_and_the_old_name_stays(shop: Advertiser) -> None:
+    shop.objects()
+    shop.state.update(AD1, name="Ad new")
+    shop.state.update(CAMPAIGN[BRAZIL], name="Campanha nova")
+    counts = shop.objects()
+    assert (counts.rows["ads"], counts.rows["campaigns"], counts.rows["creatives"]) == (1, 1, 0)
+    assert _names(shop, "ads", "ad_id", "ad_name")[AD1] == ["Ad 0", "Ad new"]
+    assert _names(shop, "campaigns", "campaign_id", "campaign_name") == {
+        CAMPAIGN[BRAZIL]: ["Campanha", "Campanha nova"]
+    }
+    assert [r["read_no"] for r in shop.rows("ads") if r["ad_id"] == AD1] == [1, 2]
+
+
+def test_e50_archived_objects_are_asked_for_explicitly(shop: Advertiser) -> None:
+    shop.state.archive(CAMPAIGN[BRAZIL])
+    counts = shop.objects()
+    assert (counts.rows["campaigns"], counts.rows["adsets"], counts.rows["ads"]) == (1, 1, 3)
+    assert {r["effective_status"] for r in shop.rows("ads")} == {"ARCHIVED"}
+    assert not [c for c in shop.api.calls if "DELETED" in c]
+
+
+def test_e32_an_ad_deleted_before_the_first_sync_is_read_by_its_id(shop: Advertiser) -> None:
+    shop.state.delete(AD2)
+    counts = shop.objects({AD2})
+    assert counts.lookups == {"resolved": 1}
+    status = {r["ad_id"]: r["effective_status"] for r in shop.rows("ads")}
+    assert status == {AD1: "ACTIVE", AD2: "DELETED", AD3: "ACTIVE"}
+    shop.objects({AD2})
+    assert len(_lookups(shop, AD2)) == 1  # once resolved, never asked again
+
+
+def test_e32_an_ad_deleted_after_it_was_seen_becomes_deleted_and_stays(shop: Advertiser) -> None:
+    shop.objects()
+    shop.state.delete(CAMPAIGN[BRAZIL])
+    counts = shop.objects()
+    assert counts.rows["ads"] == 3
+    history = _names(shop, "ads", "ad_id", "effective_status")
+    assert history == {ad_id: ["ACTIVE", "DELETED"] for ad_id in ADS[BRAZIL]}
+    shop.api.calls.clear()
+    assert shop.objects().rows["ads"] == 0
+    assert not [c for c in shop.api.calls if "ids=" in c]  # known as deleted: not asked again
+
+
+def test_e33_an_ad_of_no_list_comes_with_campaign_ad_set_creative_account(
+    shop: Advertiser,
+) -> None:
+    _agency(shop, visible=True)
+    shop.objects({AGENCY_AD})
+    assert [r["ad_name"] for r in shop.rows("ads") if r["ad_id"] == AGENCY_AD] == ["Their ad"]
+    assert "9001" in _names(shop, "campaigns", "campaign_id", "campaign_name")
+    assert "9002" in _names(shop, "adsets", "adset_id", "adset_name")
+    theirs = next(r for r in shop.rows("creatives") if r["creative_id"] == "9003")
+    assert (theirs["headline"], theirs["media_type"]) == ("Theirs", "video")
+    account = next(r for r in shop.rows("accounts") if r["account_id"] == AGENCY)
+    assert (account["currency"], account["timezone_name"]) == ("EUR", "Europe/Lisbon")
+
+
+def test_e34_foreign_and_gone_ads_are_told_apart(shop: Advertiser) -> None:
+    _agency(shop, visible=False)
+    assert shop.objects({AGENCY_AD, "777"}).lookups == {"foreign": 1, "gone": 1}
+    (foreign,), (gone,) = _lookups(shop, AGENCY_AD), _lookups(shop, "777")
+    assert (foreign["error_code"], foreign["error_subcode"]) == (100, 33)
+    assert (gone["error_code"], gone["error_subcode"]) == (803, None)
+    assert shop.objects({AGENCY_AD, "777"}).lookups == {}  # the same night: not asked again
+
+
+def test_e34_unreadable_ads_are_asked_for_less_and_less_then_left(shop: Advertiser) -> None:
+    _agency(shop, visible=False)
+    earlier: dict[str, Earlier] = {}
+    asked: dict[str, list[int]] = {AGENCY_AD: [], "777": []}
+    for day in range(60):
+        # Nightly, but some minutes earlier each time.
+        now = NOW + timedelta(days=day) - timedelta(minutes=day % 30)
+        due = due_lookups(set(asked), earlier, now)
+        for row in look_up(shop.client(), due, earlier, now, Objects()):
+            asked[row["ad_id"]].append(day)
+            earlier[row["ad_id"]] = Earlier(row["status"], row["attempts"], row["next_attempt_at"])
+    assert asked == {i: [0, 1, 2, 4, 8, 15, 29] for i in (AGENCY_AD, "777")}
+    assert {e.next_attempt_at for e in earlier.values()} == {None}
+
+
+def test_e34_a_foreign_ad_that_becomes_visible_is_resolved(shop: Advertiser) -> None:
+    _agency(shop, visible=False)
+    shop.objects({AGENCY_AD})
+    shop.state.accounts[AGENCY].visible = True
+    shop.now += timedelta(days=1)
+    shop.objects({AGENCY_AD})
+    assert [r["status"] for r in _lookups(shop, AGENCY_AD)] == ["foreign", "resolved"]
+
+
+def test_ids_are_looked_up_in_groups_and_one_by_one_where_a_group_fails(
+    shop: Advertiser,
+) -> None:
+    fresh = [str(10**17 + n) for n in range(120)]
+    for ad_id in fresh:
+        shop.state.add(Ad(ad_id, BRAZIL, CAMPAIGN[BRAZIL], ADSET[BRAZIL], "late"))
+        shop.state.delete(ad_id)
+    shop.state.ads.pop(fresh[60])
+    counts = shop.objects(set(fresh))
+    assert counts.lookups == {"resolved": 119, "gone": 1}
+    groups = [c for c in shop.api.calls if c.startswith("GET /?ids=")]
+    singles = [c for c in shop.api.calls if c.startswith("GET /1000")]
+    assert (len(groups), len(singles)) == (3, 50)
+
+
+def test_ids_of_referrals_and_insights_are_looked_up_those_of_posts_are_not(
+    shop: Advertiser,
+) -> None:
+    def message(number: int, source_type: str | None, source_id: str) -> dict[str, Any]:
+        return {
+            "message_key": f"m{number}",
+            "has_referral": True,
+            "referral_source_type": source_type,
+            "referral_source_id": source_id,
+        }
+
+    lake = Path(shop.settings.lake_url)
+    write_rows(
+        lake,
+        "event_log",
+        "messages",
+        [
+            message(1, "ad", "501"),
+            message(2, None, "502"),
+            message(3, "story", "503"),
+            message(4, "post", "504"),
+            message(5, "ad", AD1),
+            message(6, "ad", ""),
+            message(7, "ad", "../me"),
+        ],
+    )
+    write_rows(lake, "meta_ads", "insights", [{"account_id": BRAZIL, "ad_id": "505"}])
+    shop.insights()  # sweeps away rows that no complete load wrote
+    shop.state.spent(AD3, (NOW - timedelta(days=1)).date(), "1", impressions=1)
+    shop.insights()
+    shop.state.delete(AD3)
+    shop.objects()
+    asked = {r["ad_id"]: (r["status"], r["attempts"]) for r in shop.rows("ad_lookups")}
+    assert asked == {
+        "501": ("gone", 1),
+        "502": ("gone", 1),
+        "503": ("gone", 1),
+        AD3: ("resolved", 1),
+        "../me": ("gone", 0),
+    }
+    assert not [c for c in shop.api.calls if "/me" in c]
+
+
+# ---- faults ----------------------------------------------------------------------------------
+
+
+def test_e52_one_failing_account_does_not_stop_the_other(both: Advertiser) -> None:
+    both.objects()
+    before = both.counts()
+    both.state.update(AD1, name="unread")
+    both.state.update(ADS[ZEALAND][0], name="read")
+    both.api.faults.faults.append(Fault(f"act_{BRAZIL}/ads.*after", code=2, times=9))
+    with pytest.raises(SourceIncompleteError, match=BRAZIL) as caught:
+        both.objects()
+    assert list(caught.value.failures) == [BRAZIL]
+    assert both.counts() == before | {"ads": before["ads"] + 1}
+    assert _names(both, "ads", "ad_id", "ad_name")[AD1] == ["Ad 0"]
+
+
+@pytest.mark.parametrize(("code", "subcode"), [(10, None), (200, None), (100, 3191001), (100, 33)])
+def test_an_account_without_permission_is_named(
+    both: Advertiser, code: int, subcode: int | None
+) -> None:
+    both.api.faults.faults.append(Fault(rf"act_{BRAZIL}\?", code=code, subcode=subcode))
+    with pytest.raises(SourceIncompleteError, match=BRAZIL):
+        both.objects()
+    assert {r["account_id"] for r in both.rows("ads")} == {ZEALAND}
+    assert both.slept == []
+
+
+def test_a_dead_token_stops_at_once_and_leaves_all_data_alone(both: Advertiser) -> None:
+    both.objects()
+    before = both.counts()
+    both.state.update(AD1, name="unread")
+    both.api.calls.clear()
+    both.api.faults.faults.append(Fault("/ads.*after", code=190, subcode=460, status=401))
+    with pytest.raises(GraphTokenError, match="make a new system user token"):
+        both.objects()
+    assert sum("/ads?" in c for c in both.api.calls) == 2  # page 1, page 2, and no more
+    assert both.slept == []
+    assert both.counts() == before
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_e51_thirty_percent_faults_give_the_same_rows(both: Advertiser, seed: int) -> None:
+    both.state.delete(AD2)
+    both.api.faults = FaultScript(share=0.3, seed=seed)
+    both.objects({AD2})
+    assert both.api.faults.struck
+    found = both.counts()
+    assert (found["ads"], found["campaigns"], found["creatives"]) == (5, 2, 5)
+    assert [r["status"] for r in _lookups(both, AD2)] == ["resolved"]
+
+
+def test_a_page_that_is_too_much_is_asked_for_in_smaller_ones(shop: Advertiser) -> None:
+    message = "Please reduce the amount of data you're asking for, then retry your request"
+    shop.api.faults.faults.append(Fault("/ads.*limit=100", code=1, message=message, times=9))
+    assert shop.objects().rows["ads"] == 3
+    assert [c for c in shop.api.calls if "/ads?" in c and "limit=25" in c]
+
+
+def test_a_look_up_that_cannot_be_told_is_an_error_and_due_again(shop: Advertiser) -> None:
+    shop.state.delete(AD1)
+    shop.api.faults.faults.append(Fault(f"GET /{AD1}", code=506, times=1))
+    shop.objects({AD1})
+    (row,) = _lookups(shop, AD1)
+    assert (row["status"], row["error_code"]) == ("error", 506)
+    shop.now += timedelta(days=1)
+    shop.objects({AD1})
+    assert [r["status"] for r in _lookups(shop, AD1)] == ["error", "resolved"]
+
+
+def test_an_api_that_is_down_for_look_ups_fails_them_and_keeps_the_rest(
+    shop: Advertiser,
+) -> None:
+    shop.api.faults.faults.append(Fault(r"GET /(\?ids|7)", kind="html", status=502, times=99))
+    with pytest.raises(SourceIncompleteError, match="look-ups by id"):
+        shop.objects({"701", "702", "703", "704"})
+    assert len(shop.rows("ads")) == 3
+
+
+def test_the_token_is_in_no_log_no_error_no_url_and_no_file(
+    both: Advertiser, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    both.state.spent(AD1, (NOW - timedelta(days=1)).date(), "1", impressions=1)
+    both.api.faults = FaultScript(
+        [
+            Fault("/ads.*after", kind="cut"),
+            Fault("/adsets", kind="html", status=502),
+            Fault("level=ad", code=1, message=f"Malformed access token {TOKEN}"),
+            Fault(f"level=account.*{BRAZIL}|act_{BRAZIL}/insights", nth=3, code=100,
+                  message=f"bad https://graph.facebook.com/x?access_token={TOKEN}&a=1"),
+        ]
+    )  # fmt: skip
+    texts = []
+    for run in (both.objects, both.insights):
+        try:
+            run()
+        except SourceIncompleteError as error:
+            texts += [str(error), repr(error)]
+    both.api.faults = FaultScript([Fault("", code=190, message=f"Malformed access token {TOKEN}")])
+    with pytest.raises(GraphTokenError) as caught:
+        both.objects()
+    texts += [str(caught.value), repr(caught.value.problem)]
+    assert "Malformed access token ***" in texts[-2]
+    output = capfd.readouterr()
+    texts += [caplog.text, output.out, output.err, *both.api.calls]
+    assert "graph" in caplog.text  # something was logged
+    assert not [t for t in texts if TOKEN in t or TOKEN[3:] in t]
+    assert both.api.wrong == []
+    files = [p for p in both.settings.data_dir.rglob("*") if p.is_file()]
+    assert files
+    assert not [p for p in files if TOKEN.encode() in p.read_bytes()]
+
+
+def test_without_settings_the_source_is_off(make_settings: Callable[..., Settings]) -> None:
+    from ingestion.sources.meta_ads import land_meta_ads
+
+    with advertiser(make_settings) as shop:
+        off = make_settings(meta_graph_url=shop.api.url, meta_access_token=TOKEN)
+        assert set(land_meta_ads(off).rows.values()) == {0}
+        assert shop.api.calls == []
