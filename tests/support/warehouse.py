@@ -131,7 +131,8 @@ class DbtWorld:
         """`dbt build` (all, or what is selected), seeds and data tests included, unit tests not."""
         args = ["build", "--exclude-resource-type", "unit_test"]
         args += [] if tests else ["--exclude-resource-type", "test"]
-        args += ["--select", *select] if select else []
+        # Of a part, only the tests that look at nothing else.
+        args += ["--indirect-selection", "cautious", "--select", *select] if select else []
         args += ["--full-refresh"] if full_refresh else []
         return self.dbt(*args, as_of=as_of)
 
