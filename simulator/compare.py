@@ -51,7 +51,7 @@ class Comparison:
 def compare(truth: Truth, marts_path: Path) -> Comparison:
     """Compare every table of the truth with the published marts."""
     result = Comparison()
-    with open_marts(marts_path) as marts:
+    with duckdb.connect(str(marts_path), read_only=True) as marts:
         for table in truth.tables:
             try:
                 found = _read(marts, table)
@@ -64,19 +64,6 @@ def compare(truth: Truth, marts_path: Path) -> Comparison:
             if table.name == "campaign_performance":
                 result.campaigns_compared = len({key[2] for key in table.rows})
     return result
-
-
-def open_marts(path: Path) -> duckdb.DuckDBPyConnection:
-    """A read-only connection in which `marts.<table>` means the published table.
-
-    Opened directly, a file `marts.duckdb` is a catalog `marts` with a schema `marts`, and DuckDB
-    refuses `marts.<table>` as ambiguous.
-    """
-    connection = duckdb.connect()
-    quoted = str(path).replace("'", "''")
-    connection.execute(f"attach '{quoted}' as published (read_only)")
-    connection.execute("use published")
-    return connection
 
 
 def _read(marts: duckdb.DuckDBPyConnection, table: Expected) -> Rows:

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -194,7 +195,6 @@ def _settings(data: Path, api: AdsApi, world: World) -> Settings:
         "meta_app_secret": secrets.token_hex(16),
         "meta_verify_token": secrets.token_urlsafe(16),
         "intake_secret": secrets.token_hex(16),
-        "pii_key": secrets.token_hex(32),
     }
     return load_settings(_env_file=None, **own)
 
@@ -276,7 +276,9 @@ def _calm() -> Iterator[None]:
     level = root.level
     root.setLevel(max(level, logging.WARNING) if level != logging.DEBUG else level)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         root.setLevel(level)
 

@@ -8,12 +8,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ctwa.settings import Settings
-from simulator.compare import Comparison, open_marts
+from simulator.compare import Comparison
 from simulator.world import World
 
 _SHOWN = 40
@@ -82,7 +83,7 @@ class Story:
 
 def cost_tables(console: Console, marts_path: Path) -> None:
     """Cost per qualified lead by campaign, then by channel, over the whole period."""
-    with open_marts(marts_path) as marts:
+    with duckdb.connect(str(marts_path), read_only=True) as marts:
         campaigns = marts.sql(_CAMPAIGNS).fetchall()
         channels = marts.sql(_CHANNELS).fetchall()
     table = _table("Cost per qualified lead, by campaign", "campaign", "account", "")

@@ -25,6 +25,8 @@ DEFAULT_TODAY = date(2026, 11, 20)
 DAYS = 75
 """Length of the world; less than META_BACKFILL_DAYS, so that the first run reads all of it."""
 LEADS_PER_ROUND = 400
+_LEADS_OF_BUDGETS = 1_200
+"""With so many leads the ads' budgets give prices of leads as they are in life."""
 STORIES = (*stories_ads.STORIES, *stories_people.STORIES, *stories_outcomes.STORIES)
 
 _DELETED_LATER = ad_named("@promo\tcom tab")
@@ -90,17 +92,17 @@ def build_world(seed: int, leads: int = 400, today: date = DEFAULT_TODAY) -> Wor
         events=tuple(e for s in scenes for e in s.events),
         outcomes=tuple(o for s in scenes for o in s.outcomes),
         leads=tuple(lead for s in scenes for lead in s.leads),
-        nights=_nights(seed, today),
+        nights=_nights(seed, today, made),
     )
 
 
-def _nights(seed: int, today: date) -> tuple[AdsState, AdsState]:
+def _nights(seed: int, today: date, leads: int) -> tuple[AdsState, AdsState]:
     """The ad accounts at the first and at the second night."""
     rng = random.Random(f"{seed}:spend")
     first = _advertiser(today)
     for ad in ADS:
         if ad.daily_budget_cents:
-            _spend(first, ad, today, rng)
+            _spend(first, ad, today, leads, rng)
     for account in ACCOUNTS:
         for back in rng.sample(range(1, DAYS), 25):
             # Never shown at any ad: credits, rounding, ads of deleted campaigns (E45).
@@ -169,7 +171,7 @@ def _add_ad(state: AdsState, ad: AdRef, campaign: CampaignRef) -> None:
     )
 
 
-def _spend(state: AdsState, ad: AdRef, today: date, rng: random.Random) -> None:
+def _spend(state: AdsState, ad: AdRef, today: date, leads: int, rng: random.Random) -> None:
     """Delivery of one ad: some days none, some days impressions that cost nothing."""
     for back in range(1, DAYS + 1):
         if ad.kind == "archived" and back < 20:
@@ -179,7 +181,11 @@ def _spend(state: AdsState, ad: AdRef, today: date, rng: random.Random) -> None:
         luck = rng.random()
         if luck < 0.08:
             continue
-        cents = 0 if luck > 0.99 else int(ad.daily_budget_cents * rng.uniform(0.6, 1.1))
+        cents = (
+            0
+            if luck > 0.99
+            else int(ad.daily_budget_cents * rng.uniform(0.6, 1.1) * leads / _LEADS_OF_BUDGETS)
+        )
         shown = 3 + cents * 10 // rng.randrange(12, 30)
         clicks = shown // rng.randrange(20, 60)
         state.spend[ad.campaign.account.account_id, today - timedelta(days=back), ad.ad_id] = (
