@@ -1,4 +1,4 @@
-"""Stories of how people come: ads, posts, our own messages, and the ways evidence arrives.
+"""Stories of people who come by ads and posts, and of the days and ids of those.
 
 Each is a case users met (ids of the edge cases in brackets). Moments leave room at both ends of
 the world's time, so that what follows still happens in it.
@@ -10,12 +10,9 @@ from datetime import date, timedelta
 
 from simulator import payloads
 from simulator.company import (
-    MAIN,
-    MOVED,
     NEW_YORK,
     POST_ID,
     SAO_PAULO,
-    SECOND,
     ad_named,
     ad_of_kind,
 )
@@ -55,6 +52,22 @@ def click_id_without_ad(s: Scene) -> None:
     del referral["source_id"]
     s.hears(ana, at, referral=referral)
     s.lead(ana, at, "ctwa_click", channel="unknown_ad", platform="meta")
+
+
+def referral_without_any_id(s: Scene) -> None:
+    """Said to be an ad, and nothing more: suspected, and Meta's."""
+    ana, at = s.person(), s.moment()
+    referral = s.referral(s.ad(), click=False)
+    del referral["source_id"]
+    s.hears(ana, at, referral=referral)
+    s.lead(ana, at, "ad_suspected", platform="meta")
+
+
+def referral_of_a_new_kind(s: Scene) -> None:
+    """A source type of the future: paid by its click id, counted under no known channel (E11)."""
+    ana, ad, at = s.person(), ad_of_kind("gone"), s.moment()
+    s.hears(ana, at, referral={**s.referral(ad), "source_type": "hologram", "colour": 7})
+    s.lead(ana, at, "ctwa_click", ad, channel="unknown_ad")
 
 
 def ad_id_as_number(s: Scene) -> None:
@@ -152,14 +165,6 @@ def unsupported_then_referral(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, touches=2)
 
 
-def unsupported_explained_next_night(s: Scene) -> None:
-    """The same, but the referral is delivered a night later."""
-    ana, ad, at = s.person(), s.ad(), s.moment(before=5)
-    s.hears(ana, at, kind="unsupported", error=131060, night=1)
-    s.hears(ana, at + 2 * HOUR, referral=s.referral(ad, click=False), night=2)
-    s.lead(ana, at, "ctwa_ad", ad, touches=2)
-
-
 def unsupported_never_explained(s: Scene) -> None:
     """131060 and no referral: suspected, never direct (E6)."""
     ana, at = s.person(), s.moment(before=5)
@@ -174,151 +179,6 @@ def unsupported_explained_too_late(s: Scene) -> None:
     s.hears(ana, at, kind="unsupported", error=131060)
     s.hears(ana, at + 80 * HOUR, referral=s.referral(ad))
     s.lead(ana, at, "ad_suspected", latest=(CTWA, ad), touches=2)
-
-
-def other_unsupported_is_direct(s: Scene) -> None:
-    """131051 is a poll or the like: a message as any other."""
-    ana, at = s.person(), s.moment()
-    s.hears(ana, at, kind="unsupported", error=131051)
-    s.lead(ana, at, "direct")
-
-
-def billed_as_free_entry(s: Scene) -> None:
-    """Meta billed an ad's chat, the referral is lost: suspected (E6)."""
-    ana, at = s.person(), s.moment(before=3)
-    s.hears(ana, at)
-    s.says(ana, at + 2 * HOUR, billing="free_entry_point")
-    s.lead(ana, at, "ad_suspected")
-
-
-def direct(s: Scene) -> None:
-    """They wrote by themselves; replies are free customer service."""
-    ana, at = s.person(), s.moment(before=2)
-    s.hears(ana, at)
-    s.says(ana, at + HOUR)
-    s.lead(ana, at, "direct")
-
-
-def we_wrote_first(s: Scene) -> None:
-    """A template, then their answer: not acquisition (E14)."""
-    ana, at = s.person(), s.moment(before=3)
-    s.says(ana, at, billing="regular")
-    s.hears(ana, at + DAY)
-    s.lead(ana, at + DAY, "outbound")
-
-
-def template_never_delivered(s: Scene) -> None:
-    """A failed message is no contact: what they write later is theirs."""
-    ana, at = s.person(), s.moment(before=3)
-    s.says(ana, at, statuses=("failed",))
-    s.hears(ana, at + DAY)
-    s.lead(ana, at + DAY, "direct")
-
-
-def template_answered_after_the_gap(s: Scene) -> None:
-    """Answered 40 days on: another conversation, which they opened."""
-    ana, at = s.person(), s.moment(before=45)
-    s.says(ana, at, billing="regular")
-    s.hears(ana, at + 40 * DAY)
-    s.lead(ana, at + 40 * DAY, "direct")
-
-
-def we_woke_them_up(s: Scene) -> None:
-    """Direct once; after the gap we wrote and they answered."""
-    ana, at = s.person(), s.moment(before=45)
-    s.hears(ana, at)
-    s.says(ana, at + 35 * DAY, billing="regular")
-    s.hears(ana, at + 36 * DAY)
-    s.lead(ana, at, "direct", latest=("outbound", None), touches=2)
-
-
-def template_then_ad(s: Scene) -> None:
-    """We wrote, and they came by an ad: the referral is the stronger evidence."""
-    ana, ad, at = s.person(), s.ad(), s.moment(before=3)
-    s.says(ana, at, billing="regular")
-    s.hears(ana, at + DAY, referral=s.referral(ad))
-    s.lead(ana, at + DAY, "ctwa_click", ad)
-
-
-def echo_before_inbound(s: Scene) -> None:
-    """A colleague's message from the phone opens the conversation (E15)."""
-    ana, at = s.person(), s.moment(before=3)
-    s.echoes(ana, at)
-    s.hears(ana, at + HOUR)
-    s.lead(ana, at + HOUR, "outbound")
-
-
-def only_ours(s: Scene) -> None:
-    """Echoes and templates without an answer make no lead (E15)."""
-    s.echoes(s.person(), s.moment())
-    s.says(s.person(), s.moment(), billing="regular")
-
-
-def never_conversational(s: Scene) -> None:
-    """Groups, reactions, edits and deletions are no touch (E22)."""
-    s.hears(s.person(), s.moment(), group="120363041234567890", referral=s.referral(s.ad()))
-    s.hears(s.person(), s.moment(), kind="reaction")
-    for kind in ("edit", "revoke"):
-        s.hears(s.person(), s.moment(), kind=kind, content={"original_message_id": "wamid.X"})
-
-
-def history_then_ad(s: Scene) -> None:
-    """Imported history shows an older chat: the lead is born there (E12)."""
-    ana, ad, at = s.person(), s.ad(), s.moment()
-    old = s.start - 70 * DAY
-    rows = [(s.wamid(ana), old, True), (s.wamid(ana), old + HOUR, False)]
-    s.emits(at, payloads.history(ana, MAIN, rows), field="history", part="history")
-    s.hears(ana, at, referral=s.referral(ad))
-    s.lead(ana, old, "direct", identity="phone", latest=(CTWA, ad), touches=2)
-
-
-def live_and_in_history(s: Scene) -> None:
-    """The day of onboarding comes both ways: one message (E1)."""
-    ana, ad, at = s.person(), s.ad(), s.moment(before=2)
-    wamid = s.hears(ana, at, referral=s.referral(ad))
-    chunk = payloads.history(ana, MAIN, [(wamid, at, True)])
-    s.emits(at + HOUR, chunk, field="history", part="history")
-    s.lead(ana, at, "ctwa_click", ad)
-
-
-def copies_that_differ(s: Scene) -> None:
-    """Of two copies the one with the referral wins (R2)."""
-    ana, ad, at = s.person(), s.ad(), s.moment()
-    wamid = s.hears(ana, at, text="oi")
-    s.hears(ana, at, text="oi", wamid=wamid, referral=s.referral(ad))
-    s.lead(ana, at, "ctwa_click", ad)
-
-
-def one_second_two_messages(s: Scene) -> None:
-    """A tie: the message with the referral comes first (R3)."""
-    ana, ad, at = s.person(), s.ad(), s.moment()
-    s.hears(ana, at)
-    s.hears(ana, at, referral=s.referral(ad))
-    s.lead(ana, at, "ctwa_click", ad)
-
-
-def earlier_message_arrives_late(s: Scene) -> None:
-    """The second night brings the first message: the source becomes the ad (E12)."""
-    ana, ad, at = s.person(), s.ad(), s.moment(before=5)
-    s.hears(ana, at + HOUR, night=1)
-    s.hears(ana, at, referral=s.referral(ad), night=2)
-    s.lead(ana, at, "ctwa_click", ad)
-
-
-def two_numbers(s: Scene) -> None:
-    """Two of our numbers, one person, one lead (E31)."""
-    ana, ad, at = s.person(), s.ad(), s.moment(before=3)
-    s.hears(ana, at, referral=s.referral(ad))
-    s.hears(ana, at + HOUR, number=SECOND)
-    s.lead(ana, at, "ctwa_click", ad, latest=("direct", ad), touches=2)
-
-
-def number_moved_to_another_waba(s: Scene) -> None:
-    """Same display number, new ids: the chat goes on (E30)."""
-    ana, ad, at = s.person(), s.ad(), s.moment(before=9)
-    s.hears(ana, at, referral=s.referral(ad))
-    s.hears(ana, at + 3 * DAY, number=MOVED)
-    s.lead(ana, at, "ctwa_click", ad)
 
 
 def ads_in_every_state(s: Scene) -> None:
@@ -372,6 +232,8 @@ STORIES = (
     ad_in_status_without_click_id,
     empty_click_id,
     click_id_without_ad,
+    referral_without_any_id,
+    referral_of_a_new_kind,
     ad_id_as_number,
     organic_then_ad,
     organic_then_ad_in_one_hour,
@@ -384,27 +246,8 @@ STORIES = (
     referral_on_any_type,
     message_without_type,
     unsupported_then_referral,
-    unsupported_explained_next_night,
     unsupported_never_explained,
     unsupported_explained_too_late,
-    other_unsupported_is_direct,
-    billed_as_free_entry,
-    direct,
-    we_wrote_first,
-    template_never_delivered,
-    template_answered_after_the_gap,
-    we_woke_them_up,
-    template_then_ad,
-    echo_before_inbound,
-    only_ours,
-    never_conversational,
-    history_then_ad,
-    live_and_in_history,
-    copies_that_differ,
-    one_second_two_messages,
-    earlier_message_arrives_late,
-    two_numbers,
-    number_moved_to_another_waba,
     ads_in_every_state,
     same_texts_other_ad,
     midnight_in_the_accounts_zone,

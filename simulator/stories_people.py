@@ -53,15 +53,6 @@ def user_id_then_phone_by_status(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=funnel, event_ids=(done,))
 
 
-def two_leads_turn_out_to_be_one(s: Scene) -> None:
-    """A later payload joins them: the older lead's id and source stay."""
-    ana, ad, at = s.person(), s.ad(), s.moment(before=9)
-    s.hears(ana, at, ids="phone")
-    s.hears(ana, at + DAY, ids="bsuid", referral=s.referral(ad))
-    s.hears(ana, at + 5 * DAY, ids="both", night=2)
-    s.lead(ana, at, "direct", identity="phone", latest=(CTWA, ad), touches=2)
-
-
 def the_crm_joins_two_leads(s: Scene) -> None:
     """One outcome with phone and user id is evidence like a payload's."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -169,7 +160,6 @@ STORIES = (
     user_id_in_place_of_the_phone,
     phone_then_both_then_user_id,
     user_id_then_phone_by_status,
-    two_leads_turn_out_to_be_one,
     the_crm_joins_two_leads,
     number_change,
     number_change_of_nobody,

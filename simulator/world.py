@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
-from simulator import stories_ads, stories_outcomes, stories_people
+from simulator import (
+    stories_ads,
+    stories_chats,
+    stories_late,
+    stories_outcomes,
+    stories_people,
+)
 from simulator.ads_state import Account, Ad, AdSet, AdsState, Campaign, Creative, DailyStats
 from simulator.company import ACCOUNTS, ADS, CAMPAIGNS, FOREIGN, AdRef, CampaignRef, ad_named
 from simulator.ordinary import ordinary_lead
@@ -27,7 +33,13 @@ DAYS = 75
 LEADS_PER_ROUND = 400
 _LEADS_OF_BUDGETS = 1_200
 """With so many leads the ads' budgets give prices of leads as they are in life."""
-STORIES = (*stories_ads.STORIES, *stories_people.STORIES, *stories_outcomes.STORIES)
+STORIES = (
+    *stories_ads.STORIES,
+    *stories_chats.STORIES,
+    *stories_late.STORIES,
+    *stories_people.STORIES,
+    *stories_outcomes.STORIES,
+)
 
 _DELETED_LATER = ad_named("@promo\tcom tab")
 
