@@ -7,28 +7,22 @@ by whoever wrote it, so an error cannot be made twice in the same way.
 
 from __future__ import annotations
 
-import csv
-from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from pathlib import Path
 from typing import Any
 
 from ctwa.pseudonym import Pseudonymizer
-from ctwa.settings import PROJECT_DIR
 from simulator.ads_state import DailyStats
-from simulator.company import ADS, CAMPAIGNS, AdRef
+from simulator.company import ADS, AdRef
 from simulator.people import Lead
+from simulator.rates import MICRO, Rates
 from simulator.world import World
 
 Row = dict[str, Any]
 Rows = dict[tuple[Any, ...], Row]
-REPORTING_CURRENCY = "BRL"
-RATES = PROJECT_DIR / "dbt_project" / "seeds" / "exchange_rates.csv"
-_MICRO = Decimal("0.000001")
 _WINDOWS = (7, 14, 30, 90)
 _ADS = {ad.ad_id: ad for ad in ADS}
 _HEALTH = """(
@@ -62,30 +56,6 @@ class Truth:
     def rows(self, name: str) -> Rows:
         """The expected rows of one mart."""
         return next(t.rows for t in self.tables if t.name == name)
-
-
-class Rates:
-    """The daily rates of the product's own seed: a rate holds for its day and 7 days after."""
-
-    def __init__(self, path: Path = RATES) -> None:
-        self._rates: dict[str, list[tuple[date, Decimal]]] = defaultdict(list)
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                if row["reporting_currency"] == REPORTING_CURRENCY:
-                    day = date.fromisoformat(row["rate_date"])
-                    self._rates[row["currency"]].append((day, Decimal(row["rate"])))
-        for rates in self._rates.values():
-            rates.sort()
-
-    def convert(self, amount: Decimal, currency: str, day: date) -> Decimal:
-        """The amount in the reporting currency; a world must not leave the days with rates."""
-        if currency == REPORTING_CURRENCY:
-            return amount
-        rates = self._rates[currency]
-        place = bisect_right(rates, (day, Decimal("Infinity"))) - 1
-        if place < 0 or (day - rates[place][0]).days > 7:
-            raise LookupError(f"{RATES.name} has no rate of {currency} for {day}")
-        return (amount * rates[place][1]).quantize(_MICRO, ROUND_HALF_UP)
 
 
 def truth(world: World, pseudonymizer: Pseudonymizer, *, quarantined: int | None = None) -> Truth:
@@ -341,7 +311,7 @@ class _Cell:
 
 def _ratio(amount: Decimal, count: int) -> Decimal | None:
     """Sums over sums, to the millionth; nothing where nobody came."""
-    return (amount / count).quantize(_MICRO, ROUND_HALF_UP) if count else None
+    return (amount / count).quantize(MICRO, ROUND_HALF_UP) if count else None
 
 
 def _performance(
@@ -398,16 +368,3 @@ def _channels(facts: Facts, spend: Rows) -> Rows:
         }
         for key, cell in cells.items()
     }
-
-
-def campaign_names() -> dict[str, str]:
-    """Today's names of the company's campaigns."""
-    return {c.campaign_id: c.name for c in CAMPAIGNS}
-
-
-def total_spend(rows: Iterable[Row]) -> dict[str, Decimal]:
-    """Sum of native spend by currency."""
-    totals: dict[str, Decimal] = defaultdict(Decimal)
-    for row in rows:
-        totals[row["currency"]] += row["spend"]
-    return dict(totals)

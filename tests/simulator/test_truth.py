@@ -13,7 +13,8 @@ import pytest
 
 from ctwa.pseudonym import Pseudonymizer
 from simulator.compare import compare
-from simulator.truth import Rates, Truth, truth
+from simulator.rates import Rates
+from simulator.truth import Truth, truth
 from simulator.world import World, build_world
 
 
