@@ -11,8 +11,12 @@ import dagster as dg
 from ctwa.settings import Settings
 from orchestration.assets.dbt import run_folder
 from orchestration.assets.publish import MARTS_KEY, VERDICT_KEY
+from orchestration.assets.raw import CHECK_NAME as LOADED
+from orchestration.assets.raw import STALE_SINCE
 
 _DBT_STEP = "dbt_build"
+DBT_TEST_KEY = "unique_id"
+"""Metadata that dagster-dbt puts on the evaluation of a dbt test."""
 _BAD = {"error", "fail", "runtime error"}
 
 
@@ -40,38 +44,55 @@ def outcome_of(result: dg.ExecuteInProcessResult, settings: Settings) -> dict[st
 
 
 def _checks(result: dg.ExecuteInProcessResult) -> tuple[list[str], list[str]]:
-    """Failed checks by severity; those of dbt's failed tests are told by `_dbt_failures`."""
+    """Failed checks by severity."""
     failures: list[str] = []
     warnings: list[str] = []
     for check in result.get_asset_check_evaluations():
         if check.passed:
             continue
-        where = "/".join(check.asset_key.path)
-        text = f"{where}: {check.check_name}"
-        if check.description:
-            text = f"{text}: {check.description}"
         if check.severity is dg.AssetCheckSeverity.WARN:
-            warnings.append(text)
-        else:
-            failures.append(text)
+            warnings.append(_check_text(check))
+        elif DBT_TEST_KEY not in check.metadata:  # those are told in dbt's words
+            failures.append(_check_text(check))
     return failures, warnings
 
 
+def _check_text(check: dg.AssetCheckEvaluation) -> str:
+    if check.check_name == LOADED:
+        since = check.metadata.get(STALE_SINCE)
+        return f"{check.asset_key.path[0]}: {check.description} (data as of {_plain(since)})"
+    figures = ", ".join(
+        f"{name} {_plain(value)}"
+        for name, value in check.metadata.items()
+        if isinstance(_plain(value), int)
+    )
+    text = f"{'/'.join(check.asset_key.path)}: {check.check_name}"
+    return f"{text} ({figures})" if figures else text
+
+
+def _plain(value: Any) -> Any:
+    return getattr(value, "value", value)
+
+
 def _steps(result: dg.ExecuteInProcessResult, settings: Settings) -> list[str]:
-    failures: list[str] = []
+    """Reasons of failed steps; of the run itself when it never came to a step."""
     verdict = "__".join(VERDICT_KEY.path)
-    for event in result.get_step_failure_events():
+    failures: list[str] = []
+    failed = result.get_step_failure_events()
+    for event in failed:
         if event.step_key == verdict:
             continue  # said already by the failed checks of the sources
         if event.step_key == _DBT_STEP:
             failures += dbt_failures(run_folder(settings)) or [_reason(event)]
         else:
             failures.append(_reason(event))
-    for event in result.all_events:
-        if event.event_type == dg.DagsterEventType.PIPELINE_FAILURE and event.step_key is None:
-            data = event.job_failure_data
-            if data.error and not failures:
-                failures.append(_innermost(data.error))
+    if not failed:
+        failures += [
+            _innermost(event.job_failure_data.error)
+            for event in result.all_events
+            if event.event_type == dg.DagsterEventType.PIPELINE_FAILURE
+            and event.job_failure_data.error
+        ]
     return failures
 
 

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctwa.lock import RefreshBusyError, refresh_lock
-from ctwa.settings import Settings
+from ctwa.settings import PROJECT_DIR, Settings
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -51,6 +52,7 @@ def refresh(
     reparse: bool = False,
     as_of: date | None = None,
     wait: float = 0,
+    project_dir: Path = PROJECT_DIR,
 ) -> RefreshResult:
     """Read every source, build every model, publish; under the lock.
 
@@ -60,7 +62,7 @@ def refresh(
     """
     started = time.monotonic()
     with refresh_lock(settings.lock_path, wait_seconds=wait), _quiet_tools():
-        outcome = _run(settings, _options(settings, full, reparse, as_of))
+        outcome = _run(settings, project_dir, _options(settings, full, reparse, as_of))
     seconds = time.monotonic() - started
     result = RefreshResult(**outcome, seconds=seconds)
     for warning in result.warnings:
@@ -84,7 +86,7 @@ def _options(
     }
 
 
-def _run(settings: Settings, options: dict[str, object]) -> dict[str, Any]:
+def _run(settings: Settings, project_dir: Path, options: dict[str, object]) -> dict[str, Any]:
     from orchestration.console import Progress, plain_console
     from orchestration.dbt_manifest import ManifestError
     from orchestration.definitions import build_definitions
@@ -98,7 +100,10 @@ def _run(settings: Settings, options: dict[str, object]) -> dict[str, Any]:
         reap(instance)
         try:
             definitions = build_definitions(
-                settings, lock_wait_seconds=0, console=plain_console(progress)
+                settings,
+                project_dir=project_dir,
+                lock_wait_seconds=0,
+                console=plain_console(progress),
             )
         except ManifestError as error:
             return {"ok": False, "failures": [str(error)]}

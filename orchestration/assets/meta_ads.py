@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of asset functions.
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -108,6 +109,8 @@ def _figures(counts: Any) -> Landed:
 
 def _backfill_asset(settings: Settings, off: str | None) -> dg.AssetsDefinition:
     start = datetime.now(UTC).date() - timedelta(days=_OLDEST_DAYS)
+    # Back-fill policies are "beta" in Dagster; every load of the definitions would say so.
+    warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
 
     @dg.asset(
         key=["meta_ads", "insights_backfill"],

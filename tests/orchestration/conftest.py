@@ -1,0 +1,136 @@
+"""A small dbt project and envelopes for it: real Dagster, real dbt, little to build."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ctwa.settings import PROJECT_DIR, Settings, load_settings
+from ingestion.webhook.vault import NewEnvelope, Vault
+
+_PROJECT = """
+name: ctwa
+version: "0.1.0"
+config-version: 2
+profile: ctwa
+model-paths: ["dbt_project/models"]
+macro-paths: ["dbt_project/macros"]
+test-paths: ["dbt_project/tests"]
+seed-paths: ["dbt_project/seeds"]
+models:
+  ctwa:
+    staging: {+schema: staging, +materialized: view, +meta: {dagster: {group: staging}}}
+    marts: {+schema: marts, +materialized: table, +meta: {dagster: {group: marts}}}
+"""
+
+_SOURCES = """
+version: 2
+sources:
+  - name: event_log
+    config:
+      meta:
+        external_location: >-
+          read_parquet('{{ env_var("CTWA_LAKE_PATH", "data/lake") }}/event_log/{name}/*.parquet',
+          union_by_name = true)
+    tables: [{name: envelopes, description: One row per envelope.}]
+models:
+  - name: stg_event_log__envelopes
+    description: One row per envelope.
+"""
+
+_MARTS = """
+version: 2
+models:
+  - name: fct_leads
+    description: One row per envelope, for want of leads.
+    columns:
+      - name: seq
+        data_tests: [not_null]
+  - name: fct_touches
+    description: The rule's version.
+"""
+
+_SLOW = """
+select '1' as rule_version, (
+    select sum(hash(a.range) % 2) from range({{ env_var('CTWA_TEST_WORK', '1') }}) as a
+) as work
+"""
+
+_FILES = {
+    "dbt_project.yml": _PROJECT,
+    "dbt_project/models/staging/_sources.yml": _SOURCES,
+    "dbt_project/models/staging/stg_event_log__envelopes.sql": (
+        "select * from {{ source('event_log', 'envelopes') }}\n"
+    ),
+    "dbt_project/models/marts/_marts.yml": _MARTS,
+    "dbt_project/models/marts/fct_leads.sql": (
+        "{{ config(materialized='incremental', unique_key='seq') }}\n"
+        "select seq, {{ as_of() }} as as_of from {{ ref('stg_event_log__envelopes') }}\n"
+        "{% if is_incremental() %}"
+        "where seq > (select coalesce(max(seq), 0) from {{ this }}){% endif %}\n"
+    ),
+    "dbt_project/models/marts/fct_touches.sql": _SLOW,
+    # Fails as soon as there are more envelopes than CTWA_TEST_LIMIT.
+    "dbt_project/tests/assert_few_leads.sql": (
+        "select count(*) as leads from {{ ref('fct_leads') }}\n"
+        "having count(*) > {{ env_var('CTWA_TEST_LIMIT', '1000000') }}\n"
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def _prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A project, and a data directory with its manifest and Dagster's tables: made once."""
+    from orchestration.dbt_manifest import manifest_path
+    from orchestration.instance import open_instance
+
+    root = tmp_path_factory.mktemp("orchestration")
+    project = _write_project(root / "project")
+    settings = load_settings(_env_file=None, data_dir=root / "data")
+    home = os.environ.get("DAGSTER_HOME")
+    manifest_path(settings, project)
+    with open_instance(settings) as instance:
+        instance.get_runs(limit=1)
+    if home is None:
+        os.environ.pop("DAGSTER_HOME", None)
+    return project, settings.data_dir
+
+
+@pytest.fixture
+def project(_prepared: tuple[Path, Path], settings: Settings) -> Path:
+    """The project directory; this test's own data directory knows its manifest already."""
+    root, data = _prepared
+    shutil.copytree(data, settings.data_dir, dirs_exist_ok=True)
+    return root
+
+
+def _write_project(root: Path) -> Path:
+    for name, text in _FILES.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.lstrip("\n"))
+    shutil.copy(PROJECT_DIR / "profiles.yml", root)
+    macros = root / "dbt_project" / "macros"
+    macros.mkdir()
+    for name in ("generate_schema_name.sql", "settings.sql"):
+        shutil.copy(PROJECT_DIR / "dbt_project" / "macros" / name, macros)
+    return root
+
+
+@pytest.fixture
+def append(settings: Settings) -> Callable[[int], None]:
+    """Put so many small envelopes into the vault."""
+
+    def put(count: int) -> None:
+        vault = Vault.open(settings.vault_url)
+        now = time.time_ns() // 1000
+        body = b'{"object": "whatsapp_business_account", "entry": []}'
+        vault.append([NewEnvelope(now + i, "whatsapp", body) for i in range(count)])
+        vault.close()
+
+    return put

@@ -1,0 +1,158 @@
+"""The code location of the real project: complete, described, bounded, without loose ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from ctwa.settings import PROJECT_DIR, Settings, load_settings
+from ingestion.parser.schema import EVENT_LOG
+from ingestion.sources.meta_schema import META_ADS
+from orchestration.assets.dbt import mart_names
+from orchestration.dbt_manifest import manifest_path
+from orchestration.definitions import build_definitions
+from orchestration.instance import TEMPLATE, prepare_home
+
+JOBS = ("nightly_refresh", "fresh_leads", "meta_backfill")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return load_settings(_env_file=None, data_dir=tmp_path_factory.mktemp("definitions"))
+
+
+@pytest.fixture(scope="module")
+def definitions(settings: Settings) -> dg.Definitions:
+    return build_definitions(settings)
+
+
+def nodes(definitions: dg.Definitions) -> Iterator[dg.AssetSpec]:
+    graph = definitions.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        yield graph.get(key)  # type: ignore[misc]
+
+
+def test_every_asset_says_what_it_is_and_whose(definitions: dg.Definitions) -> None:
+    poor = [
+        node.key.to_user_string()
+        for node in nodes(definitions)
+        if not (node.description and node.owners and node.kinds and node.group_name != "default")
+    ]
+    assert poor == []
+
+
+def test_no_dependency_is_misspelt(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    assert graph.get_all_asset_keys() == graph.materializable_asset_keys
+
+
+def test_a_misspelt_dependency_would_be_seen() -> None:
+    """The known-bad variant of the test above."""
+
+    @dg.asset(deps=["messagse"])
+    def reader() -> None: ...
+
+    graph = dg.Definitions(assets=[reader]).resolve_asset_graph()
+    assert graph.get_all_asset_keys() != graph.materializable_asset_keys
+
+
+def test_every_table_of_the_lake_is_an_asset(definitions: dg.Definitions) -> None:
+    keys = {tuple(node.key.path) for node in nodes(definitions)}
+    tables = {("event_log", t) for t in EVENT_LOG} | {("meta_ads", t) for t in META_ADS}
+    assert tables <= keys
+
+
+def test_a_source_that_is_off_says_so(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    description = graph.get(dg.AssetKey(["meta_ads", "ads"])).description or ""
+    assert description.startswith("**Off**: set META_ACCESS_TOKEN")
+
+
+def test_publishing_waits_for_every_mart(definitions: dg.Definitions, settings: Settings) -> None:
+    marts = mart_names(manifest_path(settings))
+    graph = definitions.resolve_asset_graph()
+    parents = graph.get(dg.AssetKey(["publish", "marts"])).parent_keys
+    assert parents == {dg.AssetKey(["marts", mart]) for mart in marts}
+    assert {"fct_ad_spend", "dim_ads"} <= set(marts)
+
+
+def test_tests_of_severity_error_block(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    checks = [graph.get(key) for key in graph.asset_check_keys]
+    from_dbt = [c for c in checks if c.key.asset_key.path[0] in ("marts", "intermediate")]
+    assert any(check.blocking for check in from_dbt)
+    loaded = [c for c in checks if c.key.name == "loaded"]
+    assert len(loaded) == 3
+    assert not any(check.blocking for check in loaded)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_every_job_has_an_end(definitions: dg.Definitions, name: str) -> None:
+    job = definitions.resolve_job_def(name)
+    assert 0 < int(job.tags["dagster/max_runtime"]) <= 6 * 3600
+    assert job.executor_def is dg.in_process_executor
+    assert job.description
+
+
+def test_the_nightly_job_does_everything_but_the_backfill(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    nightly = definitions.resolve_job_def("nightly_refresh").asset_layer.executable_asset_keys
+    left_out = graph.get_all_asset_keys() - nightly
+    assert left_out == {dg.AssetKey(["meta_ads", "insights_backfill"])}
+
+
+def test_the_small_path_asks_no_api(definitions: dg.Definitions) -> None:
+    keys = definitions.resolve_job_def("fresh_leads").asset_layer.executable_asset_keys
+    assert {key.path[0] for key in keys} >= {"event_log", "marts", "publish"}
+    assert not [key for key in keys if key.path[0] in ("meta_ads", "vault")]
+
+
+def test_the_backfill_takes_a_range_of_days_in_one_run(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    node = graph.get(dg.AssetKey(["meta_ads", "insights_backfill"]))
+    assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition)
+    assert node.backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_the_nightly_schedule_runs_in_the_reporting_zone(
+    definitions: dg.Definitions, settings: Settings
+) -> None:
+    schedule = definitions.get_schedule_def("nightly")
+    assert schedule.cron_schedule == settings.nightly_cron
+    assert schedule.execution_timezone == settings.reporting_timezone
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+
+
+def test_the_instance_has_monitoring_retries_and_pools(settings: Settings) -> None:
+    home = prepare_home(settings)
+    config = yaml.safe_load((home / "dagster.yaml").read_text())
+    assert config == yaml.safe_load(TEMPLATE.read_text())
+    assert config["run_monitoring"]["enabled"]
+    assert config["run_monitoring"]["max_runtime_seconds"] > 0
+    assert config["run_monitoring"]["free_slots_after_run_end_seconds"] > 0
+    assert config["concurrency"]["pools"] == {"default_limit": 1, "granularity": "run"}
+    assert config["run_retries"]["enabled"]
+    assert not config["telemetry"]["enabled"]
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert instance.run_monitoring_enabled
+        assert instance.global_op_concurrency_default_limit == 1
+
+
+def test_an_edited_dagster_yaml_is_kept(settings: Settings) -> None:
+    config = prepare_home(settings) / "dagster.yaml"
+    before = config.read_text()
+    config.write_text("telemetry: {enabled: false}\n")
+    prepare_home(settings)
+    assert config.read_text() == "telemetry: {enabled: false}\n"
+    config.write_text(before)
+
+
+def test_workspace_names_the_code_location() -> None:
+    workspace = yaml.safe_load((PROJECT_DIR / "workspace.yaml").read_text())
+    (entry,) = workspace["load_from"]
+    assert entry["python_module"]["module_name"] == "orchestration.definitions"
+    assert Path(PROJECT_DIR / "orchestration" / "definitions.py").exists()
