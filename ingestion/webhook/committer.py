@@ -41,14 +41,17 @@ class QueueFullError(RuntimeError):
 
 
 class _Batch:
-    __slots__ = ("durable", "items", "size")
+    __slots__ = ("_late", "durable", "items", "size")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.items: list[NewEnvelope] = []
         self.size = 0
         self.durable: asyncio.Future[bool] = loop.create_future()
+        # From the first request on, so that waiting behind a hanging commit counts too.
+        self._late = loop.call_later(ANSWER_SECONDS, self.answer, False)
 
     def answer(self, durable: bool) -> None:
+        self._late.cancel()
         if not self.durable.done():
             self.durable.set_result(durable)
 
@@ -94,7 +97,11 @@ class GroupCommitter:
                 self._busy = True
                 # Not at once: the other requests of this turn of the loop join in.
                 self._loop.call_soon(self._flush)
-        elif len(batch.items) >= self._max_rows or batch.size + len(item.body) > self._max_bytes:
+        elif (
+            batch.durable.done()  # given up behind a commit that hangs
+            or len(batch.items) >= self._max_rows
+            or batch.size + len(item.body) > self._max_bytes
+        ):
             raise QueueFullError
         batch.items.append(item)
         batch.size += len(item.body)
@@ -120,17 +127,9 @@ class GroupCommitter:
                 self._finish(batch, started, None)
                 return
         future = self._loop.run_in_executor(self._thread, self._store.append, batch.items)
-        late = self._loop.call_later(ANSWER_SECONDS, batch.answer, False)
-        future.add_done_callback(partial(self._committed, batch, started, late))
+        future.add_done_callback(partial(self._committed, batch, started))
 
-    def _committed(
-        self,
-        batch: _Batch,
-        started: float,
-        late: asyncio.TimerHandle,
-        future: asyncio.Future[None],
-    ) -> None:
-        late.cancel()
+    def _committed(self, batch: _Batch, started: float, future: asyncio.Future[None]) -> None:
         self._finish(batch, started, future.exception())
 
     def _finish(self, batch: _Batch, started: float, error: BaseException | None) -> None:

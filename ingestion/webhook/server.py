@@ -88,7 +88,8 @@ def running(
 ) -> Iterator[str]:
     """The receiver in a thread of this process; yields its base URL. For the demo and for tests."""
     body_seconds = options.pop("body_seconds", BODY_SECONDS)
-    server = build_server(Receiver(settings, body_seconds=body_seconds), host, port, **options)
+    app = Receiver(settings, store=options.pop("store", True), body_seconds=body_seconds)
+    server = build_server(app, host, port, **options)
     thread = threading.Thread(target=server.run, name="receiver", daemon=True)
     thread.start()
     deadline = time.monotonic() + 30
@@ -131,7 +132,8 @@ def _set_up_logging() -> None:
         logging.basicConfig(
             level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
         )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # Its warnings are one line for each malformed request: a way to fill the disk.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
 
 def _allow_sockets(count: int) -> None:

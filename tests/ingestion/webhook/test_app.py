@@ -328,6 +328,29 @@ def test_an_empty_secret_is_no_secret(make_settings: Callable[..., Settings]) ->
         assert post_whatsapp(url, secret="").status == 503
 
 
+def test_malformed_requests_are_400_and_do_no_harm(url: str) -> None:
+    for line in (
+        b"GET /\xff\xfe HTTP/1.1",
+        b"GET http://[ HTTP/1.1",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/9.9",
+        b"GET /\x00 HTTP/1.1",
+    ):
+        answer = raw(url, line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert answer == b"" or answer.split()[1] in (b"400", b"404"), (line, answer)
+    assert get(url, "/%ED%A0%80%00").status == 404
+    assert post_whatsapp(url).status == 200
+
+
+def test_without_a_store_it_only_checks_signatures(signed_settings: Settings) -> None:
+    """The base of the benchmark: the same server, nothing kept."""
+    with running(signed_settings, store=False) as url:
+        assert post_whatsapp(url).status == 200
+        assert post_whatsapp(url, secret="wrong").status == 401
+        assert get(url, "/readyz").status == 503  # it must never get real traffic
+    assert not signed_settings.data_dir.exists()
+
+
 def test_metrics_count_answers_and_commits(url: str) -> None:
     post_whatsapp(url)
     post_whatsapp(url, secret="wrong")

@@ -115,8 +115,15 @@ def test_a_commit_that_hangs_is_answered_in_time(monkeypatch: pytest.MonkeyPatch
     async def scenario() -> None:
         store = GatedStore()
         committer = GroupCommitter(store, ReceiverMetrics())
-        assert await committer.submit(ITEM) is False
+        first = committer.submit(ITEM)
+        await asyncio.sleep(0.05)
+        second = committer.submit(ITEM)  # waits behind the commit that hangs
+        assert await asyncio.wait_for(first, 1) is False
+        assert await asyncio.wait_for(second, 1) is False
+        with pytest.raises(QueueFullError):
+            committer.submit(ITEM)  # no more is queued behind what was given up
         store.gate.set()
+        await asyncio.sleep(0.1)
         assert await committer.submit(ITEM) is True
         await committer.drain()
 
