@@ -6,7 +6,7 @@ Numbers arrive as text, times as `2026-05-01T10:00:00-0300`, and a field without
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal, InvalidOperation
@@ -112,7 +112,7 @@ def next_read_no(lake: Lake) -> int:
 
 
 def arrow_source(
-    name: str, table_names: Iterator[str] | tuple[str, ...], tables: Mapping[str, pa.Table] | None
+    name: str, table_names: tuple[str, ...], tables: Mapping[str, pa.Table] | None
 ) -> DltSource:
     """A dlt source of ready Arrow tables, appended; without tables it only names its resources."""
 
@@ -132,8 +132,16 @@ def _items(table: pa.Table | None) -> list[pa.Table]:
 
 def to_table(name: str, rows: list[Row], read_no: int, read_at: datetime) -> pa.Table:
     """Rows of one table, stamped with the pull they came with."""
-    read = {"read_no": read_no, "read_at": read_at}
-    return pa.Table.from_pylist([row | read for row in rows], schema=META_ADS[name])
+    schema = META_ADS[name]
+    read: Row = {"read_no": read_no, "read_at": read_at}
+    # By columns: half the time of `from_pylist`.
+    columns = [
+        pa.array(
+            [read[f.name]] * len(rows) if f.name in read else [r.get(f.name) for r in rows], f.type
+        )
+        for f in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 # ---- values ----------------------------------------------------------------------------------

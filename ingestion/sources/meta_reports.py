@@ -30,7 +30,7 @@ from ingestion.graph_errors import (
     Problem,
     classify,
 )
-from ingestion.sources.meta_account import AdAccount, Row
+from ingestion.sources.meta_account import AdAccount, Row, integer
 from ingestion.sources.meta_days import (
     ACCOUNT_FIELDS,
     AD_FIELDS,
@@ -149,7 +149,7 @@ class InsightsReader:
                     raise
                 state = {}
             status = state.get("async_status")
-            percent = int(state.get("async_percent_completion") or 0)
+            percent = integer(state, "async_percent_completion")
             if status == "Job Completed" and percent == 100:
                 return
             if status in ("Job Failed", "Job Skipped"):

@@ -111,6 +111,27 @@ def test_e36_a_rename_is_a_new_row_and_the_old_name_stays(shop: Advertiser) -> N
     assert [r["read_no"] for r in shop.rows("ads") if r["ad_id"] == AD1] == [1, 2]
 
 
+def test_e43_an_account_that_changes_currency_and_zone_gets_a_new_row(shop: Advertiser) -> None:
+    shop.objects()
+    account = shop.state.accounts[BRAZIL]
+    account.currency, account.timezone = "USD", "America/New_York"
+    assert shop.objects().rows["accounts"] == 1
+    assert [r["currency"] for r in shop.rows("accounts")] == ["BRL", "USD"]
+    assert [r["timezone_name"] for r in shop.rows("accounts")][-1] == "America/New_York"
+
+
+def test_e56_ads_that_are_not_click_to_whatsapp_are_kept(shop: Advertiser) -> None:
+    shop.state.add(
+        Campaign("81", BRAZIL, "Post: boosted", objective="POST_ENGAGEMENT"),
+        AdSet("82", BRAZIL, "81", "Boost", destination_type=None, optimization_goal="REACH"),
+        Ad("83", BRAZIL, "81", "82", "Boosted post"),
+    )
+    shop.objects()
+    kept = next(r for r in shop.rows("adsets") if r["adset_id"] == "82")
+    assert (kept["destination_type"], kept["optimization_goal"]) == (None, "REACH")
+    assert next(r for r in shop.rows("ads") if r["ad_id"] == "83")["creative_id"] is None
+
+
 def test_e50_archived_objects_are_asked_for_explicitly(shop: Advertiser) -> None:
     shop.state.archive(CAMPAIGN[BRAZIL])
     counts = shop.objects()
