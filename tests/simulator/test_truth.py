@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from datetime import date
 from decimal import Decimal
@@ -28,10 +29,10 @@ def expected(world: World) -> Truth:
     return truth(world, Pseudonymizer(b"0123456789abcdef"), quarantined=3)
 
 
-@pytest.fixture
-def marts(expected: Truth, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def right_marts(expected: Truth, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Marts that are exactly right."""
-    path = tmp_path / "published.duckdb"
+    path = tmp_path_factory.mktemp("marts") / "published.duckdb"
     with duckdb.connect(str(path)) as db:
         db.execute("create schema marts")
         for table in expected.tables:
@@ -49,6 +50,12 @@ def marts(expected: Truth, tmp_path: Path) -> Path:
             db.execute(f"create table marts.{name} as select * from arrow_rows")
             db.unregister("arrow_rows")
     return path
+
+
+@pytest.fixture
+def marts(right_marts: Path, tmp_path: Path) -> Path:
+    """A copy of the right marts, to be spoiled."""
+    return shutil.copy(right_marts, tmp_path / "published.duckdb")
 
 
 def _column(values: list[object]) -> pa.Array:
