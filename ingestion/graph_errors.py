@@ -94,6 +94,7 @@ class GraphThrottledError(GraphError):
 class GraphUnavailableError(GraphError):
     """No usable answer after several tries."""
 
+    is_transient = True
     what = "no usable answer after several tries"
     mend = "usually passes by itself, the next run tries again; see https://metastatus.com"
 
@@ -135,6 +136,7 @@ class GraphNotFoundError(GraphError):
 class GraphPagingError(GraphError):
     """Pages run in a circle, lead to another host, or have no rows."""
 
+    is_transient = True
     what = "the pages of the answer are not usable"
     mend = "usually passes by itself; the next run reads them again"
 

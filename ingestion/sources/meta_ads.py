@@ -117,7 +117,7 @@ class _Pull:
     """One pull over all accounts: what was read, what is already known, what failed."""
 
     def __init__(self, lake: Lake, client: GraphClient, at: datetime) -> None:
-        self.failures: dict[str, str] = {}
+        self.failures: dict[str, SourceError] = {}
         self._lake, self._client, self._at = lake, client, at
         self._read = Objects()
         self._lookup_rows: list[Row] = []
@@ -132,7 +132,7 @@ class _Pull:
             raise
         except SourceError as error:
             log.error("Meta ads, %s: %s", name, error)
-            self.failures[name] = str(error)
+            self.failures[name] = error
 
     def account(self, account_id: str) -> None:
         """All objects of one account: every list to its end, then what has left the lists."""

@@ -90,7 +90,7 @@ def land_insights(
     lake = open_lake(settings)
     counts.read_no = next_read_no(lake)
     landing = _Landing(settings, lake, client or GraphClient.from_settings(settings), now, counts)
-    failures: dict[str, str] = {}
+    failures: dict[str, SourceError] = {}
     for account_id in settings.meta_accounts:
         try:
             landing.account(account_id, since, until)
@@ -98,7 +98,7 @@ def land_insights(
             raise
         except SourceError as error:
             log.error("insights of ad account %s: %s", account_id, error)
-            failures[account_id] = str(error)
+            failures[account_id] = error
         else:
             counts.accounts += 1
     if failures:

@@ -290,6 +290,27 @@ def test_e52_a_half_read_window_replaces_nothing(shop: Advertiser, level: str) -
     assert shop.spend() == _truth(shop)
 
 
+def test_e52_rows_lost_without_any_error_are_missing_from_no_total(shop: Advertiser) -> None:
+    """A first page that does not tell of the others looks whole; the account's total is not."""
+    _spend_some(shop)
+    row = {"ad_id": AD1, "date_start": "2026-05-09", "spend": "3.25", "impressions": "10"}
+    shop.api.faults.faults.append(Fault("level=ad", kind="body", status=200, body={"data": [row]}))
+    shop.insights()
+    assert shop.totals()[BRAZIL, MAY[9]] - sum(shop.spend().values()) == D("6.50")
+    shop.insights()
+    assert shop.spend() == _truth(shop)
+
+
+def test_an_outage_is_worth_another_try_a_refusal_is_not(both: Advertiser) -> None:
+    both.api.faults.faults.append(Fault(rf"act_{BRAZIL}\?", kind="html", status=502, times=5))
+    with pytest.raises(SourceIncompleteError) as outage:
+        both.insights()
+    both.api.faults.faults.append(Fault(rf"act_{BRAZIL}\?", code=200))
+    with pytest.raises(SourceIncompleteError) as refusal:
+        both.insights()
+    assert (outage.value.is_transient, refusal.value.is_transient) == (True, False)
+
+
 def test_a_dead_token_stops_at_once_and_leaves_all_data_alone(both: Advertiser) -> None:
     _spend_some(both)
     both.insights()
