@@ -1,21 +1,14 @@
 """The vault in SQLite: WAL, `synchronous=FULL`, one writing connection.
 
 `FULL`, not `NORMAL`: with NORMAL a power cut loses acknowledged commits.
-
-The reader uses ADBC (a third of the CPU of `sqlite3` per row), which brings a second copy of the
-SQLite library. POSIX locks belong to a process: when one library closes a file, the other loses
-its locks on it, and a third process could then reset the WAL under it. So within one process
-only one of the two may have a vault open at a time; `_OneLibrary` sees to that.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -24,11 +17,18 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.schema import CreateTable
 
+from ingestion.webhook.sqlite_file import (
+    BUSY_SECONDS,
+    LIBRARIES,
+    connect,
+    create_private,
+    create_tables,
+    identity,
+    patiently,
+    sync_to_disk,
+)
 from ingestion.webhook.vault import (
-    METADATA,
     NewEnvelope,
     Vault,
     VaultError,
@@ -41,56 +41,11 @@ from ingestion.webhook.vault import (
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-BUSY_SECONDS = 5.0
-"""How long a commit waits for another process (retention, backup) before it gives up."""
 _PURGE_ROWS = 500
 
 _INSERT = (
     "insert into envelopes (received_at_us, source, size, body_sha256, body) values (?, ?, ?, ?, ?)"
 )
-_PRAGMAS = (
-    "page_size = 16384",  # bodies of 1-2 kB: a third less CPU per row than 4 kB pages
-    "journal_mode = wal",
-    "synchronous = full",
-    "fullfsync = on",  # macOS: an fsync that reaches the disk
-    "checkpoint_fullfsync = on",
-    "secure_delete = on",
-    "journal_size_limit = 67108864",
-)
-
-
-class _OneLibrary:
-    """Which library has which file open in this process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._open: Counter[str] = Counter()
-
-    @contextmanager
-    def standard(self, path: str) -> Iterator[None]:
-        """Around the life of a `sqlite3` connection."""
-        self.opened(path)
-        try:
-            yield
-        finally:
-            self.closed(path)
-
-    def opened(self, path: str) -> None:
-        with self._lock:
-            self._open[path] += 1
-
-    def closed(self, path: str) -> None:
-        with self._lock:
-            self._open[path] -= 1
-
-    @contextmanager
-    def adbc(self, path: str) -> Iterator[bool]:
-        """True: no `sqlite3` connection is open, and none will be until the block ends."""
-        with self._lock:
-            yield self._open[path] == 0
-
-
-_LIBRARIES = _OneLibrary()
 
 
 class SqliteVault(Vault):
@@ -105,10 +60,10 @@ class SqliteVault(Vault):
         self._writer: sqlite3.Connection | None = None
         self._inode = (0, 0)
         try:
-            _create_private(self.path)
-            with _LIBRARIES.standard(self._name):
-                _create_tables(self.path)
-            self._inode = _identity(self.path)
+            create_private(self.path)
+            with LIBRARIES.standard(self._name):
+                create_tables(self.path)
+            self._inode = identity(self.path)
         except (OSError, sqlite3.Error) as error:
             raise _unavailable(self.path, error) from None
 
@@ -157,12 +112,12 @@ class SqliteVault(Vault):
         draft = target.with_name(f".{target.name}.part")
         try:
             draft.unlink(missing_ok=True)
-            _create_private(draft)
+            create_private(draft)
             with self._reader() as connection:
                 connection.execute("vacuum into ?", (str(draft),))
-            _sync(draft)
+            sync_to_disk(draft)
             draft.replace(target)
-            _sync(target.parent)
+            sync_to_disk(target.parent)
         except (OSError, sqlite3.Error) as error:
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
@@ -177,7 +132,7 @@ class SqliteVault(Vault):
         with self._writing:
             connection = self._connection()
             try:
-                _patiently(connection, "begin immediate", wait_seconds)
+                patiently(connection, "begin immediate", wait_seconds)
                 result = work(connection)
                 connection.execute("commit")
             except sqlite3.Error as error:
@@ -199,7 +154,7 @@ class SqliteVault(Vault):
     def _connection(self) -> sqlite3.Connection:
         """The writing connection, onto the file that is at the path now."""
         try:
-            found = _identity(self.path)
+            found = identity(self.path)
         except OSError:
             # Writing on into a deleted file would acknowledge what nobody can ever read, and a
             # new empty file would start at seq 1 again: below what was already read.
@@ -210,11 +165,11 @@ class SqliteVault(Vault):
         if self._writer is not None and found == self._inode:
             return self._writer
         self._drop_writer()
-        _LIBRARIES.opened(self._name)
+        LIBRARIES.opened(self._name)
         try:
-            self._writer = _connect(self.path)
+            self._writer = connect(self.path)
         except (OSError, sqlite3.Error) as error:
-            _LIBRARIES.closed(self._name)
+            LIBRARIES.closed(self._name)
             raise _unavailable(self.path, error) from None
         self._inode = found
         return self._writer
@@ -224,7 +179,7 @@ class SqliteVault(Vault):
         if writer is not None:
             with suppress(sqlite3.Error):
                 writer.close()
-            _LIBRARIES.closed(self._name)
+            LIBRARIES.closed(self._name)
 
     def _truncate_wal(self) -> None:
         with self._writing:
@@ -240,7 +195,7 @@ class SqliteVault(Vault):
     def _reader(self) -> Iterator[sqlite3.Connection]:
         if not self.path.exists():
             raise VaultUnavailableError(f"vault {self.path} has disappeared; put it back")
-        with _LIBRARIES.standard(self._name):
+        with LIBRARIES.standard(self._name):
             connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
             try:
                 yield connection
@@ -259,7 +214,7 @@ class SqliteVault(Vault):
 
         sql = page_sql(after, up_to)
         try:
-            with _LIBRARIES.adbc(self._name) as free:
+            with LIBRARIES.adbc(self._name) as free:
                 if free:
                     with adbc.connect(self._name) as source, source.cursor() as cursor:
                         cursor.execute(sql)
@@ -274,68 +229,6 @@ class SqliteVault(Vault):
 
 class _BusyError(VaultUnavailableError):
     """Another process holds the write lock."""
-
-
-def _create_private(path: Path) -> None:
-    """An empty file that only its owner can read, its name durable too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        _sync(path.parent)
-
-
-def _create_tables(path: Path) -> None:
-    connection = _connect(path)
-    try:
-        connection.execute(f"pragma busy_timeout = {BUSY_SECONDS * 1000:.0f}")
-        for table in METADATA.sorted_tables:
-            # In one statement: several first starts at once agree.
-            ddl = CreateTable(table, if_not_exists=True).compile(dialect=sqlite.dialect())
-            connection.execute(str(ddl))
-    finally:
-        connection.close()
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-    )
-    try:
-        for pragma in _PRAGMAS:
-            _patiently(connection, f"pragma {pragma}", BUSY_SECONDS)
-    except sqlite3.Error:
-        connection.close()
-        raise
-    connection.execute("pragma busy_timeout = 0")  # `_patiently` waits, in small steps
-    return connection
-
-
-def _patiently(connection: sqlite3.Connection, sql: str, wait_seconds: float) -> None:
-    """Run `sql` as soon as no other process is in the way. SQLite's own wait sleeps too long
-    for a commit, and a change to WAL does not wait at all."""
-    deadline = time.monotonic() + wait_seconds
-    while True:
-        try:
-            connection.execute(sql)
-            return
-        except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() >= deadline:
-                raise
-        time.sleep(0.002)
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _unavailable(path: Path, error: Exception) -> VaultUnavailableError:

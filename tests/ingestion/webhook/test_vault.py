@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from ingestion.webhook import vault as vault_module
-from ingestion.webhook import vault_sqlite
+from ingestion.webhook.sqlite_file import LIBRARIES
 from ingestion.webhook.vault import (
     BATCH_SCHEMA,
     NewEnvelope,
@@ -264,7 +264,7 @@ def test_both_ways_of_reading_agree(tmp_path: Path) -> None:
     """ADBC where no connection of Python's own SQLite is open in the process, else that one."""
     vault, path = _sqlite(tmp_path)
     vault.append([_envelope(b""), _envelope(b"\x00\x01"), _envelope(b"text")])
-    guard, name = vault_sqlite._LIBRARIES, str(path)
+    guard, name = LIBRARIES, str(path)
     with guard.adbc(name) as free:
         assert not free  # the writing connection is open
     through_sqlite3 = list(vault.read_batches(0))
