@@ -15,11 +15,12 @@ import dlt
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers.dictionary import DictionaryProvider
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
+from dlt.common.runtime.telemetry import stop_telemetry
 from dlt.destinations import filesystem
 from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 
 _VALUES: dict[str, Any] = {
-    "runtime": {"dlthub_telemetry": False, "log_level": "ERROR"},
+    "runtime": {"dlthub_telemetry": False, "log_level": "CRITICAL"},
     "restore_from_destination": False,
     "data_writer": {"compression": "zstd"},
     # Few columns, large batches: threads cost more than they bring; order stays as yielded.
@@ -31,10 +32,13 @@ _VALUES: dict[str, Any] = {
 
 def configure() -> None:
     """Put our values in front of dlt's own sources of settings; calling it again is harmless."""
-    container = Container()[PluggableRunContext].providers
-    if any(isinstance(p, _Values) for p in container.providers):
+    context = Container()[PluggableRunContext]
+    if any(isinstance(p, _Values) for p in context.providers.providers):
         return
-    container.providers.insert(0, _Values())
+    context.providers.providers.insert(0, _Values())
+    # Importing dlt has started its log and its telemetry with the defaults already.
+    stop_telemetry()
+    context.initialize_runtime()
 
 
 class _Values(DictionaryProvider):

@@ -149,6 +149,8 @@ class Lake:
 
     def sweep(self, dataset: str) -> int:
         """Finish half-done replacements, delete what killed runs left; number of files deleted."""
+        if self._work_dir is not None:
+            shutil.rmtree(self._work_dir / "dlt", ignore_errors=True)
         base = f"{self._root}/{dataset}"
         complete = self.complete_load_ids(dataset)
         doomed: list[str] = []
@@ -289,19 +291,17 @@ class Lake:
 
     @contextmanager
     def _pipeline_dir(self) -> Iterator[Path]:
-        """A folder for one run of dlt; also clears what a killed run left (rows lie in it)."""
+        """A folder for one run of dlt, gone after it; `sweep` clears that of a killed run."""
         if self._work_dir is None:
             with tempfile.TemporaryDirectory(prefix="ctwa-dlt-") as folder:
                 yield Path(folder)
             return
-        parent = self._work_dir / "dlt"
-        shutil.rmtree(parent, ignore_errors=True)
-        folder_path = parent / uuid.uuid4().hex
+        folder_path = self._work_dir / "dlt" / uuid.uuid4().hex
         folder_path.mkdir(parents=True)
         try:
             yield folder_path
         finally:
-            shutil.rmtree(parent, ignore_errors=True)
+            shutil.rmtree(folder_path, ignore_errors=True)
 
 
 class _Conform:
