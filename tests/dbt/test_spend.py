@@ -239,10 +239,12 @@ def test_e36_a_renamed_campaign_renames_its_other_ads_from_then_on(story: Story)
 
 
 def test_e37_ads_with_one_name_and_headline_are_told_apart_by_id(story: Story) -> None:
-    twins = story.world.query(
-        f"select ad_id, media_type from marts.dim_ads where ad_id in ('{CHAT}', '{TWIN}') order by 1"
-    )
-    assert [t["ad_id"] for t in twins] == [CHAT, TWIN]
+    assert spend_of(story.first_night["spend"], "2026-05-11") == {
+        CHAT: Decimal("1.00"),
+        TWIN: Decimal("2.00"),
+    }
+    twin = story.world.one("marts.dim_ads", f"ad_id = '{TWIN}'")
+    assert (twin["creative_id"], twin["headline"]) == ("c2", "Oferta")
 
 
 def test_e35_an_edited_creative_leaves_the_ad_one_row(story: Story) -> None:

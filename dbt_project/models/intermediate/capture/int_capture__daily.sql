@@ -14,6 +14,12 @@ envelopes as (
 
 ),
 
+quarantine as (
+
+    select * from {{ ref('stg_event_log__quarantine') }}
+
+),
+
 messages as (
 
     select * from {{ ref('int_messages__deduplicated') }}
@@ -22,10 +28,7 @@ messages as (
 
 envelope_rows as (
 
-    select
-        {{ local_date('received_at', reporting_timezone()) }} as capture_date,
-        quarantined
-
+    select {{ local_date('received_at', reporting_timezone()) }} as capture_date
     from envelopes
 
 ),
@@ -34,11 +37,31 @@ envelope_days as (
 
     select
         capture_date,
-        count(*) as envelopes,
-        sum(case when quarantined > 0 then 1 else 0 end) as quarantined_envelopes,
-        sum(quarantined) as quarantined_elements
+        count(*) as envelopes
 
     from envelope_rows
+    group by capture_date
+
+),
+
+quarantined_rows as (
+
+    select
+        seq,
+        {{ local_date('received_at', reporting_timezone()) }} as capture_date
+
+    from quarantine
+
+),
+
+quarantine_days as (
+
+    select
+        capture_date,
+        count(distinct seq) as quarantined_envelopes,
+        count(*) as quarantined_elements
+
+    from quarantined_rows
     group by capture_date
 
 ),
@@ -69,6 +92,8 @@ days as (
 
     select capture_date from envelope_days
     union distinct
+    select capture_date from quarantine_days
+    union distinct
     select capture_date from repeat_days
 
 ),
@@ -78,13 +103,15 @@ daily as (
     select
         days.capture_date,
         coalesce(envelope_days.envelopes, 0) as envelopes,
-        coalesce(envelope_days.quarantined_envelopes, 0) as quarantined_envelopes,
-        coalesce(envelope_days.quarantined_elements, 0) as quarantined_elements,
+        coalesce(quarantine_days.quarantined_envelopes, 0) as quarantined_envelopes,
+        coalesce(quarantine_days.quarantined_elements, 0) as quarantined_elements,
         coalesce(repeat_days.repeats, 0) as repeats
 
     from days
     left join envelope_days
         on days.capture_date = envelope_days.capture_date
+    left join quarantine_days
+        on days.capture_date = quarantine_days.capture_date
     left join repeat_days
         on days.capture_date = repeat_days.capture_date
 
