@@ -138,8 +138,8 @@ def in_many_runs(
             world.build(rng.choice(HALF_WAY), tests=False)
         elif end < len(pending):
             world.build("+int_leads__sourced", "+int_outcomes__deduplicated", tests=False)
-        else:
-            world.build(*people_models(), tests=False)
+        else:  # with every data test: the worlds are nasty enough to prove them
+            world.build(*people_models())
     return snapshot(world)
 
 
