@@ -26,6 +26,7 @@ from typing import Any
 import urllib3
 from rich.console import Console
 
+from ctwa.lock import RefreshBusyError, refresh_lock
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings, load_settings
 from simulator import report
@@ -170,6 +171,12 @@ def _fresh(data: Path) -> Path:
         raise DemoError(
             f"{data} holds files that no demo made; give an empty or new folder by --data-dir"
         )
+    if data.exists():
+        try:
+            with refresh_lock(data / "refresh.lock"):
+                pass
+        except RefreshBusyError as error:
+            raise DemoError(f"{data} is in use: {error}") from error
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
     (data / _MARKER).write_text("made by `ctwa demo`; wiped by the next\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -23,7 +24,6 @@ _SHOWN = 40
 _CAMPAIGNS = """
     select
         campaign_name,
-        account_id,
         currency,
         sum(spend) as spend,
         cast(sum(leads) as bigint) as leads,
@@ -86,11 +86,10 @@ def cost_tables(console: Console, marts_path: Path) -> None:
     with duckdb.connect(str(marts_path), read_only=True) as marts:
         campaigns = marts.sql(_CAMPAIGNS).fetchall()
         channels = marts.sql(_CHANNELS).fetchall()
-    table = _table("Cost per qualified lead, by campaign", "campaign", "account", "")
-    for name, account, currency, spend, leads, qualified in campaigns:
+    table = _table("Cost per qualified lead, by campaign; cheapest first", "campaign", "")
+    for name, currency, spend, leads, qualified in campaigns:
         label = Text(" ".join(str(name).split()), overflow="ellipsis", no_wrap=True)
-        account_end = f"…{str(account)[-4:]}" if account else ""
-        table.add_row(label, account_end, currency or "", *_figures(spend, leads, qualified))
+        table.add_row(label, currency or "", *_figures(spend, leads, qualified))
     console.print(table)
     table = _table("By channel, in the reporting currency", "channel")
     for channel, spend, leads, qualified in channels:
@@ -98,11 +97,19 @@ def cost_tables(console: Console, marts_path: Path) -> None:
     console.print(table)
 
 
-def _table(title: str, *labels: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+def _table(title: str, name: str, *labels: str) -> Table:
+    """Narrow enough for 80 columns."""
+    table = Table(
+        title=f"\n{title}",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column(name, width=28, no_wrap=True)
     for label in labels:
-        table.add_column(label, max_width=_SHOWN)
-    for number in ("spend", "leads", "per lead", "qualified", "per qualified lead"):
+        table.add_column(label)
+    for number in ("spend", "leads", "per lead", "qualified", "per qualified"):
         table.add_column(number, justify="right", no_wrap=True)
     return table
 
