@@ -121,7 +121,7 @@ def test_the_backfill_takes_a_range_of_days_in_one_run(definitions: dg.Definitio
 def test_the_nightly_schedule_runs_in_the_reporting_zone(
     definitions: dg.Definitions, settings: Settings
 ) -> None:
-    schedule = definitions.get_schedule_def("nightly")
+    schedule = definitions.resolve_schedule_def("nightly")
     assert schedule.cron_schedule == settings.nightly_cron
     assert schedule.execution_timezone == settings.reporting_timezone
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING

@@ -1,0 +1,95 @@
+"""What makes the next build a full one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from ctwa.settings import Settings
+from ingestion.lake import Lake
+from orchestration.rebuild import BuildState, set_aside_if_broken
+
+
+@pytest.fixture
+def built(settings: Settings, project: Path) -> BuildState:
+    """A warehouse and the state it was built with."""
+    duckdb.connect(str(settings.warehouse_path)).close()
+    state = BuildState.current(settings, Lake.from_settings(settings), project)
+    state = replace(state, last_seq=10, last_read_no=5)
+    state.save(settings)
+    return state
+
+
+def test_more_rows_are_no_reason(settings: Settings, built: BuildState) -> None:
+    later = replace(built, last_seq=11, last_read_no=6)
+    assert later.reasons_to_rebuild(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"conversation_gap_days": 7}, "CTWA_CONVERSATION_GAP_DAYS changed"),
+        ({"reporting_currency": "USD"}, "CTWA_REPORTING_CURRENCY changed"),
+        ({"reporting_timezone": "UTC"}, "CTWA_REPORTING_TIMEZONE changed"),
+        ({"lake": "/elsewhere"}, "CTWA_LAKE_URL changed"),
+        ({"code": "other"}, "models, macros or seeds changed"),
+        ({"project_version": "9"}, "version of ctwa-attribution changed"),
+        ({"last_seq": 9}, "fewer envelopes"),
+        ({"last_read_no": 4}, "fewer reads"),
+    ],
+)
+def test_what_the_rows_depend_on_is_a_reason(
+    settings: Settings, built: BuildState, change: dict[str, object], reason: str
+) -> None:
+    (said,) = replace(built, **change).reasons_to_rebuild(settings)  # type: ignore[arg-type]
+    assert reason in said
+
+
+def test_an_unknown_past_is_a_reason(settings: Settings, built: BuildState) -> None:
+    state = settings.warehouse_path.with_name("warehouse.duckdb.build.json")
+    state.write_text("{torn")
+    assert built.reasons_to_rebuild(settings) != []
+    state.unlink()
+    assert built.reasons_to_rebuild(settings) != []
+
+
+def test_rules_and_models_are_part_of_the_state(
+    settings: Settings, project: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    mine = tmp_path / "mine"
+    shutil.copytree(project, mine)
+    lake = Lake.from_settings(settings)
+    before = BuildState.current(settings, lake, mine)
+    (mine / "dbt_project" / "tests" / "assert_more.sql").write_text("select 1 where false")
+    assert replace(BuildState.current(settings, lake, mine)).code == before.code
+    project_file = mine / "dbt_project.yml"
+    project_file.write_text(project_file.read_text() + '\nvars: {rule_version: "2"}\n')
+    assert BuildState.current(settings, lake, mine).code != before.code
+
+
+def test_an_unreadable_warehouse_goes_aside_with_its_wal(
+    make_settings: Callable[..., Settings],
+) -> None:
+    settings = make_settings()
+    settings.data_dir.mkdir(parents=True)
+    for _ in range(4):
+        settings.warehouse_path.write_bytes(b"torn" * 4096)
+        settings.warehouse_path.with_name("warehouse.duckdb.wal").write_bytes(b"torn")
+        broken = set_aside_if_broken(settings)
+        assert broken is not None
+        assert broken.with_name(broken.name + ".wal").exists()
+        assert not settings.warehouse_path.exists()
+        assert not settings.warehouse_path.with_name("warehouse.duckdb.wal").exists()
+    kept = [p for p in settings.data_dir.glob("*.broken-*") if p.suffix != ".wal"]
+    assert len(kept) == 2, "the disk must not fill with broken files"
+
+
+def test_a_good_warehouse_stays(settings: Settings, built: BuildState) -> None:
+    assert set_aside_if_broken(settings) is None
+    assert settings.warehouse_path.exists()

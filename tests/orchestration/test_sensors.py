@@ -1,0 +1,76 @@
+"""`envelopes_waiting`: asks for a run when there is something to do, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_run_for_test
+
+from ctwa.settings import Settings
+from ingestion.sources.event_log import land_event_log
+from orchestration import sensors
+from orchestration.instance import open_instance
+from orchestration.jobs import build_jobs
+from orchestration.resources import WORKER_TAG, worker_id
+
+Append = Callable[[int], None]
+
+
+def tick(
+    settings: Settings, instance: dg.DagsterInstance, cursor: str | None = None
+) -> dg.SensorResult | dg.SkipReason:
+    sensor = sensors.build_sensors(settings, build_jobs())[0]
+    with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
+        return sensor(context)  # type: ignore[return-value]
+
+
+def test_new_envelopes_start_one_run(settings: Settings, append: Append) -> None:
+    with open_instance(settings) as instance:
+        assert isinstance(tick(settings, instance), dg.SkipReason), "no vault yet"
+        append(3)
+        asked = tick(settings, instance)
+        assert isinstance(asked, dg.SensorResult)
+        assert len(asked.run_requests or []) == 1
+        assert isinstance(tick(settings, instance, asked.cursor), dg.SkipReason), "asked already"
+
+        append(1)
+        more = tick(settings, instance, asked.cursor)
+        assert isinstance(more, dg.SensorResult)
+
+        land_event_log(settings)
+        assert isinstance(tick(settings, instance, more.cursor), dg.SkipReason), "all landed"
+
+
+def test_envelopes_that_no_run_took_are_asked_for_again_later(
+    settings: Settings, append: Append, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(1)
+    with open_instance(settings) as instance:
+        first = tick(settings, instance)
+        assert isinstance(first, dg.SensorResult)
+        monkeypatch.setattr(sensors, "RETRY_SECONDS", -1)
+        second = tick(settings, instance, first.cursor)
+    assert isinstance(second, dg.SensorResult)
+    keys = {r.run_key for result in (first, second) for r in result.run_requests or []}
+    assert len(keys) == 2, "with the same key Dagster would start nothing"
+
+
+def test_no_run_is_asked_for_while_one_is_at_work(settings: Settings, append: Append) -> None:
+    append(1)
+    with open_instance(settings) as instance:
+        run = create_run_for_test(
+            instance,
+            job_name="nightly_refresh",
+            status=dg.DagsterRunStatus.STARTED,
+            tags={WORKER_TAG: worker_id()},
+        )
+        skipped = tick(settings, instance)
+        assert isinstance(skipped, dg.SkipReason)
+        assert "nightly_refresh" in (skipped.skip_message or "")
+
+        # A run whose process is gone holds nothing up.
+        tag = worker_id().rsplit(":", 1)[0] + ":1"
+        instance.add_run_tags(run.run_id, {WORKER_TAG: tag})
+        assert isinstance(tick(settings, instance), dg.SensorResult)
