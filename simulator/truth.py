@@ -58,14 +58,21 @@ class Truth:
         return next(t.rows for t in self.tables if t.name == name)
 
 
-def truth(world: World, pseudonymizer: Pseudonymizer, *, quarantined: int | None = None) -> Truth:
+def truth(
+    world: World,
+    pseudonymizer: Pseudonymizer,
+    *,
+    quarantined: int | None = None,
+    first_night: bool = True,
+) -> Truth:
     """The expected marts of a world; `pseudonymizer` holds the key of the installation.
 
     `quarantined`: how many malformed elements were delivered; None leaves that uncompared.
+    `first_night`: whether the ads were read before their renames as well.
     """
     rates = Rates()
     ids = {id(lead): _lead_id(lead, pseudonymizer) for lead in world.leads}
-    leads = {(ids[id(lead)],): _lead_row(lead, rates, world) for lead in world.leads}
+    leads = {(ids[id(lead)],): _lead_row(lead, rates, first_night) for lead in world.leads}
     if len(leads) != len(world.leads):
         raise AssertionError("two leads of the world have one id: a story reuses a person")
     touches = {(ids[id(lead)],): {"touches": lead.touches} for lead in world.leads}
@@ -117,7 +124,7 @@ def _lead_id(lead: Lead, pseudonymizer: Pseudonymizer) -> str:
     return key
 
 
-def _lead_row(lead: Lead, rates: Rates, world: World) -> Row:
+def _lead_row(lead: Lead, rates: Rates, first_night: bool) -> Row:
     funnel, ad = lead.funnel, lead.ad
     known = ad if ad is not None and ad.is_resolved else None
     qualified_at = funnel.qualified_at
@@ -133,6 +140,8 @@ def _lead_row(lead: Lead, rates: Rates, world: World) -> Row:
         "platform": lead.platform,
         "ad_id": ad.ad_id if ad else None,
         "ad_name": known.name if known else _IGNORED,
+        # Every lead came before the renames.
+        "ad_name_at_touch": (first_night and known.first_name) or known.name if known else _IGNORED,
         "adset_id": known.adset_id if known else None,
         "campaign_id": known.campaign.campaign_id if known else None,
         "campaign_name": known.campaign.name if known else None,

@@ -139,7 +139,7 @@ def _advertiser(today: date) -> AdsState:
             Campaign(
                 campaign.campaign_id,
                 campaign.account.account_id,
-                campaign.name,
+                campaign.first_name or campaign.name,
                 campaign.objective,
             )
         )
@@ -176,7 +176,7 @@ def _add_ad(state: AdsState, ad: AdRef, campaign: CampaignRef) -> None:
             account,
             campaign.campaign_id,
             ad.adset_id,
-            ad.name,
+            ad.first_name or ad.name,
             ad.creative_id,
             effective_status=ad.kind.upper() if ad.kind != "foreign" else "ACTIVE",
         ),
@@ -210,11 +210,7 @@ def _money(cents: int) -> Decimal:
 
 
 def _first_night(state: AdsState, today: date) -> None:
-    """Before the changes: old names, and nothing of the last two days."""
-    names = {c.campaign_id: c.first_name for c in CAMPAIGNS} | {a.ad_id: a.first_name for a in ADS}
-    for object_id, name in names.items():
-        if name:
-            state.update(object_id, name=name)
+    """Before the changes: nothing of the last two days."""
     for ad_day in [d for d in state.spend if d[1] >= today - timedelta(days=1)]:
         del state.spend[ad_day]
     for day in [d for d in state.extra_spend if d[1] >= today - timedelta(days=1)]:
@@ -236,3 +232,9 @@ def _restate(state: AdsState, today: date, rng: random.Random) -> None:
     state.extra_spend.pop(emptied, None)
     # Older days would keep the ad's row, as Meta told it then; this ad is too young for that.
     state.delete(_DELETED_LATER.ad_id)
+    for campaign in CAMPAIGNS:
+        if campaign.first_name:
+            state.update(campaign.campaign_id, name=campaign.name)
+    for ad in ADS:
+        if ad.first_name:
+            state.update(ad.ad_id, name=ad.name)
