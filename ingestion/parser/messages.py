@@ -120,7 +120,7 @@ class Messages:
         person = self._keys.person(phone, bsuid, text(message, parent_at))
         links = list(links_of(person, "message"))
         contact = contacts.find(phone, bsuid) if contacts is not NO_CONTACTS else None
-        if contact is not None:
+        if contact is not None and contact != (phone, bsuid, None):
             person = merged(person, self._keys.person(*contact))
         if person[:2] == NOBODY[:2] and type_ != "system":
             raise Reject(f"person_missing: expected {phone_at}, {bsuid_at} or one contact")

@@ -43,9 +43,10 @@ class Keys:
         self.bsuid: Callable[[str], str | None] = cached(names.bsuid)
         self.message_id: Callable[[str], str] = cached(names.message_id)
         self.message: Callable[[str, str], str] = cached(names.message)
+        self.person: Callable[..., Person] = cached(self._person)
         self.email, self.web_lead, self.digest = names.email, names.web_lead, names.digest
 
-    def person(self, phone: str | None, bsuid: str | None, parent: str | None = None) -> Person:
+    def _person(self, phone: str | None, bsuid: str | None, parent: str | None = None) -> Person:
         """Keys of a person from raw ids. Third parties put BSUIDs into phone fields: told by
         letters or a dot."""
         if phone is not None and _NOT_PHONE.search(phone):
@@ -66,11 +67,12 @@ class Keys:
 class Contacts:
     """`contacts[]` of one change, found by id."""
 
-    __slots__ = ("all", "by_id")
+    __slots__ = ("_by_id", "_by_match_key", "all")
 
     def __init__(self, items: list[Any]) -> None:
         self.all: list[tuple[str | None, str | None, str | None]] = []
-        self.by_id: dict[str, tuple[str | None, str | None, str | None]] = {}
+        self._by_id: dict[str, tuple[str | None, str | None, str | None]] = {}
+        self._by_match_key: dict[str, tuple[str | None, str | None, str | None]] | None = None
         for item in items:
             if type(item) is not dict:
                 continue
@@ -81,21 +83,28 @@ class Contacts:
             self.all.append(contact)
             phone, bsuid, _ = contact
             if bsuid:
-                self.by_id[bsuid] = contact
+                self._by_id[bsuid] = contact
             if phone:
-                self.by_id[phone] = contact
-                if not _NOT_PHONE.search(phone):
-                    self.by_id.setdefault(phone_match_key(phone) or phone, contact)
+                self._by_id[phone] = contact
 
     def find(self, phone: str | None, bsuid: str | None) -> tuple[str | None, ...] | None:
         """The contact with one of these ids; with none of them, the only contact there is."""
-        if bsuid and (found := self.by_id.get(bsuid)):
+        if bsuid and (found := self._by_id.get(bsuid)):
             return found
         if phone:
-            return self.by_id.get(phone) or self.by_id.get(phone_match_key(phone) or phone)
+            return self._by_id.get(phone) or self._other_spelling(phone)
         if not bsuid and len(self.all) == 1:
             return self.all[0]
         return None
+
+    def _other_spelling(self, phone: str) -> tuple[str | None, ...] | None:
+        if self._by_match_key is None:  # rarely needed: ids mostly agree to the letter
+            self._by_match_key = {}
+            for contact in self.all:
+                if contact[0] and not _NOT_PHONE.search(contact[0]):
+                    key = phone_match_key(contact[0]) or contact[0]
+                    self._by_match_key.setdefault(key, contact)
+        return self._by_match_key.get(phone_match_key(phone) or phone)
 
 
 NO_CONTACTS = Contacts([])

@@ -76,6 +76,6 @@ class Statuses:
         person = self._keys.person(phone, bsuid, parent)
         links = list(links_of(person, "status"))
         contact = contacts.find(phone, bsuid)
-        if contact is not None:
+        if contact is not None and contact != (phone, bsuid, None):
             person = merged(person, self._keys.person(*contact))
         return person, links
