@@ -17,7 +17,7 @@ observed as (
     from {{ ref('stg_event_log__identity_links') }}
     where
         left_key <> right_key
-        {% if is_incremental() %}
+    {% if is_incremental() %}
             and seq > {{ own_highest('changed_seq') }}
         {% endif %}
 

@@ -23,7 +23,7 @@ outcomes as (
 ranked as (
 
     select
-        outcomes.*,
+        *,
         row_number() over (
             partition by lead_id
             order by occurred_at desc, source desc, event_id desc

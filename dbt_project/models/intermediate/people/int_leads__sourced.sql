@@ -36,7 +36,7 @@ touches as (
 ranked as (
 
     select
-        touches.*,
+        *,
         row_number() over (
             partition by person_key
             order by occurred_at, case when has_referral then 0 else 1 end, touch_id

@@ -21,7 +21,7 @@ new_copies as (
 
     select
         {% for column in columns %}
-            {{ column }},
+        {{ column }},
         {% endfor %}
         -- Notices and changes to earlier messages are not part of the talk, nor are groups (E22).
         coalesce(message_type, '') not in ('system', 'reaction', 'edit', 'revoke')
@@ -60,7 +60,7 @@ candidates as (
 ranked as (
 
     select
-        candidates.*,
+        *,
         cast(sum(copies) over (partition by message_key) as bigint) as all_copies,
         row_number() over (
             partition by message_key
@@ -81,7 +81,7 @@ deduplicated as (
 
     select
         {% for column in columns %}
-            {{ column }},
+        {{ column }},
         {% endfor %}
         is_conversational,
         all_copies as copies,

@@ -14,7 +14,7 @@
 */
 
 {%- set order_r3 -%}
-    order by sent_at, case when has_referral then 0 else 1 end, message_key
+order by sent_at, case when has_referral then 0 else 1 end, message_key
 {%- endset %}
 
 with
@@ -32,7 +32,7 @@ messages as (
     select * from {{ ref('int_messages__with_person') }}
     where
         is_conversational
-        {% if is_incremental() %}
+    {% if is_incremental() %}
             and person_key in (select people_to_build.person_key from people_to_build)
         {% endif %}
 
@@ -41,7 +41,7 @@ messages as (
 after_previous as (
 
     select
-        messages.*,
+        *,
         lag(sent_at) over (
             partition by person_key, business_number_id
             {{ order_r3 }}
@@ -54,7 +54,7 @@ after_previous as (
 numbered as (
 
     select
-        after_previous.*,
+        *,
         sum(
             case
                 when sent_at <= {{ dbt.dateadd('day', conversation_gap_days(), 'previous_at') }}
@@ -74,7 +74,7 @@ numbered as (
 grouped as (
 
     select
-        numbered.*,
+        *,
         first_value(message_key) over (
             partition by person_key, business_number_id, conversation_number
             {{ order_r3 }}

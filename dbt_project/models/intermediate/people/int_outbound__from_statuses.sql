@@ -33,7 +33,7 @@ new_statuses as (
     from {{ ref('stg_event_log__statuses') }}
     where
         not is_group
-        {% if is_incremental() %}
+    {% if is_incremental() %}
             and seq > {{ own_highest('read_seq') }}
         {% endif %}
 
@@ -115,7 +115,7 @@ stamped as (
                 else {{ lake_seq() }}
             end as changed_seq,
         {% else %}
-            {{ lake_seq() }} as changed_seq,
+        {{ lake_seq() }} as changed_seq,
         {% endif %}
         {{ lake_seq() }} as read_seq
 

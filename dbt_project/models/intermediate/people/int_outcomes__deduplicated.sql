@@ -19,7 +19,7 @@ new_copies as (
     select
         source || '|' || event_id as outcome_key,
         {% for column in columns %}
-            {{ column }},
+        {{ column }},
         {% endfor %}
         cast(1 as bigint) as copies,
         cast(null as bigint) as known_seq
@@ -55,7 +55,7 @@ candidates as (
 ranked as (
 
     select
-        candidates.*,
+        *,
         cast(sum(copies) over (partition by outcome_key) as bigint) as all_copies,
         row_number() over (
             partition by outcome_key
@@ -74,7 +74,7 @@ deduplicated as (
     select
         outcome_key,
         {% for column in columns %}
-            {{ column }},
+        {{ column }},
         {% endfor %}
         all_copies as copies,
         coalesce(known_seq, {{ lake_seq() }}) as changed_seq,

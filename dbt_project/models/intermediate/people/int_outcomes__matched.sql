@@ -44,16 +44,16 @@ named as (
         ('bsuid_key', 'user_id'), ('phone_key', 'phone'), ('web_lead_key', 'lead_id'),
         ('email_key', 'email'),
     ] %}
-        union all
+    union all
 
-        select
-            outcome_key,
-            {{ loop.index + 1 }} as strength,
-            '{{ matched_by }}' as matched_by,
-            {{ column }} as identity_key
+    select
+        outcome_key,
+        {{ loop.index + 1 }} as strength,
+        '{{ matched_by }}' as matched_by,
+        {{ column }} as identity_key
 
-        from outcomes
-        where {{ column }} is not null
+    from outcomes
+    where {{ column }} is not null
     {% endfor %}
 
 ),

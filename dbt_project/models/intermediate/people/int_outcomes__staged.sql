@@ -35,9 +35,9 @@ candidates as (
         row_number() over (
             partition by outcomes.outcome_key
             order by
-                case when lead_stages.source = '*' then 1 else 0 end,
+                case when lead_stages.source = '*' then 1 else 0 end asc,
                 lead_stages.valid_from desc,
-                lead_stages.funnel_stage
+                lead_stages.funnel_stage asc
         ) as place
 
     from outcomes

@@ -35,7 +35,7 @@ touches as (
 with_basis as (
 
     select
-        touches.*,
+        *,
         case
             when has_evidence and referral_source_type = 'post' then 'post'
             when has_evidence and has_click_id then 'ctwa_click'

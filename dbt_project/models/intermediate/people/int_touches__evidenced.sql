@@ -29,7 +29,7 @@ touches as (
     select * from {{ ref('int_messages__in_conversations') }}
     where
         is_touch
-        {% if is_incremental() %}
+    {% if is_incremental() %}
             and person_key in (select people_to_build.person_key from people_to_build)
         {% endif %}
 

@@ -75,11 +75,11 @@ described as (
         coalesce(qualified.is_qualified, false) as is_qualified,
         coalesce(qualified.is_currently_qualified, false) as is_currently_qualified,
         {% for days in cohort_windows() %}
-            coalesce(
-                qualified.qualified_at
-                <= {{ dbt.dateadd('day', days, 'leads.first_touch_at') }},
-                false
-            ) as is_qualified_{{ days }}d,
+        coalesce(
+            qualified.qualified_at
+            <= {{ dbt.dateadd('day', days, 'leads.first_touch_at') }},
+            false
+        ) as is_qualified_{{ days }}d,
         {% endfor %}
         coalesce(qualified.is_won, false) as is_won,
         case

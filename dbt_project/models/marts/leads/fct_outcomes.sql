@@ -22,7 +22,7 @@ described as (
         matched_by,
         stage,
         funnel_stage,
-        cast(value as decimal(20, 6)) as value,
+        value,
         currency,
         value_reporting,
         occurred_at
