@@ -1,0 +1,143 @@
+"""An installation of the demo's own: its folder, its settings, its receiver.
+
+Nothing of the machine's real installation may be read or touched: not its `.env`, not its
+environment, not its data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+from ctwa.lock import RefreshBusyError, refresh_lock
+from ctwa.settings import Settings, load_settings
+from simulator.ads_api import AdsApi
+from simulator.world import World
+
+_MARKER = ".ctwa-demo"
+_PREFIXES = ("CTWA_", "META_", "GOOGLE_", "HUBSPOT_")
+
+
+class DemoError(RuntimeError):
+    """The demo cannot go on; the text says why and what to do."""
+
+
+def fresh_folder(data: Path) -> Path:
+    """An empty folder. Only what an earlier demo made is ever deleted."""
+    data = data.expanduser().absolute()
+    if data.exists() and any(data.iterdir()) and not (data / _MARKER).exists():
+        raise DemoError(
+            f"{data} holds files that no demo made; give an empty or new folder by --data-dir"
+        )
+    if data.exists():
+        try:
+            with refresh_lock(data / "refresh.lock"):
+                pass
+        except RefreshBusyError as error:
+            raise DemoError(f"{data} is in use: {error}") from error
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
+    (data / _MARKER).write_text("made by `ctwa demo`; wiped by the next\n")
+    return data
+
+
+def demo_settings(data: Path, api: AdsApi, world: World) -> Settings:
+    """Settings of the demo alone: each one is given, so that none comes from `.env`."""
+    own: dict[str, Any] = {
+        name: None if field.default is None else field.default
+        for name, field in Settings.model_fields.items()
+    }
+    # The world's days are fixed; the job reads back from the real today.
+    behind = max(0, (datetime.now(UTC).date() - world.today).days)
+    own |= {
+        "data_dir": data,
+        "meta_lookback_days": min(30 + behind, 1_100),
+        "meta_backfill_days": min(90 + behind, 1_125),
+        "meta_graph_url": api.url,
+        "meta_api_version": api.version,
+        "meta_access_token": api.token,
+        "meta_ad_account_ids": ",".join(world.account_ids),
+        "meta_app_secret": secrets.token_hex(16),
+        "meta_verify_token": secrets.token_urlsafe(16),
+        "intake_secret": secrets.token_hex(16),
+    }
+    return load_settings(_env_file=None, **own)
+
+
+def _variables(settings: Settings) -> dict[str, str]:
+    """The settings as environment variables; what is unset is blank, which beats a `.env`."""
+    values: dict[str, str] = {}
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        value = getattr(settings, name)
+        if hasattr(value, "get_secret_value"):
+            value = value.get_secret_value()
+        values[alias if isinstance(alias, str) else name.upper()] = (
+            "" if value is None else str(value)
+        )
+    return values
+
+
+@contextlib.contextmanager
+def only_settings(settings: Settings) -> Iterator[None]:
+    """This process and its children see the demo's settings and nobody else's."""
+    saved = {k: v for k, v in os.environ.items() if k.startswith(_PREFIXES)}
+    for name in saved:
+        os.environ.pop(name)
+    os.environ.update(_variables(settings))
+    try:
+        yield
+    finally:
+        for name in [k for k in os.environ if k.startswith(_PREFIXES)]:
+            os.environ.pop(name)
+        os.environ.update(saved)
+
+
+@contextlib.contextmanager
+def running_receiver(settings: Settings) -> Iterator[str]:
+    """`ctwa serve` on a free port, in a process of its own, ended at the end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    log = settings.data_dir / "receiver.log"
+    command = [sys.executable, "-m", "ctwa.cli", "serve", "--port", str(port)]
+    with log.open("wb") as sink:
+        child = subprocess.Popen(
+            command, stdout=sink, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
+    try:
+        _await_ready(url, child, log)
+        yield url
+    finally:
+        child.terminate()
+        try:
+            child.wait(15)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _await_ready(url: str, child: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            tail = log.read_text(errors="replace")[-1_000:]
+            raise DemoError(f"the receiver ended with code {child.returncode}:\n{tail}")
+        with contextlib.suppress(urllib3.exceptions.HTTPError):
+            if urllib3.request("GET", f"{url}/readyz", retries=False, timeout=2).status == 200:
+                return
+        time.sleep(0.1)
+    raise DemoError(f"the receiver did not become ready in 30 s; see {log}")
