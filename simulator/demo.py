@@ -158,16 +158,22 @@ def _refresh(settings: Settings, as_of: date, say: report.Story) -> None:
 
 @contextlib.contextmanager
 def _calm() -> Iterator[None]:
-    """No log lines of the tools between ours, unless they warn."""
+    """No log lines of the tools between ours; what fails is told by the job's result.
+
+    By the handlers, not the loggers: tools set the levels of theirs. `ctwa -v demo` shows all.
+    """
     root = logging.getLogger()
-    level = root.level
-    root.setLevel(max(level, logging.WARNING) if level != logging.DEBUG else level)
+    levels = {handler: handler.level for handler in root.handlers}
+    if root.level > logging.DEBUG:
+        for handler in levels:
+            handler.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        root.setLevel(level)
+        for handler, level in levels.items():
+            handler.setLevel(level)
 
 
 @contextlib.contextmanager
