@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, NamedTuple
 
@@ -27,6 +27,7 @@ from ctwa.pseudonym import phone_match_key
 
 MAX_ELEMENTS = 1_000
 IDENTITIES = ("phone", "wa_id", "user_id", "email", "lead_id", "message_id")
+_MILLIONTH = Decimal("0.000001")
 _UNFIT = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -62,18 +63,22 @@ def _moment(value: Any) -> datetime:
             raise ValueError(_MOMENT) from None
     else:
         raise ValueError(_MOMENT)
-    if moment.tzinfo is None or not 2000 <= moment.year < 2100:
+    if not 2000 <= moment.year < 2100:
         raise ValueError(_MOMENT)
-    return moment
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-_MOMENT = "expects ISO 8601 with an offset, e.g. 2026-05-04T14:31:00-03:00"
+_MOMENT = "expects ISO 8601, e.g. 2026-05-04T14:31:00-03:00 (without an offset: UTC)"
 
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise ValueError("expects a number")
-    return Decimal(str(value)) if isinstance(value, float) else value
+    amount = Decimal(str(value))
+    exponent = amount.as_tuple().exponent
+    # 0.1 + 0.2 in a sender's binary arithmetic is no reason to lose an outcome.
+    finest = isinstance(exponent, int) and exponent < -6 and abs(amount) < 10**14
+    return amount.quantize(_MILLIONTH) if finest else amount
 
 
 def _phone(value: str) -> str:
@@ -124,8 +129,6 @@ class OutcomeIn(BaseModel):
     def _whole(self) -> OutcomeIn:
         if not any(getattr(self, name) for name in IDENTITIES):
             raise ValueError(f"needs one of {', '.join(IDENTITIES)}")
-        if (self.value is None) != (self.currency is None):
-            raise ValueError("value and currency: both or none")
         return self
 
 

@@ -33,6 +33,21 @@ def test_values_are_exact() -> None:
     assert validate_outcomes(raw.encode())[0].value == Decimal("12345678901234.567891")
 
 
+def test_a_time_without_an_offset_is_utc() -> None:
+    raw = json.dumps(OUTCOME | {"occurred_at": "2026-05-04T14:31:00"}).encode()
+    assert validate_outcomes(raw)[0].occurred_at == datetime(2026, 5, 4, 14, 31, tzinfo=UTC)
+
+
+def test_dust_of_binary_arithmetic_is_rounded_off() -> None:
+    raw = json.dumps(OUTCOME | {"value": 0.1 + 0.2, "currency": "BRL"}).encode()
+    assert validate_outcomes(raw)[0].value == Decimal("0.300000")
+
+
+def test_a_value_without_a_currency_is_kept() -> None:
+    (one,) = validate_outcomes(json.dumps(OUTCOME | {"value": 12}).encode())
+    assert (one.value, one.currency) == (Decimal(12), None)
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -42,7 +57,6 @@ def test_values_are_exact() -> None:
         ({"event_id": "a\x00b"}, "event_id"),
         ({"event_id": "\ud800"}, "event_id"),
         ({"stage": None}, "stage"),
-        ({"occurred_at": "2026-05-04T14:31:00"}, "occurred_at"),
         ({"occurred_at": "yesterday"}, "occurred_at"),
         ({"occurred_at": 1777000000}, "occurred_at"),
         ({"occurred_at": "0001-01-01T00:00:00Z"}, "occurred_at"),
@@ -52,10 +66,7 @@ def test_values_are_exact() -> None:
         ({"value": "12.50", "currency": "BRL"}, "value"),
         ({"value": True, "currency": "BRL"}, "value"),
         ({"value": 10**20, "currency": "BRL"}, "value"),
-        ({"value": 0.1234567, "currency": "BRL"}, "value"),
         ({"value": 1, "currency": "R$"}, "currency"),
-        ({"value": 1}, ""),
-        ({"currency": "BRL"}, ""),
         ({"phone": None}, ""),
         ({"phone": ""}, ""),
     ],
