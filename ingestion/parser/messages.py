@@ -98,7 +98,8 @@ class Messages:
         rows.messages.append((*rows.place(), *content, key))
         if problem is not None:
             rows.reject("referral", f"{path}.referral", problem)
-        self.add_links(links, business.number_id, content[10])
+        if links:
+            self.add_links(links, business.number_id, content[10])
 
     def add_links(self, links: list[Link], number_id: str | None, at_us: int) -> None:
         """Add identity links, each once."""

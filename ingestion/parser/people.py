@@ -126,7 +126,8 @@ def bsuid_country(bsuid: str) -> str | None:
 @lru_cache(_CACHE)
 def phone_country(phone: str) -> str | None:
     """ISO country of an international number by its prefix; None when there is no such prefix."""
-    digits = "".join(c for c in phone if c.isdecimal())
+    plain = phone.isascii() and phone.isdigit()
+    digits = phone if plain else "".join(c for c in phone if c.isdecimal())
     for length in (1, 2, 3):
         regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(int(digits[:length] or 0))
         if regions is None:

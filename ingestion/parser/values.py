@@ -22,15 +22,15 @@ def text(obj: dict[str, Any], key: str, limit: int = ID_CHARS) -> str | None:
     A float raises: a long id that went through one is another id.
     """
     value = obj.get(key)
-    if value is None or value == "":
+    if value is None:
         return None
+    if type(value) is str:
+        if len(value) > limit:
+            raise Reject(f"{key}_too_long: expected at most {limit} characters")
+        return value or None
     if type(value) is int:
         return str(value)
-    if type(value) is not str:
-        raise Reject(f"{key}_not_text: expected text")
-    if len(value) > limit:
-        raise Reject(f"{key}_too_long: expected at most {limit} characters")
-    return value
+    raise Reject(f"{key}_not_text: expected text")
 
 
 def required(obj: dict[str, Any], key: str, limit: int = ID_CHARS) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ingestion.parser.account import ACCOUNT_FIELDS, Account
@@ -22,7 +23,7 @@ _LISTS = (
     "messages", "statuses", "message_echoes", "history", "state_sync", "user_id_update",
     "automatic_events", "calls", "errors", "contacts",
 )  # fmt: skip
-_LIST_SET = frozenset(_LISTS)
+_RARE = frozenset(_LISTS) - {"messages", "statuses", "contacts"}
 _NO_DIGITS = str.maketrans("", "", "+-() .")
 
 
@@ -110,12 +111,19 @@ class WhatsApp:
         return None
 
     def _lists(self, now: _Change) -> None:
-        value, account = now.value, self._account
+        value = now.value
         first_row = len(self._rows.messages), len(self._rows.statuses)
         if "messages" in value:
             self._live(now)
         if "statuses" in value and now.field != "calls":
             self._each(now, "statuses", "status", lambda s, _: self._status(s, now))
+        if not _RARE.isdisjoint(value):
+            self._rare_lists(now)
+        if now.contacts is not NO_CONTACTS and now.doubt is None:
+            self._contact_links(now, first_row)
+
+    def _rare_lists(self, now: _Change) -> None:
+        value, account = now.value, self._account
         if "message_echoes" in value:
             self._echoes(now)
         if "history" in value:
@@ -140,8 +148,6 @@ class WhatsApp:
                 now, "errors", "error",
                 lambda e, _: account.error(now.field, e, now.business, now.time),
             )  # fmt: skip
-        if now.contacts is not NO_CONTACTS and now.doubt is None:
-            self._contact_links(now, first_row)
 
     # ---- lists -------------------------------------------------------------------------------
 
@@ -302,8 +308,16 @@ class WhatsApp:
 
 def _business(value: dict[str, Any], waba_id: str | None) -> Business:
     metadata = child(value, "metadata")
-    phone_number_id = text(metadata, "phone_number_id")
-    shown = _digits(text(metadata, "display_phone_number") or "")
+    return _known_business(
+        waba_id, text(metadata, "phone_number_id"), text(metadata, "display_phone_number")
+    )
+
+
+@lru_cache(1_024)
+def _known_business(
+    waba_id: str | None, phone_number_id: str | None, display_number: str | None
+) -> Business:
+    shown = _digits(display_number or "")
     return Business(waba_id, phone_number_id, shown or phone_number_id or waba_id or "")
 
 

@@ -129,7 +129,6 @@ def test_large_arrears_are_loaded_in_bounded_parts(
 def test_many_small_loads_are_compacted(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingestion.lake.MAX_SMALL_FILES", 3)
     compact = Lake.compact
     monkeypatch.setattr(Lake, "compact", lambda self, d, s: compact(self, d, s, max_small_files=3))
     for n in range(6):
