@@ -9,8 +9,8 @@
 /*
     Grain: one row per platform and ad that insights ever named: names and parents as last told.
 
-    Rows of withdrawn reads count too: an ad once seen is kept for good (rule R8). Only reads since
-    the last one taken are looked at; that one again, in case a part of it landed later.
+    Rows of withdrawn reads count too: an ad once seen is kept for good (rule R8). Only reads behind
+    the last one taken are looked at: a read lands whole, under the lock, before the models run.
 */
 
 with
@@ -29,7 +29,7 @@ new_insights as (
 
     from insights
     {% if is_incremental() %}
-        where read_no >= {{ own_highest('read_no') }}
+        where read_no > {{ own_highest('read_no') }}
     {% endif %}
 
 ),

@@ -95,10 +95,31 @@ keys as (
         report_date,
         platform,
         ad_key,
-        {{ dbt.listagg('channel', "', '", 'order by channel') }} as channel_mix
+        min(channel) as first_channel,
+        count(*) as channels
 
     from channels
     group by report_date, platform, ad_key
+
+),
+
+-- Listing is dear, and nearly every row has one channel only.
+mixes as (
+
+    select
+        channels.report_date,
+        channels.platform,
+        channels.ad_key,
+        {{ dbt.listagg('channels.channel', "', '", 'order by channels.channel') }} as channel_mix
+
+    from channels
+    inner join keys
+        on
+            channels.report_date = keys.report_date
+            and channels.platform = keys.platform
+            and channels.ad_key = keys.ad_key
+    where keys.channels > 1
+    group by channels.report_date, channels.platform, channels.ad_key
 
 ),
 
@@ -126,7 +147,7 @@ joined as (
         ads.effective_status,
         ads.resolution,
         coalesce(ads.is_click_to_whatsapp, keys.ad_key = 'unknown') as is_click_to_whatsapp,
-        keys.channel_mix,
+        coalesce(mixes.channel_mix, keys.first_channel) as channel_mix,
         spend_by_key.currency,
         coalesce(spend_by_key.has_partial_day, 0) = 1 or keys.report_date >= {{ as_of() }}
             as is_partial_day,
@@ -134,6 +155,11 @@ joined as (
         {{ cohort_columns('cohorts', 'keys.report_date') }}
 
     from keys
+    left join mixes
+        on
+            keys.report_date = mixes.report_date
+            and keys.platform = mixes.platform
+            and keys.ad_key = mixes.ad_key
     left join spend_by_key
         on
             keys.report_date = spend_by_key.report_date

@@ -93,10 +93,31 @@ keys as (
         report_date,
         platform,
         campaign_key,
-        {{ dbt.listagg('channel', "', '", 'order by channel') }} as channel_mix
+        min(channel) as first_channel,
+        count(*) as channels
 
     from channels
     group by report_date, platform, campaign_key
+
+),
+
+-- Listing is dear, and nearly every row has one channel only.
+mixes as (
+
+    select
+        channels.report_date,
+        channels.platform,
+        channels.campaign_key,
+        {{ dbt.listagg('channels.channel', "', '", 'order by channels.channel') }} as channel_mix
+
+    from channels
+    inner join keys
+        on
+            channels.report_date = keys.report_date
+            and channels.platform = keys.platform
+            and channels.campaign_key = keys.campaign_key
+    where keys.channels > 1
+    group by channels.report_date, channels.platform, channels.campaign_key
 
 ),
 
@@ -114,7 +135,7 @@ joined as (
         coalesce(spend_by_key.account_id, campaigns.account_id, cohorts.account_id) as account_id,
         coalesce(campaigns.is_click_to_whatsapp, keys.campaign_key = 'unresolved')
             as is_click_to_whatsapp,
-        keys.channel_mix,
+        coalesce(mixes.channel_mix, keys.first_channel) as channel_mix,
         spend_by_key.currency,
         coalesce(spend_by_key.has_partial_day, 0) = 1 or keys.report_date >= {{ as_of() }}
             as is_partial_day,
@@ -122,6 +143,11 @@ joined as (
         {{ cohort_columns('cohorts', 'keys.report_date') }}
 
     from keys
+    left join mixes
+        on
+            keys.report_date = mixes.report_date
+            and keys.platform = mixes.platform
+            and keys.campaign_key = mixes.campaign_key
     left join spend_by_key
         on
             keys.report_date = spend_by_key.report_date
