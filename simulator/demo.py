@@ -142,7 +142,8 @@ def _forge(url: str, say: report.Story) -> None:
 def _refresh(settings: Settings, as_of: date, say: report.Story) -> None:
     from orchestration.refresh import refresh  # it loads Dagster and dbt: seconds
 
-    with say.waiting(f"nightly job as of {as_of}: load, build, test, publish") as done:
+    text = f"nightly job as of {as_of}: load, build, test, publish"
+    with say.waiting(text, spins=False) as done:
         before = time.monotonic()
         result = refresh(settings, as_of=as_of)
         if not result.ok:

@@ -71,9 +71,12 @@ class Story:
         self.console.print(Text.assemble(("✗ ", "red"), text))
 
     @contextmanager
-    def waiting(self, text: str) -> Iterator[Callable[[str], None]]:
-        """While it lasts; the function yielded says how it ended."""
-        if not self.console.is_terminal:
+    def waiting(self, text: str, *, spins: bool = True) -> Iterator[Callable[[str], None]]:
+        """While it lasts; the function yielded says how it ended.
+
+        `spins=False` where what runs has a moving line of its own.
+        """
+        if not (spins and self.console.is_terminal):
             self.console.print(Text(f"… {text}"))
             yield self.step
             return
