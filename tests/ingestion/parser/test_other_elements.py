@@ -138,7 +138,7 @@ def test_money_keeps_its_digits() -> None:
 def test_good_outcomes_beside_bad_ones_are_kept() -> None:
     bad: list[Any] = [
         outcome(occurred_at="yesterday"), outcome(stage=None), outcome(phone=None), 7, None,
-        outcome(value=1), outcome(stage="a\x00b"), {}, outcome(event_id=float("nan")),
+        outcome(value="1"), outcome(stage="a\x00b"), {}, outcome(event_id=float("nan")),
     ]  # fmt: skip
     mixed = [outcome(event_id="first"), *bad, outcome(event_id="last")]
     rows = parse(mixed, source="outcomes")
@@ -148,10 +148,9 @@ def test_good_outcomes_beside_bad_ones_are_kept() -> None:
     assert [r["path"] for r in rows["quarantine"]] == [f"[{n}]" for n in range(1, len(bad) + 1)]
 
 
-def test_an_outcome_without_a_time_zone_is_refused() -> None:
+def test_an_outcome_without_a_time_zone_is_taken_as_utc() -> None:
     rows = parse(outcome(occurred_at="2026-06-10T09:00:00"), source="outcomes")
-    assert not rows["outcomes"]
-    assert "occurred_at" in rows["quarantine"][0]["reason"]
+    assert rows["outcomes"][0]["occurred_at"] == datetime(2026, 6, 10, 9, tzinfo=UTC)
 
 
 def test_an_envelope_of_an_unknown_source_is_quarantined() -> None:
