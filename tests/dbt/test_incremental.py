@@ -126,7 +126,12 @@ def in_one_run(world: DbtWorld, envelopes: list[Envelope]) -> Snapshot:
 
 
 def in_many_runs(
-    world: DbtWorld, envelopes: list[Envelope], rng: random.Random, runs: int
+    world: DbtWorld,
+    envelopes: list[Envelope],
+    rng: random.Random,
+    runs: int,
+    *,
+    tests: bool = True,
 ) -> Snapshot:
     """Shuffle, cut into `runs` pieces, build after each; now and then a run stops half-way."""
     pending = shuffled(envelopes, rng)
@@ -139,7 +144,7 @@ def in_many_runs(
         elif end < len(pending):
             world.build("+int_leads__sourced", "+int_outcomes__deduplicated", tests=False)
         else:  # with every data test: the worlds are nasty enough to prove them
-            world.build(*people_models())
+            world.build(*people_models(), tests=tests)
     return snapshot(world)
 
 
@@ -177,10 +182,22 @@ def test_known_bad_event_time_watermark_is_caught(make_world: MakeWorld) -> None
         "where sent_at > (select max(sent_at) from {{ this }})",
     )
 
-    incremental = in_many_runs(bad, history, random.Random(1), 4)
+    incremental = in_many_runs(bad, history, random.Random(1), 4, tests=False)
 
     found = differences(incremental, in_one_run(make_world("full"), history))
     assert "marts.fct_leads" in found
+    with pytest.raises(DbtFailedError, match="messages_are_conserved"):
+        bad.build(*people_models())
+
+
+def test_portable_connected_components_find_the_same_people(make_world: MakeWorld) -> None:
+    history = random_history(5)
+    portable = make_world("portable")
+    portable.changed_code["duckdb__connected_components"] = ("target.name == 'lint'", "true")
+
+    found = in_many_runs(portable, history, random.Random(5), 3)
+
+    assert differences(found, in_one_run(make_world("own"), history)) == {}
 
 
 def test_a_run_with_nothing_new_changes_no_row(dbt_world: DbtWorld) -> None:

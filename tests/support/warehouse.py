@@ -115,11 +115,16 @@ class DbtWorld:
         return run_dbt(self.settings, [*args], as_of=as_of or self.as_of, manifest=manifest)
 
     def change_models(self, manifest: Manifest) -> None:
-        """Apply `changed_code`, model -> (old, new) piece of SQL: known-bad variants."""
-        for model, (old, new) in self.changed_code.items():
-            node = manifest.nodes[f"model.ctwa.{model}"]
-            assert old in node.raw_code, f"{model} has no {old!r} any more"
-            node.raw_code = node.raw_code.replace(old, new)
+        """Apply `changed_code`, model or macro -> (old, new) piece of it: known-bad variants."""
+        for name, (old, new) in self.changed_code.items():
+            node = manifest.nodes.get(f"model.ctwa.{name}")
+            macro = manifest.macros.get(f"macro.ctwa.{name}")
+            code = node.raw_code if node else macro.macro_sql if macro else ""
+            assert old in code, f"{name} has no {old!r} any more"
+            if node:
+                node.raw_code = code.replace(old, new)
+            elif macro:
+                macro.macro_sql = code.replace(old, new)
 
     def build(
         self,
