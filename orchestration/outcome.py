@@ -116,7 +116,12 @@ def _reason(event: dg.DagsterEvent) -> str:
 
 
 def _innermost(error: Any) -> str:
-    """The text of the first cause, without Dagster's wrapping and without a stack."""
+    """The text of the first cause, without Dagster's wrapping, class names and stack."""
     while error.cause is not None:
         error = error.cause
-    return str(error.message).strip().split("\nStack Trace:")[0]
+    if error.cls_name == "DagsterExecutionInterruptedError":
+        return "interrupted by a signal"
+    text = str(error.message).strip().split("\nStack Trace:")[0]
+    prefix, colon, rest = text.partition(": ")
+    plain = colon and prefix.rpartition(".")[2] == error.cls_name and "." in prefix
+    return rest if plain else text

@@ -127,12 +127,13 @@ _CHATTY = ("alembic", "dagster.builtin", "fsspec", "urllib3")
 
 @contextmanager
 def _quiet_tools() -> Iterator[None]:
-    """Only warnings of the tools below, and no telemetry, while a refresh runs."""
+    """Only errors of the tools below, and no telemetry, while a refresh runs."""
     levels = {name: logging.getLogger(name).level for name in _CHATTY}
     before = os.environ.get("DAGSTER_DISABLE_TELEMETRY")
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
     for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        # What asset code warns of comes by the run's own console.
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from orchestration.rebuild import BuildState, set_aside_if_broken
 from orchestration.resources import LeanDbtCli, RefreshLock, RefreshOptions, dbt_environment
 
 MARTS_SCHEMA = "marts"
+_LAYERS = ("seeds", "staging", "intermediate", MARTS_SCHEMA)
 
 
 class Translator(DagsterDbtTranslator):
@@ -53,7 +54,10 @@ def build_dbt_assets(
     """
 
     @dbt_assets(
-        manifest=manifest, dagster_dbt_translator=Translator(), name="dbt_build", pool="duckdb"
+        manifest=load_manifest(manifest),
+        dagster_dbt_translator=Translator(),
+        name="dbt_build",
+        pool="duckdb",
     )
     def dbt_build(
         context: dg.AssetExecutionContext,
@@ -75,6 +79,30 @@ def build_dbt_assets(
             state.save(settings)
 
     return dbt_build
+
+
+def load_manifest(path: Path) -> dict[str, Any]:
+    """The manifest, with an asset for every singular test that names several models.
+
+    dagster-dbt makes a check only of tests that belong to one model. The one furthest
+    downstream is the one whose readers the test protects; `meta.dagster.ref` goes before.
+    """
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    nodes = manifest["nodes"]
+    for node in nodes.values():
+        if node["resource_type"] != "test" or node.get("attached_node"):
+            continue
+        models = [n for n in node["depends_on"]["nodes"] if n in nodes and "test" not in n[:5]]
+        if len(node["depends_on"]["nodes"]) < 2 or not models:
+            continue
+        last = max(models, key=lambda n: (_layer(nodes[n]["schema"]), n))
+        dagster = node["config"].setdefault("meta", {}).setdefault("dagster", {})
+        dagster.setdefault("ref", {"name": nodes[last]["name"]})
+    return manifest
+
+
+def _layer(schema: str) -> int:
+    return _LAYERS.index(schema) if schema in _LAYERS else -1
 
 
 def prepare(settings: Settings, project_dir: Path) -> tuple[BuildState, list[str]]:
