@@ -109,11 +109,13 @@ def _table(title: str, name: str, *labels: str) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    table.add_column(name, width=28, no_wrap=True)
+    # Names give way on narrow terminals, figures never.
+    table.add_column(name, max_width=32, no_wrap=True)
     for label in labels:
-        table.add_column(label)
-    for number in ("spend", "leads", "per lead", "qualified", "per qualified"):
-        table.add_column(number, justify="right", no_wrap=True)
+        table.add_column(label, min_width=3)
+    figures = {"spend": 10, "leads": 5, "per lead": 8, "qualified": 9, "per qualified": 13}
+    for figure, width in figures.items():
+        table.add_column(figure, justify="right", no_wrap=True, min_width=width)
     return table
 
 
