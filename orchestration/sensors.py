@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from ctwa.settings import Settings
-from orchestration.jobs import BACKFILL, FRESH, REFRESH_JOBS
+from orchestration.jobs import FRESH, REFRESH_JOBS
 from orchestration.reaper import UNFINISHED, is_dead
 
 INTERVAL_SECONDS = 30
@@ -47,16 +47,19 @@ def build_sensors(settings: Settings, jobs: Sequence[Any]) -> list[dg.SensorDefi
             cursor=asked.dump(),
         )
 
-    @dg.run_status_sensor(
+    # By asset, not by job: a range chosen on the asset's page is a run of Dagster's own job.
+    @dg.asset_sensor(
         name="backfill_done",
-        run_status=dg.DagsterRunStatus.SUCCESS,
-        monitored_jobs=[by_name[BACKFILL]],
-        request_job=by_name[FRESH],
+        asset_key=dg.AssetKey(["meta_ads", "insights_backfill"]),
+        job=by_name[FRESH],
+        minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Starts fresh_leads after meta_backfill, so that the marts show the days.",
+        description="Starts fresh_leads after a back-fill, so that the marts show its days.",
     )
-    def backfill_done(context: dg.RunStatusSensorContext) -> dg.RunRequest:
-        return dg.RunRequest(run_key=f"after-{context.dagster_run.run_id}")
+    def backfill_done(
+        context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry
+    ) -> dg.RunRequest:
+        return dg.RunRequest(run_key=f"after-{asset_event.run_id}")
 
     return [envelopes_waiting, backfill_done]
 

@@ -74,3 +74,26 @@ def test_no_run_is_asked_for_while_one_is_at_work(settings: Settings, append: Ap
         tag = worker_id().rsplit(":", 1)[0] + ":1"
         instance.add_run_tags(run.run_id, {WORKER_TAG: tag})
         assert isinstance(tick(settings, instance), dg.SensorResult)
+
+
+def test_a_backfill_of_days_is_followed_by_one_run(settings: Settings) -> None:
+    sensor = sensors.build_sensors(settings, build_jobs())[1]
+    key = dg.AssetKey(["meta_ads", "insights_backfill"])
+    repository = dg.Definitions(
+        assets=[dg.AssetSpec(key), _asset],
+        jobs=[dg.define_asset_job("fresh_leads", selection=[_asset])],
+    )
+    with open_instance(settings) as instance:
+        for day in ("2026-01-01", "2026-01-02"):
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(asset_key=key, partition=day)
+            )
+        with dg.build_sensor_context(
+            instance=instance, repository_def=repository.get_repository_def()
+        ) as context:
+            data = sensor.evaluate_tick(context)
+    assert len(data.run_requests or []) == 1
+
+
+@dg.asset
+def _asset() -> None: ...
