@@ -19,6 +19,7 @@ from simulator.compare import Comparison
 from simulator.world import World
 
 _SHOWN = 40
+_FIGURES_WIDTH = 64
 
 # Sums over sums (rule R11): never an average of ratios.
 _CAMPAIGNS = """
@@ -89,18 +90,20 @@ def cost_tables(console: Console, marts_path: Path) -> None:
     with duckdb.connect(str(marts_path), read_only=True) as marts:
         campaigns = marts.sql(_CAMPAIGNS).fetchall()
         channels = marts.sql(_CHANNELS).fetchall()
-    table = _table("Cost per qualified lead, by campaign; cheapest first", "campaign", "")
+    table = _table(
+        console.width, "Cost per qualified lead, by campaign; cheapest first", "campaign", ""
+    )
     for name, currency, spend, leads, qualified in campaigns:
         label = Text(" ".join(str(name).split()), overflow="ellipsis", no_wrap=True)
         table.add_row(label, currency or "", *_figures(spend, leads, qualified))
     console.print(table)
-    table = _table("By channel, in the reporting currency", "channel")
+    table = _table(console.width, "By channel, in the reporting currency", "channel")
     for channel, spend, leads, qualified in channels:
         table.add_row(str(channel), *_figures(spend, leads, qualified))
     console.print(table)
 
 
-def _table(title: str, name: str, *labels: str) -> Table:
+def _table(width: int, title: str, name: str, *labels: str) -> Table:
     """Narrow enough for 80 columns."""
     table = Table(
         title=f"\n{title}",
@@ -110,7 +113,7 @@ def _table(title: str, name: str, *labels: str) -> Table:
         padding=(0, 1, 0, 0),
     )
     # Names give way on narrow terminals, figures never.
-    table.add_column(name, max_width=32, no_wrap=True)
+    table.add_column(name, max_width=max(12, min(32, width - _FIGURES_WIDTH)), no_wrap=True)
     for label in labels:
         table.add_column(label, min_width=3)
     figures = {"spend": 10, "leads": 5, "per lead": 8, "qualified": 9, "per qualified": 13}
