@@ -2,14 +2,14 @@
 PY := .venv/bin/python
 STAMP := .venv/.ready
 
-.PHONY: setup demo test test-deep lint fmt dev bench lock clean
+.PHONY: help setup demo test test-deep lint fmt dev bench ui-tour lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       the whole product on a synthetic company, checked against its truth"
 	@echo "make test       the tests (under 10 minutes)"
 	@echo "make dev        Dagster UI, daemon and receiver on this machine"
-	@echo "make lint fmt bench test-deep lock clean"
+	@echo "make lint fmt bench test-deep ui-tour lock clean"
 
 setup: $(STAMP)
 
@@ -25,10 +25,10 @@ demo: setup
 	@.venv/bin/ctwa demo
 
 test: setup
-	@$(PY) -m pytest -m "not deep"
+	@$(PY) -m pytest -m "not deep" -n 2 --dist loadfile
 
 test-deep: setup
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n 2 --dist loadfile
 
 dev: setup
 	@.venv/bin/ctwa dev
@@ -46,6 +46,11 @@ fmt: setup
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 	@.venv/bin/sqlfluff fix dbt_project/models dbt_project/tests
+
+# The Dagster UI in headless Chromium (Debian's package chromium), after `make demo`.
+ui-tour: setup
+	@$(PY) -m uv pip install --quiet --python $(PY) --group ui
+	@$(PY) tests/ui/tour.py
 
 # Pinned versions without addresses: no index, no annotations.
 lock:
