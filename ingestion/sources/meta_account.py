@@ -103,6 +103,7 @@ def open_lake(settings: Settings) -> Lake:
     lake = Lake.from_settings(settings)
     lake.ensure(DATASET, META_ADS)
     lake.sweep(DATASET)
+    lake.compact(DATASET, META_ADS)  # each pull adds a few small files
     return lake
 
 

@@ -13,6 +13,7 @@ import pytest
 from ctwa.settings import Settings
 from ingestion.errors import SourceIncompleteError
 from ingestion.graph_errors import GraphTokenError
+from ingestion.lake import Lake
 from ingestion.sources.meta_lookups import Earlier, due_lookups, look_up
 from ingestion.sources.meta_objects import Objects
 from simulator.ads_faults import Fault, FaultScript
@@ -109,6 +110,19 @@ def test_e36_a_rename_is_a_new_row_and_the_old_name_stays(shop: Advertiser) -> N
         CAMPAIGN[BRAZIL]: ["Campanha", "Campanha nova"]
     }
     assert [r["read_no"] for r in shop.rows("ads") if r["ad_id"] == AD1] == [1, 2]
+
+
+def test_small_files_of_many_pulls_become_one_and_no_name_is_lost(
+    shop: Advertiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(Lake.compact.__kwdefaults__, "max_small_files", 3)
+    names = [f"Ad renamed {n}" for n in range(6)]
+    for name in names:
+        shop.state.update(AD1, name=name)
+        shop.objects()
+    lake = Lake.from_settings(shop.settings)
+    assert len(lake.files("meta_ads", "ads")) <= 4
+    assert _names(shop, "ads", "ad_id", "ad_name")[AD1] == names
 
 
 def test_e43_an_account_that_changes_currency_and_zone_gets_a_new_row(shop: Advertiser) -> None:
