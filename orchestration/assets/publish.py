@@ -14,6 +14,7 @@ from orchestration.resources import RefreshLock, RefreshOptions
 from publishing.marts import Published, parquet_folder, publish_marts
 
 MARTS_KEY = dg.AssetKey(["publish", "marts"])
+POSTGRES_KEY = dg.AssetKey(["publish", "marts_postgres"])
 VERDICT_KEY = dg.AssetKey(["publish", "refresh_verdict"])
 
 
@@ -63,7 +64,42 @@ def build_publish_assets(
             )
         return dg.MaterializeResult(metadata={STATUS: "all sources read"})
 
-    return [published_marts, refresh_verdict]
+    if settings.marts_url is None:
+        return [published_marts, refresh_verdict]
+    return [
+        published_marts,
+        _postgres_asset(settings.marts_url.get_secret_value(), settings),
+        refresh_verdict,
+    ]
+
+
+def _postgres_asset(url: str, settings: Settings) -> dg.AssetsDefinition:
+    """Absent, not merely idle, without `CTWA_MARTS_URL`."""
+
+    @dg.asset(
+        key=POSTGRES_KEY,
+        deps=[MARTS_KEY],
+        group_name="publish",
+        owners=OWNERS,
+        kinds={"postgres"},
+        retry_policy=dg.RetryPolicy(max_retries=2, delay=30),
+        description=(
+            "The published marts in PostgreSQL (CTWA_MARTS_URL), schema `marts`: all tables in "
+            "one transaction, so that readers see one publication or the one before."
+        ),
+    )
+    def marts_postgres(lock: RefreshLock) -> dg.MaterializeResult:
+        from publishing.postgres import publish_to_postgres
+
+        published = publish_to_postgres(url, settings.marts_path)
+        return dg.MaterializeResult(
+            metadata={
+                "rows": sum(published.rows.values()),
+                "seconds": round(published.seconds, 3),
+            }
+        )
+
+    return marts_postgres
 
 
 def publication_metadata(published: Published) -> dict[str, dg.MetadataValue]:

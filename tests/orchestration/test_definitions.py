@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import duckdb
+import psycopg
 import pytest
 import yaml
 
@@ -156,3 +158,24 @@ def test_workspace_names_the_code_location() -> None:
     (entry,) = workspace["load_from"]
     assert entry["python_module"]["module_name"] == "orchestration.definitions"
     assert Path(PROJECT_DIR / "orchestration" / "definitions.py").exists()
+
+
+def test_postgres_is_published_to_only_when_it_is_set(
+    settings: Settings, definitions: dg.Definitions, postgres_url: str, tmp_path: Path
+) -> None:
+    key = dg.AssetKey(["publish", "marts_postgres"])
+    assert key not in definitions.resolve_asset_graph().get_all_asset_keys()
+    with_url = load_settings(
+        _env_file=None,
+        data_dir=settings.data_dir,
+        marts_path=tmp_path / "marts.duckdb",
+        marts_url=postgres_url,
+    )
+    with duckdb.connect(str(with_url.marts_path)) as marts:
+        marts.execute("create table fct_leads as select '120226305854810727' as ad_id")
+    job = build_definitions(with_url).resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(asset_selection=[key])
+    assert result.success
+    with psycopg.connect(postgres_url.replace("+psycopg", "")) as reader:
+        row = reader.execute("select ad_id from marts.fct_leads").fetchone()
+    assert row == ("120226305854810727",)

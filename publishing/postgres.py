@@ -1,0 +1,135 @@
+"""The marts in PostgreSQL as well (`CTWA_MARTS_URL`): every table in one transaction.
+
+A reader sees the marts of one publication or of the one before, never a mixture and never an
+empty table: rows are deleted and copied in within one transaction, which blocks no reader.
+Tables stay the same tables, so grants and views on them stay too. A table whose columns have
+changed is made anew; where a view of yours stands in the way, the error names it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import sqlalchemy as sa
+
+from publishing.marts import PublishError
+
+if TYPE_CHECKING:
+    import psycopg
+
+SCHEMA = "marts"
+_BATCH = 10_000
+_LOCK = 0x63747761  # "ctwa": one publisher at a time
+_TYPES = {
+    "VARCHAR": "text",
+    "TIMESTAMP WITH TIME ZONE": "timestamptz",
+    "DOUBLE": "double precision",
+    "TINYINT": "smallint",
+}
+
+
+@dataclass(frozen=True)
+class PublishedToPostgres:
+    """What was published: rows by mart, seconds."""
+
+    rows: dict[str, int]
+    seconds: float
+
+
+def publish_to_postgres(url: str, marts_path: Path) -> PublishedToPostgres:
+    """Copy the published file into schema `marts` of the database. Raises `PublishError`."""
+    started = time.monotonic()
+    try:
+        import psycopg
+    except ImportError:
+        raise PublishError(
+            "CTWA_MARTS_URL is set, but the PostgreSQL client is not installed: "
+            "pip install 'ctwa-attribution[postgres]'"
+        ) from None
+    address = sa.make_url(url).set(drivername="postgresql")
+    try:
+        with (
+            duckdb.connect(str(marts_path), read_only=True) as marts,
+            psycopg.connect(address.render_as_string(hide_password=False)) as target,
+        ):
+            marts.execute("set timezone = 'UTC'")
+            rows = _copy_all(marts, target)
+    except psycopg.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise PublishError(
+            f"publishing to PostgreSQL at {address.host}/{address.database} failed, the marts of "
+            f"before stay there: {reason}"
+        ) from error
+    return PublishedToPostgres(rows, time.monotonic() - started)
+
+
+def _copy_all(marts: duckdb.DuckDBPyConnection, target: psycopg.Connection) -> dict[str, int]:
+    target.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+    target.execute(f"create schema if not exists {SCHEMA}")
+    tables = marts.execute(
+        "select schema_name, table_name from duckdb_tables() order by table_name"
+    ).fetchall()
+    rows: dict[str, int] = {}
+    for schema, table in tables:
+        columns = marts.execute(
+            "select column_name, data_type from duckdb_columns() "
+            "where schema_name = ? and table_name = ? order by column_index",
+            [schema, table],
+        ).fetchall()
+        _prepare(target, table, [(name, _TYPES.get(kind, kind.lower())) for name, kind in columns])
+        rows[table] = _copy(marts, target, schema, table)
+    return rows
+
+
+def _prepare(target: psycopg.Connection, table: str, columns: list[tuple[str, str]]) -> None:
+    """An empty table with these columns: the one that is there, or a new one."""
+    from psycopg import sql
+
+    name = sql.Identifier(SCHEMA, table)
+    there = target.execute(
+        "select attname, format_type(atttypid, atttypmod) from pg_attribute "
+        "where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped order by attnum",
+        (f'"{SCHEMA}"."{table}"',),
+    ).fetchall()
+    wanted = [(n, _spelled(k)) for n, k in columns]
+    if there == wanted:
+        target.execute(sql.SQL("delete from {}").format(name))
+        return
+    if there:
+        target.execute(sql.SQL("drop table {}").format(name))
+    body = sql.SQL(", ").join(
+        sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(k)) for n, k in columns
+    )
+    target.execute(sql.SQL("create table {} ({})").format(name, body))
+
+
+def _spelled(kind: str) -> str:
+    """A type as PostgreSQL spells it back."""
+    if kind == "timestamptz":
+        return "timestamp with time zone"
+    return kind.replace("decimal", "numeric")
+
+
+def _copy(
+    marts: duckdb.DuckDBPyConnection, target: psycopg.Connection, schema: str, table: str
+) -> int:
+    from psycopg import sql
+
+    source = marts.execute(f'select * from "{schema}"."{table}"')  # noqa: S608
+    statement = sql.SQL("copy {} from stdin").format(sql.Identifier(SCHEMA, table))
+    count = 0
+    with target.cursor() as cursor, cursor.copy(statement) as copy:
+        while batch := source.fetchmany(_BATCH):
+            for row in batch:
+                copy.write_row([_storable(v) for v in row])
+            count += len(batch)
+    return count
+
+
+def _storable(value: Any) -> Any:
+    """PostgreSQL's text holds no NUL."""
+    return value.replace("\x00", "") if isinstance(value, str) else value
