@@ -7,7 +7,7 @@ with the kind in front so that equal texts of two kinds never meet.
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 import os
 import re
 import secrets
@@ -48,12 +48,16 @@ def phone_match_key(phone: str) -> str | None:
 class Pseudonymizer:
     """Keyed hashes of normalised personal values. Pure: the same key gives the same hash."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_inner", "_outer")
 
     def __init__(self, key: bytes) -> None:
         if len(key) < 16:
             raise ValueError("CTWA_PII_KEY is too short: give at least 32 hex digits (16 bytes)")
-        self._key = key
+        # HMAC (RFC 2104) with the key's two blocks hashed once: `hmac.digest` hashes them again
+        # at each call and takes more than twice as long for such short texts.
+        block = (hashlib.sha256(key).digest() if len(key) > 64 else key).ljust(64, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Pseudonymizer:
@@ -64,8 +68,14 @@ class Pseudonymizer:
 
     def digest(self, kind: str, value: str) -> str:
         """32 hex digits; `surrogatepass` because hostile text may hold lone surrogates."""
-        message = f"{kind}:{value}".encode("utf-8", "surrogatepass")
-        return hmac.digest(self._key, message, "sha256")[:16].hex()
+        return self.digest_bytes(f"{kind}:{value}".encode("utf-8", "surrogatepass"))
+
+    def digest_bytes(self, message: bytes) -> str:
+        """`digest` of a message that is bytes already: its kind, a colon and the value."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.hexdigest()[:32]
 
     def phone(self, phone: str) -> str | None:
         """Identity key of a phone number in any spelling, or None where it is not one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import stat
 
 import pytest
@@ -85,3 +86,11 @@ def test_bsuid_country_may_be_lower_case_the_rest_may_not() -> None:
 def test_e_mail_addresses_match_whatever_their_case() -> None:
     assert KEY.email(" Ana@Example.com ") == KEY.email("ana@example.com")
     assert KEY.email("ana") is None
+
+
+@pytest.mark.parametrize("length", [16, 63, 64, 65, 200])
+def test_digests_are_hmac_sha256(length: int) -> None:
+    """The two hashed blocks of the key are only a short cut: RFC 2104 as the library has it."""
+    key = bytes(range(length))
+    expected = hmac.digest(key, "message_id:wamid.é".encode(), "sha256").hex()[:32]
+    assert Pseudonymizer(key).digest("message_id", "wamid.é") == expected
