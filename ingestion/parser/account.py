@@ -88,7 +88,7 @@ class Account:
             money(custom.get("value")),
             code(custom, "currency"),
         )
-        key = keys.digest("content", orjson.dumps(content, default=str).decode())
+        key = keys.content(orjson.dumps(content, default=str))
         rows.outcomes.append((*rows.place(), *content, key))
 
     def app_contact(self, item: Any, number_id: str) -> None:
@@ -100,7 +100,7 @@ class Account:
         contact = child(item, "contact")
         person = self._keys.person(text(contact, "phone_number"), text(contact, "user_id"))
         at = moment(child(item, "metadata").get("timestamp"), self._rows.received_us)
-        self._link(list(links_of(person, "contact_book")), number_id, at)
+        self._link(links_of(person, "contact_book"), number_id, at)
 
     def new_user_id(self, item: Any, number_id: str) -> None:
         """Field `user_id_update`: a BSUID was replaced; two spellings are seen."""
@@ -113,7 +113,7 @@ class Account:
             old_id, new_id = text(item, "previous_user_id"), text(item, "user_id")
         old = self._keys.person(None, old_id)
         new = self._keys.person(text(item, "wa_id"), new_id)
-        links = change_links(old, new._replace(phone_key=None)) + list(links_of(new, "contact"))
+        links = change_links(old, new._replace(phone_key=None)) + links_of(new, "contact")
         self._link(links, number_id, moment(item.get("timestamp"), self._rows.received_us))
 
     def _link(self, links: list[Link], number_id: str, at_us: int | None) -> None:

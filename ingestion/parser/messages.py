@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import orjson
@@ -10,7 +9,7 @@ import orjson
 from ingestion.parser.limits import Reject
 from ingestion.parser.people import NO_CONTACTS, NOBODY, Contacts, Keys, Person, bsuids_in
 from ingestion.parser.referral import read_referral
-from ingestion.parser.rows import Rows
+from ingestion.parser.rows import Path, Rows
 from ingestion.parser.values import child, children, code, error_code, moment, required, text
 
 
@@ -52,7 +51,7 @@ class Messages:
         message: Any,
         business: Business,
         contacts: Contacts,
-        path: str,
+        path: Path,
         *,
         origin: str = "live",
         direction: str = "inbound",
@@ -80,8 +79,7 @@ class Messages:
             business.waba_id,
             business.phone_number_id,
             business.number_id,
-            keys.message(business.number_id, message_id),
-            keys.message_id(message_id),
+            *keys.message(business.number_id, message_id),
             person.phone_key,
             person.bsuid_key,
             person.country,
@@ -94,10 +92,10 @@ class Messages:
             context.get("forwarded") is True or context.get("frequently_forwarded") is True,
             *referral,
         )
-        key = keys.digest("content", orjson.dumps(content).decode())
+        key = keys.content(orjson.dumps(content))
         rows.messages.append((*rows.place(), *content, key))
         if problem is not None:
-            rows.reject("referral", f"{path}.referral", problem)
+            rows.reject("referral", (*path, "referral"), problem)
         if links:
             self.add_links(links, business.number_id, content[10])
 
@@ -119,7 +117,7 @@ class Messages:
         phone = text(message, phone_at) or thread[0]
         bsuid = text(message, bsuid_at) or thread[1]
         person = self._keys.person(phone, bsuid, text(message, parent_at))
-        links = list(links_of(person, "message"))
+        links = links_of(person, "message")
         contact = contacts.find(phone, bsuid) if contacts is not NO_CONTACTS else None
         if contact is not None and contact != (phone, bsuid, None):
             person = merged(person, self._keys.person(*contact))
@@ -165,15 +163,24 @@ class Messages:
 
 def merged(person: Person, contact: Person) -> Person:
     """What an element says of its person, filled up by the contact beside it."""
-    return Person(*(mine or theirs for mine, theirs in zip(person, contact, strict=True)))
+    phone_key, bsuid_key, country, parent_key = person
+    return Person(
+        phone_key or contact[0],
+        bsuid_key or contact[1],
+        country or contact[2],
+        parent_key or contact[3],
+    )
 
 
-def links_of(person: Person, kind: str) -> Iterator[Link]:
+def links_of(person: Person, kind: str) -> list[Link]:
     """Links between the ids that one object names together."""
-    if person.phone_key and person.bsuid_key:
-        yield Link(person.phone_key, "phone", person.bsuid_key, "bsuid", kind)
-    if person.bsuid_key and person.parent_key:
-        yield Link(person.bsuid_key, "bsuid", person.parent_key, "bsuid", kind)
+    phone_key, bsuid_key, _, parent_key = person
+    links: list[Link] = []
+    if bsuid_key and phone_key:
+        links.append(Link(phone_key, "phone", bsuid_key, "bsuid", kind))
+    if bsuid_key and parent_key:
+        links.append(Link(bsuid_key, "bsuid", parent_key, "bsuid", kind))
+    return links
 
 
 def change_links(old: Person, new: Person) -> list[Link]:

@@ -12,7 +12,7 @@ import orjson
 from ingestion.parser.limits import Reject, hostile, read_body
 from ingestion.parser.messages import Link
 from ingestion.parser.people import Keys, bsuid_country, phone_country
-from ingestion.parser.rows import Rows
+from ingestion.parser.rows import Path, Rows
 from ingestion.parser.values import money
 from ingestion.webhook.intake import MAX_ELEMENTS, IntakeError, validate_outcome
 
@@ -34,7 +34,7 @@ class Outcomes:
             value = json.loads(body, parse_float=Decimal)  # money as written, not as a double
         items = value if type(value) is list else [value]
         for index, item in enumerate(items):
-            path = f"[{index}]" if type(value) is list else "$"
+            path: Path = (index,) if type(value) is list else ()
             reason = hostile(item) if suspicious else None
             if index >= MAX_ELEMENTS:
                 reason = f"list_too_long: expected at most {MAX_ELEMENTS} outcomes"
@@ -79,7 +79,7 @@ class Outcomes:
             money(outcome.value),
             outcome.currency,
         )
-        key = keys.digest("content", orjson.dumps(content, default=str).decode())
+        key = keys.content(orjson.dumps(content, default=str))
         rows.outcomes.append((*rows.place(), *content, key))
         known = [
             (phone_key, "phone"),

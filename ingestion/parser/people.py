@@ -42,9 +42,18 @@ class Keys:
         self.phone: Callable[[str], str | None] = cached(names.phone)
         self.bsuid: Callable[[str], str | None] = cached(names.bsuid)
         self.message_id: Callable[[str], str] = cached(names.message_id)
-        self.message: Callable[[str, str], str] = cached(names.message)
+        self.message: Callable[[str, str], tuple[str, str]] = cached(self._message)
         self.person: Callable[..., Person] = cached(self._person)
-        self.email, self.web_lead, self.digest = names.email, names.web_lead, names.digest
+        self.email, self.web_lead = names.email, names.web_lead
+        self._names = names
+
+    def content(self, data: bytes) -> str:
+        """Key of a row's columns, written as JSON."""
+        return self._names.digest_bytes(b"content:" + data)
+
+    def _message(self, number_id: str, message_id: str) -> tuple[str, str]:
+        """`message_key` and `message_id_key`."""
+        return self._names.message(number_id, message_id), self._names.message_id(message_id)
 
     def _person(self, phone: str | None, bsuid: str | None, parent: str | None = None) -> Person:
         """Keys of a person from raw ids. Third parties put BSUIDs into phone fields: told by

@@ -28,6 +28,9 @@ _PROSE = frozenset({"headline", "body"})
 _CODES = frozenset({"source_type", "media_type"})
 _URLS = frozenset({"source_url", "image_url", "video_url", "thumbnail_url"})
 _IDS = frozenset({"source_id", "ctwa_clid"})
+_TEXTS = _PROSE | _URLS
+_PLAIN = _TEXTS | _IDS
+"""Keys that have a column of their own whenever their value is text: nearly all there are."""
 
 
 def read_referral(message: dict[str, Any]) -> tuple[Columns, str | None]:
@@ -69,7 +72,11 @@ def read_referral(message: dict[str, Any]) -> tuple[Columns, str | None]:
 
 
 def _extra(block: dict[str, Any]) -> str | None:
-    unknown = {key: value for key, value in block.items() if not _is_known(key, value)}
+    unknown = {
+        key: value
+        for key, value in block.items()
+        if not (type(value) is str and key in _PLAIN) and not _is_known(key, value)
+    }
     if not unknown:
         return None
     try:
@@ -90,4 +97,4 @@ def _is_known(key: str, value: Any) -> bool:
         return type(value) is dict and value.keys() <= {"text"}
     if key in _CODES:
         return type(value) is str and len(value) <= 64
-    return key in _PROSE | _URLS and type(value) is str
+    return key in _TEXTS and type(value) is str

@@ -10,6 +10,9 @@ from ingestion.parser.schema import EVENT_LOG, PARSER_VERSION
 
 REASON_CHARS = 200
 
+Path = tuple[str | int, ...]
+"""Where an element stands, as keys and places: written out only when it is quarantined."""
+
 
 class Rows:
     """Tuples by table, each in the order of the table's columns.
@@ -45,15 +48,24 @@ class Rows:
         self.ordinal = ordinal + 1
         return self.seq, ordinal, self.received_us
 
-    def reject(self, element: str, path: str, reason: str) -> None:
+    def reject(self, element: str, path: Path, reason: str) -> None:
         """Quarantine one element."""
-        self.quarantine.append(
-            (*self.place(), self.source, element, path, reason[:REASON_CHARS], PARSER_VERSION)
-        )
+        at, short = written(path), reason[:REASON_CHARS]
+        self.quarantine.append((*self.place(), self.source, element, at, short, PARSER_VERSION))
 
     def tables(self) -> dict[str, pa.Table]:
         """Every table of the event log, with exactly its schema."""
         return {name: _table(getattr(self, name), schema) for name, schema in EVENT_LOG.items()}
+
+
+def written(path: Path) -> str:
+    """A path as text; `$` is the whole body.
+
+    >>> written(("entry", 0, "changes", 1, "value"))
+    'entry[0].changes[1].value'
+    """
+    steps = (f"[{step}]" if type(step) is int else f".{step}" for step in path)
+    return "".join(steps).removeprefix(".") or "$"
 
 
 def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:

@@ -8,16 +8,19 @@ import orjson
 
 from ingestion.parser.limits import Reject
 from ingestion.parser.messages import Business, Link, links_of, merged
-from ingestion.parser.people import Contacts, Keys, Person
+from ingestion.parser.people import NO_CONTACTS, Contacts, Keys, Person
 from ingestion.parser.rows import Rows
 from ingestion.parser.values import CODE_CHARS, child, code, error_code, moment, required, text
 
-_PARENT_SPELLINGS = (
-    # Meta's own pages spell it in three ways.
-    "parent_recipient_user_id",
-    "recipient_parent_user_id",
-    "parent_user_id",
-)
+# Keys of phone, BSUID and parent BSUID; Meta's own pages spell the last in three ways.
+_RECIPIENT = (
+    "recipient_id", "recipient_user_id",
+    "parent_recipient_user_id", "recipient_parent_user_id", "parent_user_id",
+)  # fmt: skip
+_PARTICIPANT = (
+    "recipient_participant_id", "recipient_participant_user_id",
+    "recipient_participant_parent_user_id",
+)  # fmt: skip
 
 
 class Statuses:
@@ -44,8 +47,7 @@ class Statuses:
             business.waba_id,
             business.phone_number_id,
             business.number_id,
-            keys.message(business.number_id, message_id),
-            keys.message_id(message_id),
+            *keys.message(business.number_id, message_id),
             person.phone_key,
             person.bsuid_key,
             person.country,
@@ -60,7 +62,7 @@ class Statuses:
             billable if type(billable) is bool else None,
             error_code(status),
         )
-        key = keys.digest("content", orjson.dumps(content).decode())
+        key = keys.content(orjson.dumps(content))
         rows.statuses.append((*rows.place(), *content, key))
         return links
 
@@ -68,14 +70,14 @@ class Statuses:
         self, status: dict[str, Any], contacts: Contacts, is_group: bool
     ) -> tuple[Person, list[Link]]:
         """The person; in a group the participant, as `recipient_id` is the group's."""
-        middle = "participant_" if is_group else ""
-        phone = text(status, f"recipient_{middle}id")
-        bsuid = text(status, f"recipient_{middle}user_id")
-        spellings = ("recipient_participant_parent_user_id",) if is_group else _PARENT_SPELLINGS
-        parent = next((p for s in spellings if (p := text(status, s))), None)
+        phone_at, bsuid_at, *parents_at = _PARTICIPANT if is_group else _RECIPIENT
+        phone, bsuid, parent = text(status, phone_at), text(status, bsuid_at), None
+        for parent_at in parents_at:
+            if (parent := text(status, parent_at)) is not None:
+                break
         person = self._keys.person(phone, bsuid, parent)
-        links = list(links_of(person, "status"))
-        contact = contacts.find(phone, bsuid)
+        links = links_of(person, "status")
+        contact = contacts.find(phone, bsuid) if contacts is not NO_CONTACTS else None
         if contact is not None and contact != (phone, bsuid, None):
             person = merged(person, self._keys.person(*contact))
         return person, links

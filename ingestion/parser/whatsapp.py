@@ -15,7 +15,7 @@ from ingestion.parser.account import ACCOUNT_FIELDS, Account
 from ingestion.parser.limits import MAX_LIST, Reject, hostile
 from ingestion.parser.messages import Business, Link, Messages, links_of
 from ingestion.parser.people import NO_CONTACTS, Contacts, Keys
-from ingestion.parser.rows import Rows
+from ingestion.parser.rows import Path, Rows
 from ingestion.parser.statuses import Statuses
 from ingestion.parser.values import child, children, code, moment, text
 
@@ -33,7 +33,7 @@ class _Change:
 
     field: str
     value: dict[str, Any]
-    path: str
+    path: Path
     time: Any
     business: Business
     contacts: Contacts
@@ -57,18 +57,18 @@ class WhatsApp:
         self._suspicious = suspicious
         self.elements = self.rejected = 0
         if type(body) is not dict:
-            return self._rows.reject("envelope", "$", "not_object: expected an object")
+            return self._rows.reject("envelope", (), "not_object: expected an object")
         entries = body.get("entry")
         if type(entries) is not list:
-            return self._rows.reject("envelope", "$", "entry_missing: expected a list of entries")
+            return self._rows.reject("envelope", (), "entry_missing: expected a list of entries")
         doubt = self._doubt(body, ("entry",))
         if doubt is not None:
-            self._rows.reject("envelope", "$", doubt)
+            self._rows.reject("envelope", (), doubt)
         for i, entry in enumerate(entries):
-            self._entry(entry, f"entry[{i}]", doubt)
+            self._entry(entry, ("entry", i), doubt)
         return None
 
-    def _entry(self, entry: Any, path: str, doubt: str | None) -> None:
+    def _entry(self, entry: Any, path: Path, doubt: str | None) -> None:
         if type(entry) is not dict:
             return self._rows.reject("entry", path, "entry_not_object: expected an object")
         changes = entry.get("changes")
@@ -82,11 +82,11 @@ class WhatsApp:
         except Reject:
             waba_id = None
         for j, change in enumerate(changes):
-            self._read_change(change, entry, waba_id, f"{path}.changes[{j}]", doubt or own)
+            self._read_change(change, entry, waba_id, (*path, "changes", j), doubt or own)
         return None
 
     def _read_change(
-        self, change: Any, entry: dict[str, Any], waba_id: str | None, path: str, doubt: str | None
+        self, change: Any, entry: dict[str, Any], waba_id: str | None, path: Path, doubt: str | None
     ) -> None:
         value = change.get("value") if type(change) is dict else None
         if type(value) is not dict:
@@ -103,8 +103,9 @@ class WhatsApp:
             raw_contacts = [c for c in raw_contacts[:MAX_LIST] if hostile(c) is None]
         contacts = Contacts(raw_contacts) if raw_contacts else NO_CONTACTS
         field = code(change, "field") or "unknown"
-        whole = f"{path}.value"
-        now = _Change(field, value, whole, entry.get("time"), business, contacts, doubt or own)
+        now = _Change(
+            field, value, (*path, "value"), entry.get("time"), business, contacts, doubt or own
+        )
         self._lists(now)
         if field in ACCOUNT_FIELDS and now.doubt is None:
             self._account.event(field, value, business, now.time)
@@ -155,7 +156,7 @@ class WhatsApp:
         origin = "history" if now.field == "history" else "live"
         own = _digits(now.business.number_id)
 
-        def add(message: Any, path: str) -> None:
+        def add(message: Any, path: Path) -> None:
             # Media of a history sync comes as plain messages, of both directions.
             sent = origin == "history" and type(message) is dict and _sender(message) == own
             self._messages.add(
@@ -166,7 +167,7 @@ class WhatsApp:
         self._each(now, "messages", "message", add)
 
     def _echoes(self, now: _Change) -> None:
-        def add(message: Any, path: str) -> None:
+        def add(message: Any, path: Path) -> None:
             self._messages.add(
                 message, now.business, now.contacts, path, origin="echo", direction="outbound"
             )
@@ -194,12 +195,12 @@ class WhatsApp:
         self,
         now: _Change,
         thread: dict[str, Any],
-        path: str,
+        path: Path,
         chat: tuple[str | None, str | None],
         doubt: str | None,
         own: str,
     ) -> None:
-        def add(message: Any, message_path: str) -> None:
+        def add(message: Any, message_path: Path) -> None:
             sent = type(message) is dict and _sender(message) == own
             self._messages.add(
                 message, now.business, now.contacts, message_path, origin="history",
@@ -211,12 +212,12 @@ class WhatsApp:
     def _calls(self, now: _Change) -> None:
         """A call that an ad started is a touch (E22); other calls are not needed."""
 
-        def add(call: Any, path: str) -> None:
+        def add(call: Any, path: Path) -> None:
             self._messages.add(call, now.business, now.contacts, path, kind="call")
 
         for k, call in enumerate(children(now.value, "calls")[:MAX_LIST]):
             if type(call) is dict and type(call.get("referral")) is dict:
-                self._one(call, f"{now.path}.calls[{k}]", "message", add, now.doubt)
+                self._one(call, (*now.path, "calls", k), "message", add, now.doubt)
 
     def _status(self, status: Any, now: _Change) -> None:
         links = self._statuses.add(status, now.business, now.contacts)
@@ -228,7 +229,8 @@ class WhatsApp:
         """Ids that one contact names together, seen at the time of the earliest element."""
         links: list[Link] = []
         for contact in now.contacts.all:
-            links.extend(links_of(self._keys.person(*contact), "contact"))
+            if contact[1] or contact[2]:
+                links += links_of(self._keys.person(*contact), "contact")
         if links:
             times = [row[13] for row in self._rows.messages[first_row[0] :]]
             times += [row[12] for row in self._rows.statuses[first_row[1] :]]
@@ -240,16 +242,16 @@ class WhatsApp:
     # ---- element by element ------------------------------------------------------------------
 
     def _objects(
-        self, holder: dict[str, Any], key: str, path: str, doubt: str | None
-    ) -> Iterator[tuple[dict[str, Any], str]]:
+        self, holder: dict[str, Any], key: str, path: Path, doubt: str | None
+    ) -> Iterator[tuple[dict[str, Any], Path]]:
         """Objects of a list that only holds other lists."""
         items = holder.get(key)
         if type(items) is not list:
             if items is not None:
-                self._rows.reject(key, f"{path}.{key}", f"{key}_not_list: expected a list")
+                self._rows.reject(key, (*path, key), f"{key}_not_list: expected a list")
             return
         for k, item in enumerate(items):
-            at = f"{path}.{key}[{k}]"
+            at = (*path, key, k)
             if type(item) is dict:
                 yield item, at
             else:
@@ -260,15 +262,15 @@ class WhatsApp:
         now: _Change,
         key: str,
         element: str,
-        add: Callable[[Any, str], None],
+        add: Callable[[Any, Path], None],
         *,
         holder: dict[str, Any] | None = None,
-        holder_path: str = "",
+        holder_path: Path = (),
         doubt: str | None = None,
     ) -> None:
         """Run `add(item, path)` for every item of a list; what it refuses is quarantined."""
         items = (now.value if holder is None else holder).get(key)
-        path = f"{holder_path or now.path}.{key}"
+        path = (*(holder_path or now.path), key)
         if items is None:
             return
         if type(items) is not list:
@@ -278,10 +280,15 @@ class WhatsApp:
             reason = doubt or now.doubt
             if k >= MAX_LIST:
                 reason = f"list_too_long: expected at most {MAX_LIST} elements"
-            self._one(item, f"{path}[{k}]", element, add, reason)
+            self._one(item, (*path, k), element, add, reason)
 
     def _one(
-        self, item: Any, path: str, element: str, add: Callable[[Any, str], None], doubt: str | None
+        self,
+        item: Any,
+        path: Path,
+        element: str,
+        add: Callable[[Any, Path], None],
+        doubt: str | None,
     ) -> None:
         is_message = element == "message"
         if is_message:

@@ -58,6 +58,9 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "double overflow": (b"1e999", "number_not_finite"),
     "deep": (json.dumps(deep(40)).encode(), "too_deep"),
     "duplicate key": (b'{"body": "a", "body": "b"}', "duplicate_key"),
+    "duplicate key, blank before a colon": (b'{"a" :1,"body":"a","body":"b"}', "duplicate_key"),
+    "duplicate key, escaped colon": (b'{"a":"\\u003a","body":1,"body":1}', "duplicate_key"),
+    "duplicate key, escaped quote": (b'{"a":"\\u0022:","body":1,"body":1}', "duplicate_key"),
 }
 
 
@@ -136,6 +139,15 @@ def test_a_wrong_shape_is_one_row_with_a_reason(body: Any, reason: str) -> None:
     rows = parse(body)
     assert reasons(rows) == [reason]
     assert conserved(rows)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_value_in_a_large_body_takes_its_own_message_only(name: str) -> None:
+    value, reason = HOSTILE[name]
+    body = envelope(*(message(n, text="@@" if n == 20 else {"body": "Oi"}) for n in range(40)))
+    rows = parse(encode(body).replace(b'"@@"', value))
+    assert len(rows["messages"]) == 39
+    assert reasons(rows) == [reason]
 
 
 def test_a_doubtful_place_puts_all_its_messages_in_doubt() -> None:
