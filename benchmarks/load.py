@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 
 class _Client(asyncio.Protocol):
@@ -23,8 +24,8 @@ class _Client(asyncio.Protocol):
         self.running = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's transports are not subclasses of asyncio's.
+        self.transport = cast(asyncio.Transport, transport)
         self._send()
 
     def _send(self) -> None:
@@ -83,6 +84,6 @@ def load(
     latencies, refused = uvloop.run(_run(host, port, requests, connections, seconds))
     latencies.sort()
     if not latencies:
-        return 0.0, 0.0, 0.0, refused
+        raise RuntimeError(f"no answer 200 within {seconds} s, {refused} others: not measurable")
     middle, tail = latencies[len(latencies) // 2], latencies[int(len(latencies) * 0.99)]
     return len(latencies) / seconds, middle * 1e3, tail * 1e3, refused
