@@ -1,0 +1,115 @@
+"""The synthetic company with an installation of its own, worked by real `ctwa` processes."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from ctwa.settings import Settings
+from ingestion.webhook.vault import NewEnvelope, Vault
+from simulator.ads_api import AdsApi, serve_ads_api
+from simulator.delivery import Delivery
+from simulator.installation import demo_settings, only_settings
+from simulator.world import World
+
+_OBJECTS = ("campaigns", "adsets", "ads", "creatives", "spend", "extra_spend")
+
+
+def receive(settings: Settings, bodies: Iterable[Delivery], at: datetime) -> int:
+    """Put bodies into the vault as the receiver does, in this order; the vault's last `seq`."""
+    moment = int(at.timestamp() * 1_000_000)
+    vault = Vault.open(settings.vault_url)
+    try:
+        vault.append([NewEnvelope(moment, b.path.rpartition("/")[2], b.body) for b in bodies])
+        return vault.last_seq()
+    finally:
+        vault.close()
+
+
+@dataclass
+class Refresh:
+    """A running `ctwa refresh` and where it writes what it says."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def said(self) -> str:
+        """Everything it has said so far."""
+        return self.log.read_text(errors="replace")
+
+
+@dataclass
+class Installation:
+    """A data folder, the world it hears of, and Meta's API as of one of the world's nights."""
+
+    settings: Settings
+    world: World
+    api: AdsApi
+
+    def show_night(self, night: int) -> None:
+        """From now on the API shows the accounts of that night (1 or 2)."""
+        for name in _OBJECTS:
+            setattr(
+                self.api.state, name, copy.deepcopy(getattr(self.world.nights[night - 1], name))
+            )
+
+    def start_refresh(self, as_of: date) -> Refresh:
+        """`ctwa refresh` in a process of its own."""
+        command = [sys.executable, "-m", "ctwa.cli", "refresh", "--as-of", as_of.isoformat()]
+        log = self.settings.data_dir.with_name(f"refresh-{secrets.token_hex(4)}.log")
+        with only_settings(self.settings), log.open("wb") as sink:
+            return Refresh(subprocess.Popen(command, stdout=sink, stderr=sink), log)
+
+    def refresh(self, as_of: date) -> None:
+        """One refresh that must succeed."""
+        run = self.start_refresh(as_of)
+        assert run.process.wait() == 0, run.said()[-3_000:]
+
+    def lake_files(self) -> dict[str, int]:
+        """Every file of the lake, with the time it was last written."""
+        root = Path(self.settings.lake_url)
+        return {
+            str(p.relative_to(root)): p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file()
+        }
+
+    def save(self) -> Path:
+        """A copy of the whole data folder."""
+        folder = self.settings.data_dir
+        copied = folder.with_name(f"{folder.name}-{secrets.token_hex(4)}")
+        shutil.copytree(folder, copied, symlinks=True)
+        return copied
+
+    @contextmanager
+    def as_saved(self, saved: Path) -> Iterator[None]:
+        """The data folder as it was then, at the same path; afterwards as it is now."""
+        folder = self.settings.data_dir
+        aside = folder.with_name(f"{folder.name}-aside")
+        folder.rename(aside)
+        try:
+            shutil.copytree(saved, folder, symlinks=True)
+            yield
+        finally:
+            shutil.rmtree(folder)
+            aside.rename(folder)
+
+
+@contextmanager
+def installed(folder: Path, world: World) -> Iterator[Installation]:
+    """A new installation whose Meta API shows the first night."""
+    shown = copy.deepcopy(world.nights[0])
+    folder.mkdir(parents=True)
+    with serve_ads_api(shown, token=secrets.token_urlsafe(24), page_size=25) as api:
+        yield Installation(demo_settings(folder, api, world), world, api)
+
+
+def now() -> datetime:
+    """This moment, UTC."""
+    return datetime.now(UTC)

@@ -1,0 +1,162 @@
+"""Order, batches, repeats and nights of the deliveries change no row of any mart (rule R3).
+
+From the bodies of signed webhooks on: vault, parser, lake, dbt, as each night runs them. What the
+parser's rows do under shuffles is in `tests/dbt/test_incremental.py`; this is the whole way.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, time, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingestion.sources.event_log import land_event_log
+from ingestion.sources.meta_ads import land_meta_ads
+from ingestion.sources.meta_insights import land_insights
+from simulator.company import ADS
+from simulator.delivery import Delivery, deliveries
+from simulator.world import build_world
+from tests.conftest import PII_KEY
+from tests.e2e.installation import installed, receive
+from tests.support.prints import Prints, differing, print_of, prints
+from tests.support.warehouse import DbtWorld
+
+WORLD = build_world(3, leads=1)  # every story once
+
+DELIVERY = {
+    # How often bodies came, and on which day: facts about the deliveries themselves (rule R1).
+    "attribution_health": (
+        "envelopes", "quarantined_envelopes", "quarantined_elements", "repeats",
+    ),
+}  # fmt: skip
+"""The only columns of marts that may depend on how the same things were delivered."""
+
+MODELS = ("+path:dbt_project/models/marts",)
+
+
+class Company(DbtWorld):
+    """The world's lake and warehouse, filled night by night."""
+
+    def __init__(self, root: Path, meta: Path) -> None:
+        super().__init__(root, as_of=WORLD.today, CTWA_PII_KEY=PII_KEY)
+        shutil.copytree(meta, self.lake / "meta_ads", dirs_exist_ok=True)
+
+    def night(self, bodies: Sequence[Delivery], nights_to_come: int = 0) -> None:
+        """Receive, land, build; the last night's day is the world's last."""
+        day = WORLD.today - timedelta(days=nights_to_come)
+        receive(self.settings, bodies, datetime.combine(day, time(3), UTC))
+        assert land_event_log(self.settings).envelopes == len(bodies)
+        self.build(*MODELS, tests=False, as_of=day)
+
+    def nights(self, bodies: Sequence[Delivery], count: int, rng: random.Random) -> Prints:
+        """The bodies in `count` nights, cut anywhere; what the marts are afterwards."""
+        cuts = [0, *sorted(rng.sample(range(1, len(bodies)), count - 1)), len(bodies)]
+        for night, (begin, end) in enumerate(pairwise(cuts), 1):
+            self.night(bodies[begin:end], count - night)
+        return self.marts()
+
+    def marts(self) -> Prints:
+        """Fingerprints of all marts, without what speaks of the deliveries."""
+        found = prints(self.settings.warehouse_path, "marts", without=DELIVERY)
+        days = self.rows("marts.attribution_health", "report_date")
+        found["attribution_health"] = print_of([d for row in days if (d := _happened(row))])
+        assert all(rows for rows, _ in found.values()), found
+        return found
+
+
+def _happened(day: dict[str, Any]) -> dict[str, Any]:
+    """The day without its deliveries; empty where nothing else happened on it."""
+    left = {c: v for c, v in day.items() if c not in DELIVERY["attribution_health"]}
+    return left if any(v for v in left.values() if type(v) is int) else {}
+
+
+MakeCompany = Callable[[], Company]
+
+
+@pytest.fixture(scope="module")
+def meta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The lake's Meta part after both nights, the same for every company."""
+    with installed(tmp_path_factory.mktemp("meta") / "data", WORLD) as installation:
+        for night in (1, 2):
+            installation.show_night(night)
+            land_meta_ads(installation.settings, {ad.ad_id for ad in ADS})
+            land_insights(installation.settings)
+        return Path(installation.settings.lake_url) / "meta_ads"
+
+
+@pytest.fixture
+def company(tmp_path: Path, meta: Path) -> MakeCompany:
+    """Makes companies that nothing has been delivered to yet."""
+    made: list[Company] = []
+
+    def make() -> Company:
+        made.append(Company(tmp_path / f"{len(made)}", meta))
+        return made[-1]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def at_once(tmp_path_factory: pytest.TempPathFactory, meta: Path) -> Prints:
+    """Each thing delivered once, in the order in which it happened, in one night."""
+    whole = Company(tmp_path_factory.mktemp("at-once"), meta)
+    whole.night(in_order())
+    return whole.marts()
+
+
+def in_order() -> list[Delivery]:
+    """Without repeats, batches and delays: as if webhooks were a log."""
+    bodies = deliveries(WORLD, seed=0, largest=1, duplicates=0)
+    assert len(bodies) == len(WORLD.events) + len(WORLD.outcomes) + len(WORLD.junk)
+    return bodies
+
+
+def shuffled(seed: int, rng: random.Random) -> list[Delivery]:
+    """Other batches, many repeats, and an order that says nothing any more."""
+    bodies = deliveries(WORLD, seed, largest=rng.choice([2, 12, 60]), duplicates=0.4)
+    assert len({b.body for b in bodies}) < len(bodies), "nothing is repeated"
+    rng.shuffle(bodies)
+    return bodies
+
+
+@pytest.mark.parametrize(("seed", "nights"), [(1, 1), (2, 3)])
+def test_no_order_batch_repeat_or_night_changes_a_mart(
+    company: MakeCompany, at_once: Prints, seed: int, nights: int
+) -> None:
+    rng = random.Random(seed)
+
+    found = company().nights(shuffled(seed, rng), nights, rng)
+
+    assert differing(found, at_once) == {}
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("seed", range(100, 130))
+def test_many_orders_and_nights_change_no_mart(
+    company: MakeCompany, at_once: Prints, seed: int
+) -> None:
+    rng = random.Random(seed)
+
+    found = company().nights(shuffled(seed, rng), rng.randint(1, 8), rng)
+
+    assert differing(found, at_once) == {}
+
+
+def test_known_bad_the_order_of_arrival_is_caught(company: MakeCompany, at_once: Prints) -> None:
+    """Conversations in the order in which nights brought their messages."""
+    bad = company()
+    bad.changed_code["int_messages__in_conversations"] = (
+        "order by sent_at, case",
+        "order by changed_seq, sent_at, case",
+    )
+    rng = random.Random(2)
+
+    found = bad.nights(shuffled(2, rng), 2, rng)
+
+    assert {"fct_touches", "fct_leads"} <= differing(found, at_once).keys()
