@@ -42,15 +42,19 @@
     where built.rule_set <> {{ rule_set() }}
 {%- endmacro %}
 
-{# Pre-hook: removes the rows of people who no longer exist upstream, because they turned out to be
-   somebody else. It looks at nothing but the two tables, so running it twice does no harm. #}
-{% macro forget_vanished_people(upstream) -%}
+{# Pre-hook: removes the rows of people of whom nothing is left upstream, because they turned out to
+   be somebody else or their messages somebody else's. `only` is the condition under which the
+   model takes upstream rows at all: what it would not take keeps nobody. It looks at nothing but
+   the two tables, so running it twice does no harm. #}
+{% macro forget_vanished_people(upstream, only='true') -%}
     {% if is_incremental() %}
         delete from {{ this }}
         where person_key not in (
             select upstream.person_key
             from {{ upstream }} as upstream
-            where upstream.person_key is not null
+            where
+                upstream.person_key is not null
+                and {{ only }}
         )
     {% endif %}
 {%- endmacro %}

@@ -1,7 +1,9 @@
 {{
     config(
         unique_key='person_key',
-        pre_hook="{{ forget_vanished_people(ref('int_messages__with_person')) }}"
+        pre_hook="{{ forget_vanished_people(
+            ref('int_messages__with_person'), 'upstream.is_conversational'
+        ) }}"
     )
 }}
 

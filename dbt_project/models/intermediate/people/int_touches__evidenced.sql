@@ -1,7 +1,9 @@
 {{
     config(
         unique_key='person_key',
-        pre_hook="{{ forget_vanished_people(ref('int_conversations__built')) }}"
+        pre_hook="{{ forget_vanished_people(
+            ref('int_messages__in_conversations'), 'upstream.is_touch'
+        ) }}"
     )
 }}
 
