@@ -196,6 +196,21 @@ def test_e14_answer_to_our_message_is_outbound(dbt_world: DbtWorld) -> None:
     assert found["first_touch_at"] == datetime(2026, 5, 1, 10, tzinfo=UTC)
 
 
+def test_e14_automatic_answer_in_the_same_second_did_not_write_first(dbt_world: DbtWorld) -> None:
+    # Keys that sort before and after the person's own, as hashes do by luck.
+    for place, key in enumerate(["a", "z"]):
+        Inbox(dbt_world, last_seq=2 * place).deliver(
+            message("2026-05-01 09:00", phone=key, id=f"m-{key}"),
+            echo("2026-05-01 09:00", phone=key, id=f"{key}-greeting"),
+        )
+    dbt_world.build(*people_models(), tests=False)
+
+    found = dbt_world.rows("marts.fct_leads", order_by="lead_id")
+    assert [row["basis"] for row in found] == ["direct", "direct"]
+    talks = dbt_world.rows("marts.fct_conversations")
+    assert [(t["started_by"], t["first_response_seconds"]) for t in talks] == [("inbound", 0)] * 2
+
+
 def test_e14_message_that_only_failed_opens_nothing(dbt_world: DbtWorld) -> None:
     build(
         dbt_world,

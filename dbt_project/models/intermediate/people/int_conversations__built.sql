@@ -10,7 +10,9 @@
 
     `opened_at` is when the person first wrote in it (null while only we did); an answer counts from
     there, and so does billing that betrays an ad (`first_free_entry_at`). `first_referral_key` is
-    the first message in it with a referral.
+    the first message in it with a referral. `started_by` is outbound only where we wrote earlier:
+    what we sent in the very second the person wrote is an automatic answer, and WhatsApp's clock
+    knows nothing finer.
 */
 
 with
@@ -64,7 +66,8 @@ aggregated as (
         messages.person_key,
         messages.business_number_id,
         openings.opening_message_key,
-        max(case when messages.is_first then messages.direction end) as started_by,
+        case when openings.opened_at = min(messages.sent_at) then 'inbound' else 'outbound' end
+            as started_by,
         openings.opened_at,
         min(messages.sent_at) as started_at,
         max(messages.sent_at) as last_message_at,

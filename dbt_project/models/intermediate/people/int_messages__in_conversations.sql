@@ -108,7 +108,6 @@ in_conversations as (
         country,
         sent_at,
         first_free_entry_at,
-        message_key = conversation_id as is_first,
         direction = 'inbound' and place_in_direction = 1 as is_opening,
         has_referral or (direction = 'inbound' and place_in_direction = 1) as is_touch,
         {{ rule_set() }} as rule_set,
