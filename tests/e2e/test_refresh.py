@@ -31,6 +31,8 @@ from tests.e2e import bi_reader
 from tests.e2e.installation import Installation, installed, now, receive
 from tests.support.prints import Prints, differing, prints
 
+pytestmark = pytest.mark.timeout(600)  # the first test pays for two nights
+
 WORLD: World = build_world(3, leads=1)  # every story once
 FIRST, SECOND = WORLD.today - timedelta(days=1), WORLD.today
 
@@ -241,7 +243,6 @@ def killed_nights_end_like_the_undisturbed_one(
         assert differing(marts(company), undisturbed) == {}, f"killed after {moments} s"
 
 
-@pytest.mark.timeout(600)
 def test_e73_killed_at_any_moment_the_next_refresh_converges(
     company: Installation, night: Night, evening: Path
 ) -> None:

@@ -152,7 +152,7 @@ def test_every_payload_is_acknowledged_and_lands(landed: Landed) -> None:
     ]
     assert landed.counts.envelopes == len(landed.names) / 2
     assert len(landed.elements.messages) > 80
-    assert len(landed.elements.statuses) > 20
+    assert len(landed.elements.statuses) > 10
 
 
 def test_every_message_is_a_row_a_counted_repeat_or_quarantined(landed: Landed) -> None:
