@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -93,7 +94,7 @@ def _envelopes(
                         yield _envelope(text, now)
                     except _BadLineError as error:
                         report.problems.append(f"{path.name}:{number}: {error}")
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             # The whole lines before the cut are kept.
             report.problems.append(f"{path.name}:{number + 1}: gzip data ends or breaks: {error}")
 

@@ -80,6 +80,18 @@ def test_whole_lines_of_a_cut_gzip_are_kept(settings: Settings, tmp_path: Path) 
     assert "gzip data ends" in report.problems[0]
 
 
+def test_a_damaged_gzip_is_one_refusal_and_the_next_file_is_read(
+    settings: Settings, tmp_path: Path
+) -> None:
+    data = bytearray(gzip.compress(encode(envelope(message(1)))))
+    data[20:24] = bytes(byte ^ 0xFF for byte in data[20:24])
+    (tmp_path / "bad.ndjson.gz").write_bytes(data)
+    (tmp_path / "good.ndjson").write_bytes(encode(envelope(message(2))))
+    report = replay(settings, [tmp_path / "bad.ndjson.gz", tmp_path / "good.ndjson"])
+    assert report.stored == 1
+    assert [p.split(": ")[0] for p in report.problems] == ["bad.ndjson.gz:1"]
+
+
 def test_progress_is_told_what_is_durable(settings: Settings, tmp_path: Path) -> None:
     path = tmp_path / "day.ndjson"
     path.write_bytes(b"\n".join(encode(envelope(message(n))) for n in range(1_100)))
