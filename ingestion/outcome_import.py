@@ -83,9 +83,10 @@ def _element(row: Row) -> str:
     """The outcome as JSON text, checked. Money keeps its digits: no double in between."""
     outcome = {k: _text(k, row[k]) for k in COLUMNS if k != "value" and not _empty(row.get(k))}
     amount = None if _empty(row.get("value")) else _amount(row["value"])
-    validate_outcome(outcome if amount is None else outcome | {"value": amount})
+    found = validate_outcome(outcome if amount is None else outcome | {"value": amount})
     text = json.dumps(outcome)
-    return text if amount is None else f'{text[:-1]}, "value": {amount:f}}}'
+    # The checked value: `1e-999999999` as it came would be written out in a billion digits.
+    return text if found.value is None else f'{text[:-1]}, "value": {found.value:f}}}'
 
 
 def _empty(value: Any) -> bool:
@@ -121,8 +122,10 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
             _check_columns(path, reader.fieldnames or [])
             first = reader.line_num + 1
             for row in reader:
-                # A quoted text may span lines: the one it starts on is the one to look at.
-                yield first, {(k or "").strip().lower(): v for k, v in row.items()}
+                # Spreadsheets leave rows of nothing but delimiters behind.
+                if not all(map(_empty, row.values())):
+                    # A quoted text may span lines: the one it starts on is the one to look at.
+                    yield first, {(k or "").strip().lower(): v for k, v in row.items()}
                 first = reader.line_num + 1
     except UnicodeDecodeError:
         raise OutcomeFileError(f"{path.name}: expects UTF-8; save it as 'CSV UTF-8'") from None

@@ -29,6 +29,7 @@ MAX_ELEMENTS = 1_000
 IDENTITIES = ("phone", "wa_id", "user_id", "email", "lead_id", "message_id")
 _MILLIONTH = Decimal("0.000001")
 _UNFIT = re.compile("[\x00\ud800-\udfff]")
+_NUMERAL = re.compile(r"[+-]?\d+([.,]0+|([.,]\d+)?[eE][+-]?\d+)")
 
 
 class Problem(NamedTuple):
@@ -82,6 +83,10 @@ def _number(value: Any) -> Any:
 
 
 def _phone(value: str) -> str:
+    # A spreadsheet's 5.51199E+12 has lost digits, and 5511987654321.0 has won one: read as they
+    # stand, they are other people, and in the first case one for all rows of the file.
+    if _NUMERAL.fullmatch(value):
+        raise ValueError("is a spreadsheet's number, not a phone: make its column text")
     if value and phone_match_key(value) is None:
         raise ValueError("expects a full international number, e.g. +5511987654321")
     return value

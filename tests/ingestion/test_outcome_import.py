@@ -50,6 +50,23 @@ def test_good_rows_are_kept_and_bad_ones_named(settings: Settings, tmp_path: Pat
     ]
 
 
+def test_what_a_spreadsheet_makes_of_a_file_is_refused_or_passed_over(
+    settings: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "won.csv"
+    path.write_text(
+        HEADER
+        + "1,won,2026-05-04T14:31:00Z,5.51199E+12,,,\n"
+        + "2,won,2026-05-04T14:31:00Z,5511987654321.0,,,\n"
+        + ",,,,,,\n"
+        + "4,won,2026-05-04T14:31:00Z,5511987654321,1e-999999999,BRL,\n"
+    )
+    report = import_outcomes(settings, path)
+    assert [line for line, _ in report.rejected] == [2, 3]
+    assert all("make its column text" in reason for _, reason in report.rejected)
+    assert [(r["event_id"], r["value"]) for r in outcomes(settings)] == [("4", Decimal(0))]
+
+
 def test_semicolons_and_the_mark_of_excel(settings: Settings, tmp_path: Path) -> None:
     path = tmp_path / "won.csv"
     text = "Event_ID;stage;occurred_at;email;note\r\nx;won;2026-05-04T14:31:00Z;a@b.com;ação\r\n"
