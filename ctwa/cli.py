@@ -41,6 +41,24 @@ def main() -> None:
         _fail(str(error))
     except RefreshBusyError as error:
         _fail(str(error), EXIT_BUSY)
+    except Exception as error:
+        text = _clear_text(error)
+        if text is None:
+            raise
+        _fail(text)
+
+
+def _clear_text(error: Exception) -> str | None:
+    """The line of an error that was written for people, or None where only a traceback helps."""
+    from ingestion.errors import SourceError
+    from ingestion.outcome_import import OutcomeFileError
+    from ingestion.webhook.vault import VaultError
+
+    if isinstance(error, SourceError | OutcomeFileError | VaultError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return None
 
 
 def _fail(message: str, code: int = 1) -> None:
