@@ -79,11 +79,12 @@ def _free_port() -> int:
 
 def _graph(page: Page, url: str, images: Path) -> None:
     """The whole graph: every group is there; the marts' group opened."""
-    page.set_viewport_size({"width": 1500, "height": 700})
+    page.set_viewport_size({"width": 1700, "height": 620})
     page.goto(f"{url}/asset-groups")
+    page.get_by_text("Hide navigation").click()
     for group in GROUPS:
         page.get_by_text(group, exact=True).first.wait_for(timeout=60_000)
-    page.wait_for_timeout(3_000)
+    page.wait_for_timeout(10_000)  # until every group's states are there
     page.screenshot(path=images / "asset-graph.png")
     page.set_viewport_size({"width": 1800, "height": 1100})
 
