@@ -3,6 +3,7 @@
     {{ return([7, 14, 30, 90]) }}
 {%- endmacro %}
 
+{# As with spend, a sum without a value that has no rate would be too low: it is null (rule R13). #}
 {% macro cohort_measures() -%}
         count(*) as leads,
         sum(case when is_qualified then 1 else 0 end) as qualified_leads,
@@ -11,7 +12,10 @@
         {% endfor %}
         sum(case when is_currently_qualified then 1 else 0 end) as currently_qualified_leads,
         sum(case when is_won then 1 else 0 end) as won_leads,
-        sum(won_value_reporting) as won_value_reporting
+        case
+            when max(case when has_unconverted_value then 1 else 0 end) = 0
+                then coalesce(sum(won_value_reporting), 0)
+        end as won_value_reporting
 {%- endmacro %}
 
 {# The same counts in a report's row, 0 where a day has spend and no leads (E46). #}
@@ -28,6 +32,8 @@
         cast(coalesce({{ cohorts }}.currently_qualified_leads, 0) as bigint)
             as currently_qualified_leads,
         cast(coalesce({{ cohorts }}.won_leads, 0) as bigint) as won_leads,
-        cast(coalesce({{ cohorts }}.won_value_reporting, 0) as decimal(18, 6))
-            as won_value_reporting
+        cast(
+            case when {{ cohorts }}.leads is null then 0 else {{ cohorts }}.won_value_reporting end
+            as decimal(18, 6)
+        ) as won_value_reporting
 {%- endmacro %}

@@ -44,20 +44,13 @@ aggregated as (
         max(case when funnel_stage = 'won' then 1 else 0 end) = 1 as is_won,
         min(case when is_at_least_qualified then occurred_at end) as qualified_at,
         min(case when funnel_stage = 'won' then occurred_at end) as won_at,
-        case
-            when
-                sum(
-                    case
-                        when
-                            funnel_stage = 'won'
-                            and value is not null
-                            and value_reporting is null
-                            then 1
-                        else 0
-                    end
-                ) = 0
-                then sum(case when funnel_stage = 'won' then value_reporting end)
-        end as won_value_reporting,
+        max(
+            case
+                when funnel_stage = 'won' and value is not null and value_reporting is null then 1
+                else 0
+            end
+        ) = 1 as has_unconverted_value,
+        sum(case when funnel_stage = 'won' then value_reporting end) as won_value_converted,
         min(case when funnel_stage = 'won' and value is not null then currency end)
             as least_won_currency,
         max(case when funnel_stage = 'won' and value is not null then currency end)
@@ -84,7 +77,8 @@ qualified as (
         case when least_won_currency = greatest_won_currency then won_value end as won_value,
         case when least_won_currency = greatest_won_currency then least_won_currency end
             as won_currency,
-        won_value_reporting,
+        has_unconverted_value,
+        case when not has_unconverted_value then won_value_converted end as won_value_reporting,
         outcomes
 
     from aggregated

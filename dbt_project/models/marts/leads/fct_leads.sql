@@ -98,6 +98,7 @@ described as (
         cast(qualified.won_value as decimal(18, 6)) as won_value,
         qualified.won_currency,
         cast(qualified.won_value_reporting as decimal(18, 6)) as won_value_reporting,
+        coalesce(qualified.has_unconverted_value, false) as has_unconverted_value,
         leads.first_touch_at,
         leads.latest_touch_at,
         leads.latest_ad_touch_at,
