@@ -66,8 +66,10 @@ def _talk(
     kind = rng.randrange(8)
     if kind == 0:
         return [message(at, **common, **referral(rng.choice(["120", "121", None])))]
-    if kind == 1:  # two copies, the better one may come much later
-        return [message(at, **common), message(at, **common, **referral("122", clid=None))]
+    if kind == 1:  # two copies, the better one may come much later, and from somebody else
+        sender = rng.choice([who, {"bsuid": f"of {name}"}])
+        better = {**sender, "id": name, "number": number, **referral("122", clid=None)}
+        return [message(at, **common), message(at, **better)]
     if kind == 2:
         return [message(at, **common, **withheld())]
     if kind == 3:
