@@ -162,6 +162,15 @@ def test_e10_post_is_organic_and_its_id_is_no_ad(dbt_world: DbtWorld) -> None:
     assert (found["ad_id"], found["post_id"], found["platform"]) == (None, "9", None)
 
 
+def test_e10_a_post_is_a_post_in_any_case_of_its_letters(dbt_world: DbtWorld) -> None:
+    build(
+        dbt_world, message("2026-05-01 09:00", phone="ana", **referral("900", source_type="POST"))
+    )
+
+    assert lead(dbt_world)["basis"] == "post"
+    assert dbt_world.rows("intermediate.int_referral_ads__latest") == []
+
+
 def test_e11_unknown_source_type_is_paid_and_unknown(dbt_world: DbtWorld) -> None:
     tap = message("2026-05-01 09:00", phone="ana", **referral(AD, source_type="hologram"))
     build(dbt_world, tap)

@@ -50,7 +50,7 @@ new_referrals as (
     where
         has_referral
         and referral_source_id <> ''
-        and coalesce(referral_source_type, '') <> 'post'
+        and coalesce(lower(referral_source_type), '') <> 'post'
 
 ),
 
