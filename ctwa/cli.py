@@ -251,6 +251,36 @@ def restore(
 
 
 @app.command()
+def forget(
+    phone: Annotated[str | None, typer.Option(help="A phone number, in any spelling.")] = None,
+    bsuid: Annotated[str | None, typer.Option(help="A WhatsApp user id (BSUID).")] = None,
+    email: Annotated[str | None, typer.Option(help="An e-mail address.")] = None,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Every erasure once more, after a restore by other tools."),
+    ] = False,
+) -> None:
+    """Erase one person everywhere; leads and conversations stay counted, as nobody's.
+
+    Also erases every identity that messages or outcomes connect with the given one. Example:
+    `ctwa forget --phone "+55 11 98765-4321"`
+    """
+    from ingestion.erasure.forget import IdentityError
+    from orchestration.forget import forget as run_forget
+
+    try:
+        result = run_forget(_settings(), phone=phone, bsuid=bsuid, email=email, again=again)
+    except IdentityError as error:
+        _fail(str(error), 2)
+    else:
+        out.print(result.text())
+        for warning in result.warnings():
+            err.print(warning, style="yellow", markup=False)
+        if result.failures:
+            raise typer.Exit(1)
+
+
+@app.command()
 def bench(
     envelopes: Annotated[
         int, typer.Option(help="Envelopes of the vault-to-marts run.")

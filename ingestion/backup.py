@@ -1,9 +1,10 @@
-"""Backup and restore of the record of truth: vault, lake and the key of the pseudonyms.
+"""Backup and restore of the record of truth: vault, lake, ledger of erasures, key of the hashes.
 
 The lake is copied first, under the refresh lock, the vault after it by SQLite's online backup
 while the receiver goes on writing: so the copy of the vault always reaches at least as far as the
 copy of the lake, and the next refresh lands the rest. The warehouse and the marts are not copied:
-a refresh builds them again.
+a refresh builds them again. After a restore the next landing carries out every erasure that the
+backup does not know of: whoever was erased stays so.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 from ctwa import __version__
 from ctwa.lock import refresh_lock
 from ctwa.settings import Settings
+from ingestion.erasure.ledger import FILE as LEDGER
+from ingestion.erasure.ledger import Ledger, LedgerError
 from ingestion.lake import Lake
 from ingestion.webhook.vault import Vault
 
@@ -53,13 +56,15 @@ def backup(settings: Settings, folder: Path | None = None) -> Backup:
         raise BackupError("CTWA_BACKUP_DIR is not set: name a folder, best on another disk")
     vault_path = _vault_path(settings)
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    before = _complete(root)
+    before = complete_backups(root)
     name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     draft = root / f"{name}.partial"
     draft.mkdir(mode=0o700)
     try:
         with refresh_lock(settings.lock_path, wait_seconds=600):
             _copy_lake(settings, draft, before[-1] if before else None)
+            if (settings.data_dir / LEDGER).exists():
+                shutil.copy2(settings.data_dir / LEDGER, draft / LEDGER)
         if vault_path.exists():
             vault = Vault.open(settings.vault_url)
             try:
@@ -76,7 +81,7 @@ def backup(settings: Settings, folder: Path | None = None) -> Backup:
     final = root / name
     draft.rename(final)
     _fsync(root)
-    for old in [*_complete(root)[:-KEEP], *root.glob("*.partial")]:
+    for old in [*complete_backups(root)[:-KEEP], *root.glob("*.partial")]:
         shutil.rmtree(old, ignore_errors=True)
     return Backup(final, len(verify(final)), size)
 
@@ -103,7 +108,7 @@ def restore(settings: Settings, folder: Path) -> Backup:
     move what is there away first. Raises `BackupError`.
     """
     if not (folder / _MANIFEST).exists():
-        complete = _complete(folder) if folder.is_dir() else []
+        complete = complete_backups(folder) if folder.is_dir() else []
         if not complete:
             raise BackupError(f"no complete backup in {folder}")
         folder = complete[-1]
@@ -112,6 +117,10 @@ def restore(settings: Settings, folder: Path) -> Backup:
     for taken in (vault_path, lake, settings.warehouse_path):
         if taken.exists():
             raise BackupError(f"{taken} exists: move it away first, restore never writes over data")
+    try:
+        ledger = _ledger_after(settings, folder)
+    except LedgerError as error:
+        raise BackupError(str(error)) from None
     with refresh_lock(settings.lock_path):
         vault_path.parent.mkdir(parents=True, exist_ok=True)
         if (folder / "lake").exists():
@@ -123,6 +132,8 @@ def restore(settings: Settings, folder: Path) -> Backup:
         if (folder / "pii.key").exists() and not key.exists():
             shutil.copy2(folder / "pii.key", key)
             key.chmod(0o600)
+        if ledger.erasures:
+            ledger.save()
     return Backup(folder, len(files), sum((folder / f).stat().st_size for f in files))
 
 
@@ -151,6 +162,16 @@ def _copy_lake(settings: Settings, draft: Path, before: Path | None) -> None:
             shutil.copy2(path, target)
 
 
+def _ledger_after(settings: Settings, folder: Path) -> Ledger:
+    """The backup's own ledger, and as pending what any other that can be found knows besides."""
+    restored = Ledger.read(folder / LEDGER)
+    others = [settings.data_dir / LEDGER, folder.parent / LEDGER]
+    others += sorted(folder.parent.glob(f"*/{LEDGER}"))
+    restored.learn(Ledger.read(path) for path in others)
+    restored.path = settings.data_dir / LEDGER
+    return restored
+
+
 def _write_manifest(draft: Path) -> int:
     files = sorted(p for p in draft.rglob("*") if p.is_file())
     digests = {str(p.relative_to(draft)): _digest(p) for p in files}
@@ -162,7 +183,8 @@ def _write_manifest(draft: Path) -> int:
     return sum(p.stat().st_size for p in files)
 
 
-def _complete(root: Path) -> list[Path]:
+def complete_backups(root: Path) -> list[Path]:
+    """Folders below `root` that are whole backups, oldest first."""
     return sorted(p for p in root.iterdir() if (p / _MANIFEST).exists() and p.suffix != ".partial")
 
 

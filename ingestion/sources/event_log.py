@@ -22,6 +22,9 @@ from dlt.extract import DltResource, DltSource
 from ctwa.lock import refresh_lock
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
+from ingestion.erasure.ledger import Ledger
+from ingestion.erasure.sieve import Sieve
+from ingestion.erasure.steps import Stores, finish
 from ingestion.errors import SourceError
 from ingestion.lake import Lake, conform
 from ingestion.parser import Parser
@@ -96,20 +99,28 @@ def land_event_log(settings: Settings, *, reparse: bool = False) -> EventLogCoun
     """Bring the lake up to the vault; with `reparse`, replace what bodies still exist for.
 
     Nothing new: no file is written. Raises `VaultMismatchError` when the vault is not the one the
-    lake was filled from. Bodies that the parser cannot take are quarantined, never raised.
+    lake was filled from. Bodies that the parser cannot take are quarantined, never raised. Erased
+    people are kept out, and erasures that were cut off are finished.
     """
     with refresh_lock(settings.lock_path):
         lake = Lake.from_settings(settings)
         lake.ensure(DATASET, EVENT_LOG)
         lake.sweep(DATASET)
+        ledger = Ledger.of(settings)
         vault = Vault.open(settings.vault_url)
         try:
-            return _land(settings, lake, vault, reparse)
+            counts = _land(settings, lake, vault, ledger, reparse)
+            if ledger.bodies or ledger.in_state("pending"):
+                names = Pseudonymizer.from_settings(settings)
+                finish(Stores(settings, lake, vault, names, ledger))
+            return counts
         finally:
             vault.close()
 
 
-def _land(settings: Settings, lake: Lake, vault: Vault, reparse: bool) -> EventLogCounts:
+def _land(
+    settings: Settings, lake: Lake, vault: Vault, ledger: Ledger, reparse: bool
+) -> EventLogCounts:
     watermark = lake.max_value(DATASET, "envelopes", "seq")
     last = vault.last_seq()
     counts = EventLogCounts()
@@ -117,7 +128,8 @@ def _land(settings: Settings, lake: Lake, vault: Vault, reparse: bool) -> EventL
         return counts
     names = Pseudonymizer.from_settings(settings)
     _check_same_vault(lake, vault, names, watermark, last)
-    parsed = _parsed(vault.read_batches(0 if reparse else watermark, up_to_seq=last), names, counts)
+    batches = vault.read_batches(0 if reparse else watermark, up_to_seq=last)
+    parsed = _parsed(batches, names, counts, ledger)
     if reparse:
         _replace(lake, parsed)
     else:
@@ -134,11 +146,16 @@ def _land(settings: Settings, lake: Lake, vault: Vault, reparse: bool) -> EventL
 
 
 def _parsed(
-    batches: Iterable[pa.RecordBatch], names: Pseudonymizer, counts: EventLogCounts
+    batches: Iterable[pa.RecordBatch], names: Pseudonymizer, counts: EventLogCounts, ledger: Ledger
 ) -> Iterator[Parsed]:
-    parser = Parser(names)
+    parser, sieve = Parser(names), Sieve(ledger, names)
     for batch in batches:
-        parsed = parser.parse(batch)
+        parsed: Parsed = parser.parse(batch)
+        if sieve:
+            parsed, strained = sieve.strain(parsed)
+            if strained:  # noted before the load counts: a kill must not leave these bodies
+                ledger.bodies |= strained
+                ledger.save()
         counts.add(parsed)
         yield parsed
 

@@ -152,6 +152,10 @@ class Vault(ABC):
         """Set bodies older than `received_before` with `seq <= up_to_seq` to NULL; their number."""
 
     @abstractmethod
+    def erase_bodies(self, seqs: Sequence[int]) -> int:
+        """Empty these envelopes: no body, no hash of it; how many bodies were still kept."""
+
+    @abstractmethod
     def backup(self, target: Path) -> None:
         """Write a complete, consistent copy to `target` while writers go on; else `VaultError`."""
 

@@ -10,6 +10,7 @@ import dagster as dg
 from ctwa.settings import Settings
 from orchestration.assets.dbt import MARTS_SCHEMA, mart_names
 from orchestration.assets.raw import OWNERS, PROBLEM, STALE_SINCE, STATUS
+from orchestration.forget import drop_copies_of_the_erased
 from orchestration.resources import RefreshLock, RefreshOptions
 from publishing.marts import Published, parquet_folder, publish_marts
 
@@ -41,6 +42,7 @@ def build_publish_assets(
     )
     def published_marts(lock: RefreshLock, options: RefreshOptions) -> dg.MaterializeResult:
         published = publish_marts(settings, as_of=options.day, expected=marts)
+        drop_copies_of_the_erased(settings, published.version)
         return dg.MaterializeResult(metadata=publication_metadata(published))
 
     @dg.asset(

@@ -1,0 +1,140 @@
+"""What is kept out at landing: rows of erased people from messages sent before the erasure.
+
+Meta delivers again for up to seven days, and files can be replayed for ever. A row of an erased
+identity is dropped when its own time is before the erasure; one that names an erased message is
+dropped whatever its time. Who writes after the erasure is a new person.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ctwa.pseudonym import Pseudonymizer
+from ingestion.erasure.ledger import Ledger, marker
+from ingestion.webhook.vault import microseconds
+
+IDENTITY_COLUMNS: dict[str, tuple[str, ...]] = {
+    "messages": ("phone_key", "bsuid_key"),
+    "statuses": ("phone_key", "bsuid_key"),
+    "outcomes": ("phone_key", "bsuid_key", "email_key", "web_lead_key"),
+    "identity_links": ("left_key", "right_key"),
+}
+"""Tables of the event log that speak of people, and their columns of identity keys."""
+
+TIME_COLUMNS = {
+    "messages": "sent_at",
+    "statuses": "status_at",
+    "outcomes": "occurred_at",
+    "identity_links": "observed_at",
+}
+_COUNTS = {
+    "messages": ("messages", "message_elements"),
+    "statuses": ("statuses",),
+    "outcomes": ("outcomes",),
+}
+_NEVER, _ALWAYS = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+_Integers = npt.NDArray[np.int64]
+
+
+class Sieve:
+    """Drops rows of the erased from parsed batches. Pending erasures are not its business: their
+    rows are landed and then made anonymous with the others of their person."""
+
+    def __init__(self, ledger: Ledger, names: Pseudonymizer) -> None:
+        self._mark = marker(names)
+        self._until: dict[str, int] = {}
+        for erasure in ledger.erasures.values():
+            if erasure.state != "pending":
+                at_us = microseconds(erasure.at)
+                for mark in erasure.marks:
+                    self._until[mark] = max(at_us, self._until.get(mark, _NEVER))
+
+    def __bool__(self) -> bool:
+        return bool(self._until)
+
+    def strain(self, parsed: Mapping[str, pa.Table]) -> tuple[Mapping[str, pa.Table], set[int]]:
+        """The batch without rows of the erased, and the `seq` of the envelopes whose bodies go:
+        those that had such rows, and those that repeat an emptied body byte by byte.
+
+        Counts in `envelopes` speak of what is kept, so that rule R1 adds up.
+        """
+        kept = dict(parsed)
+        repeats = self._limits(parsed["envelopes"]["body_key"], self._if_known) == _ALWAYS
+        seqs: set[int] = set(parsed["envelopes"]["seq"].to_numpy()[repeats].tolist())
+        for table in IDENTITY_COLUMNS:
+            rows = parsed[table]
+            if not rows.num_rows:
+                continue
+            doomed = self._doomed(table, rows)
+            if not doomed.any():
+                continue
+            kept[table] = rows.filter(pa.array(~doomed))
+            gone = rows["seq"].to_numpy()[doomed]
+            seqs.update(gone.tolist())
+            for column in _COUNTS.get(table, ()):
+                kept["envelopes"] = _less(kept["envelopes"], column, gone)
+        if seqs:
+            kept["envelopes"] = _blurred(kept["envelopes"], seqs)
+        return kept, seqs
+
+    def _doomed(self, table: str, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        until = np.full(rows.num_rows, _NEVER)
+        for column in IDENTITY_COLUMNS[table]:
+            until = np.maximum(until, self._limits(rows[column], self._until_of))
+        times = np.minimum(_micros(rows[TIME_COLUMNS[table]]), _micros(rows["received_at"]))
+        doomed: npt.NDArray[np.bool_] = times < until
+        if "message_id_key" in rows.column_names:
+            named = self._limits(rows["message_id_key"], self._if_known)
+            doomed |= named == _ALWAYS
+        return doomed
+
+    def _until_of(self, key: str) -> int:
+        return self._until.get(self._mark(key), _NEVER)
+
+    def _if_known(self, key: str) -> int:
+        return _ALWAYS if self._mark(key) in self._until else _NEVER
+
+    @staticmethod
+    def _limits(column: pa.ChunkedArray, of: object) -> _Integers:
+        """`of(value)` for each row; `_NEVER` for null. Each different value is looked at once."""
+        assert callable(of)
+        encoded = column.combine_chunks().dictionary_encode()
+        if isinstance(encoded, pa.ChunkedArray):
+            encoded = encoded.combine_chunks()
+        values = encoded.dictionary.to_pylist()
+        limits = np.array([*(of(v) for v in values), _NEVER], dtype=np.int64)
+        places = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
+        found: _Integers = limits[places]
+        return found
+
+
+def _micros(column: pa.ChunkedArray) -> _Integers:
+    numbers: _Integers = column.cast(pa.int64()).to_numpy()
+    return numbers
+
+
+def _blurred(envelopes: pa.Table, seqs: set[int]) -> pa.Table:
+    """Without the hashes of these bodies: random ones in their place."""
+    index = envelopes.column_names.index("body_key")
+    pairs = zip(envelopes["seq"].to_pylist(), envelopes["body_key"].to_pylist(), strict=True)
+    keys = pa.array([secrets.token_hex(16) if seq in seqs else key for seq, key in pairs])
+    return envelopes.set_column(index, envelopes.schema.field(index), keys)
+
+
+def _less(envelopes: pa.Table, column: str, gone: npt.NDArray[np.int64]) -> pa.Table:
+    """Each envelope's count without the rows dropped from it."""
+    seqs, counts = np.unique(gone, return_counts=True)
+    lost = dict(zip(seqs.tolist(), counts.tolist(), strict=True))
+    index = envelopes.column_names.index(column)
+    minus = pa.array([lost.get(s, 0) for s in envelopes["seq"].to_pylist()], pa.int32())
+    left = pc.subtract(envelopes[column], minus)
+    return envelopes.set_column(index, envelopes.schema.field(index), left)
+
+
+__all__ = ["IDENTITY_COLUMNS", "TIME_COLUMNS", "Sieve"]

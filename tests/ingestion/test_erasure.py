@@ -1,0 +1,409 @@
+"""Erasing one person: no byte is left, no count changes, nobody else's row does (P4, P6)."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctwa.pseudonym import Pseudonymizer
+from ctwa.settings import Settings
+from ingestion.backup import BackupError, backup, restore
+from ingestion.erasure import steps
+from ingestion.erasure.forget import IdentityError, forget_person, identity_key, repeat_all
+from ingestion.erasure.ledger import Ledger, LedgerError
+from ingestion.erasure.sieve import IDENTITY_COLUMNS
+from ingestion.sources.event_log import land_event_log
+from ingestion.webhook.vault import NewEnvelope, Vault
+from tests.conftest import PII_KEY
+from tests.ingestion.erasure_crash import POINTS, forget_and_die
+from tests.support.erasure import (
+    ANA,
+    ANA_ID,
+    ANA_MAIL,
+    BIA,
+    all_rows,
+    bodies,
+    files_with,
+    message,
+    outcomes,
+    receive,
+    rows,
+    shared_envelopes,
+    status,
+    traces,
+    wamid,
+    webhook,
+    won,
+)
+
+LEDGER = "erasures.json"
+
+
+@pytest.fixture
+def landed(settings: Settings) -> Settings:
+    """Ana and Bia in the lake; the last two envelopes wait in the vault."""
+    receive(settings, shared_envelopes()[:-2])
+    land_event_log(settings)
+    receive(settings, shared_envelopes()[-2:])
+    return settings
+
+
+def _people(settings: Settings) -> dict[str, Any]:
+    """Counts that must outlive an erasure, by what ads are counted by."""
+    messages, found = rows(settings, "messages"), rows(settings, "outcomes")
+    return {
+        "elements": [
+            {k: e[k] for k in e if k not in ("body_key",)} for e in rows(settings, "envelopes")
+        ],
+        "messages": sorted((m["sent_at"], m["direction"], m["type"]) for m in messages),
+        "distinct messages": len({m["message_key"] for m in messages}),
+        "ads": sorted(
+            (m["referral_source_id"], m["referral_headline"], bool(m["ctwa_clid"]))
+            for m in messages
+            if m["has_referral"]
+        ),
+        "people": len({m["bsuid_key"] or m["phone_key"] for m in messages if m["phone_key"]}),
+        "outcomes": sorted((o["stage"], o["occurred_at"], o["value"]) for o in found),
+        "distinct outcomes": len({o["event_id"] for o in found}),
+        "statuses": sorted((s["status"], s["status_at"]) for s in rows(settings, "statuses")),
+    }
+
+
+def _of_bia(settings: Settings) -> dict[str, list[dict[str, Any]]]:
+    names = Pseudonymizer.from_settings(settings)
+    theirs = {names.phone(BIA), names.bsuid("BR.9Z8Y7X6W5V4U3T2S")}
+    return {
+        table: [r for r in found if theirs & {str(v) for v in r.values()}]
+        for table, found in all_rows(settings).items()
+        if table != "envelopes"
+    }
+
+
+def test_no_byte_of_the_person_is_left_anywhere(landed: Settings) -> None:
+    assert files_with(landed.data_dir, traces(landed))  # the search does find
+    done = forget_person(landed, phone="+55 (11) 98765-4321")
+    assert files_with(landed.data_dir, traces(landed)) == []
+    assert done.erased.identities == 4  # two numbers, a BSUID, an e-mail address
+    assert done.erased.rows == {"messages": 6, "statuses": 2, "outcomes": 3, "identity_links": 5}
+    assert done.needs_refresh
+
+
+def test_counts_stay_and_copies_stay_copies(landed: Settings) -> None:
+    land_event_log(landed)
+    before = _people(landed)
+    assert before["people"] == 5  # keys: two of Bia, three of Ana
+    forget_person(landed, email=ANA_MAIL)
+    after = _people(landed)
+    assert after.pop("people") == 3  # Bia by two keys, and somebody
+    before.pop("people")
+    assert after == before
+    somebody = {
+        key
+        for table, columns in IDENTITY_COLUMNS.items()
+        for row in rows(landed, table)
+        for column in columns
+        if (key := row[column])
+    } - {v for found in _of_bia(landed).values() for r in found for v in r.values() if v}
+    assert len(somebody) == 1
+
+
+def test_other_people_keep_every_row_as_it_was(landed: Settings) -> None:
+    land_event_log(landed)
+    before = _of_bia(landed)
+    assert {table for table, found in before.items() if found} == {
+        "messages", "statuses", "outcomes", "identity_links",
+    }  # fmt: skip
+    forget_person(landed, bsuid=ANA_ID)
+    assert _of_bia(landed) == before
+    quarantined = rows(landed, "quarantine")
+    assert len(quarantined) == 1
+
+
+def test_bodies_that_name_the_person_only_in_passing_go_too(landed: Settings) -> None:
+    receive(landed, [webhook(messages=[message(BIA, 90)])])
+    forget_person(landed, phone=ANA)
+    assert list(bodies(landed)) == [10]  # Bia's own envelope; all others named Ana somewhere
+    assert len(rows(landed, "envelopes")) == 10
+
+
+def test_conversation_order_survives_at_equal_times(settings: Settings) -> None:
+    """R3 breaks ties by the message key: the new keys must sort as the old ones did."""
+    twins = [
+        message(ANA, n) | {"timestamp": "1780000000", "type": kind}
+        for n, kind in enumerate(["text", "image", "audio", "video", "sticker"])
+    ]
+    receive(settings, [webhook(messages=twins)])
+    land_event_log(settings)
+
+    def in_order() -> list[str]:
+        found = sorted(rows(settings, "messages"), key=lambda r: str(r["message_key"]))
+        return [str(r["type"]) for r in found]
+
+    before = in_order()
+    forget_person(settings, phone=ANA)
+    assert in_order() == before
+
+
+def test_somebody_unknown_is_recorded_and_kept_out(settings: Settings) -> None:
+    receive(settings, [webhook(messages=[message(BIA, 1)])])
+    land_event_log(settings)
+    before = all_rows(settings)
+    done = forget_person(settings, phone=ANA)
+    assert not done.is_known
+    assert not done.needs_refresh
+    assert all_rows(settings) == before
+    receive(settings, shared_envelopes()[:1])
+    land_event_log(settings)
+    assert files_with(settings.data_dir, traces(settings)) == []
+    assert [m["referral_source_id"] for m in rows(settings, "messages")] == [None, "121"]
+
+
+def test_a_second_run_changes_nothing(landed: Settings) -> None:
+    forget_person(landed, phone=ANA)
+    Ledger.of(landed).move("erased", "done")
+    before = {p: p.read_bytes() for p in sorted((landed.data_dir / "lake").rglob("*.parquet"))}
+    marks = [e.marks for e in Ledger.of(landed).erasures.values()]
+    again = forget_person(landed, phone=ANA)
+    assert not again.is_known
+    assert not again.needs_refresh
+    assert {
+        p: p.read_bytes() for p in sorted((landed.data_dir / "lake").rglob("*.parquet"))
+    } == before
+    assert [e.marks for e in Ledger.of(landed).erasures.values()] == marks
+
+
+def test_an_old_webhook_delivered_again_does_not_bring_the_person_back(landed: Settings) -> None:
+    forget_person(landed, phone=ANA)
+    before = {t: len(r) for t, r in all_rows(landed).items()}
+    receive(landed, shared_envelopes())
+    receive(landed, [webhook(statuses=[status(ANA, 4, "read", at=int(time.time()) + 60)])])
+    counts = land_event_log(landed)
+    assert (counts.messages, counts.statuses, counts.outcomes) == (4, 1, 1)  # Bia's
+    assert files_with(landed.data_dir, traces(landed)) == []
+    after = {t: len(r) for t, r in all_rows(landed).items()}
+    assert after["envelopes"] == before["envelopes"] + 10
+    for envelope in rows(landed, "envelopes"):  # R1 adds up
+        seq = envelope["seq"]
+        assert envelope["messages"] == sum(m["seq"] == seq for m in rows(landed, "messages"))
+        assert (
+            envelope["message_elements"] == envelope["messages"] + envelope["quarantined_messages"]
+        )
+
+
+def test_who_writes_after_the_erasure_is_a_new_person(landed: Settings) -> None:
+    forget_person(landed, phone=ANA)
+    later = (time.time() + 60 - 1_780_000_000) / 60
+    receive(landed, [webhook(messages=[message(ANA, int(later) + 1)])], at=time.time() + 120)
+    land_event_log(landed)
+    repeat_all(landed)  # an erasure does not reach what came after it
+    key = Pseudonymizer.from_settings(landed).phone(ANA)
+    assert [m["phone_key"] == key for m in rows(landed, "messages")].count(True) == 1
+    assert len(bodies(landed)) == 1
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("by", ["forget again", "the next landing"])
+def test_killed_anywhere_it_is_finished_by_the_next_run(
+    landed: Settings, point: str, by: str
+) -> None:
+    expected = _people_after(landed)
+    forget_and_die(landed, PII_KEY, point)
+    started = bool(Ledger.of(landed).erasures)
+    if by == "forget again" or not started:
+        forget_person(landed, phone=ANA)
+    else:
+        land_event_log(landed)
+    assert files_with(landed.data_dir, traces(landed)) == []
+    assert _people(landed) == expected
+    assert not Ledger.of(landed).in_state("pending")
+    assert not Ledger.of(landed).bodies
+
+
+def _people_after(landed: Settings) -> dict[str, Any]:
+    """The counts of an undisturbed erasure, taken on a copy."""
+    copy = landed.model_copy(
+        update={
+            "data_dir": landed.data_dir.with_name("copy"),
+            "vault_url": f"sqlite:///{landed.data_dir.with_name('copy') / 'vault.db'}",
+            "lake_url": str(landed.data_dir.with_name("copy") / "lake"),
+            "warehouse_path": landed.data_dir.with_name("copy") / "warehouse.duckdb",
+        }
+    )
+    shutil.copytree(landed.data_dir, copy.data_dir)
+    forget_person(copy, phone=ANA)
+    return _people(copy)
+
+
+def test_a_landing_killed_after_keeping_rows_out_still_empties_the_body(
+    landed: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_person(landed, phone=ANA)
+    receive(landed, shared_envelopes()[:1])
+    with monkeypatch.context() as patched:
+        patched.setattr("ingestion.sources.event_log.finish", lambda _stores: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            land_event_log(landed)
+    assert Ledger.of(landed).bodies == {10}
+    land_event_log(landed)
+    assert files_with(landed.data_dir, traces(landed)) == []
+
+
+@pytest.fixture
+def elsewhere(make_settings: Callable[..., Settings], tmp_path: Path) -> Settings:
+    return make_settings(data_dir=tmp_path / "restored")
+
+
+def test_an_older_backup_does_not_bring_the_person_back(
+    make_settings: Callable[..., Settings], elsewhere: Settings, tmp_path: Path
+) -> None:
+    settings = make_settings(backup_dir=tmp_path / "backups")
+    receive(settings, shared_envelopes()[:3])
+    land_event_log(settings)
+    receive(settings, shared_envelopes()[3:])  # only in the vault's copy
+    old = backup(settings)
+    done = forget_person(settings, phone=ANA)
+    assert done.backups == [old.path]
+    expected = _people(settings)
+    assert files_with(old.path, [ANA.encode()])  # the backup does hold her
+
+    restore(elsewhere, tmp_path / "backups")
+    assert [e.state for e in Ledger.of(elsewhere).erasures.values()] == ["pending"]
+    land_event_log(elsewhere)
+    assert files_with(elsewhere.data_dir, traces(elsewhere)) == []
+    assert _people(elsewhere) == expected
+
+
+def test_a_backup_made_after_the_erasure_knows_of_it(
+    landed: Settings, elsewhere: Settings, tmp_path: Path
+) -> None:
+    forget_person(landed, phone=ANA)
+    backup(landed, tmp_path / "backups")
+    assert files_with(tmp_path / "backups", traces(landed)) == []
+    receive(landed, shared_envelopes()[:1])
+    late = backup(landed, tmp_path / "backups")  # the repeated webhook is in its vault only
+    restore(elsewhere, late.path)
+    assert [e.state for e in Ledger.of(elsewhere).erasures.values()] == ["erased"]
+    land_event_log(elsewhere)
+    assert files_with(elsewhere.data_dir, traces(elsewhere)) == []
+    assert _people(elsewhere)["distinct messages"] == _people(landed)["distinct messages"]
+
+
+def test_repeating_every_erasure_mends_a_restore_by_other_tools(
+    landed: Settings, tmp_path: Path
+) -> None:
+    shutil.copytree(landed.data_dir, tmp_path / "saved")
+    forget_person(landed, phone=ANA)
+    expected = _people(landed)
+    for name in ("vault.db", "lake"):
+        path = landed.data_dir / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(tmp_path / "saved" / "lake", landed.data_dir / "lake")
+    for saved in (tmp_path / "saved").glob("vault.db*"):
+        shutil.copy2(saved, landed.data_dir / saved.name)
+    assert repeat_all(landed) == 1
+    assert files_with(landed.data_dir, traces(landed)) == []
+    assert _people(landed) == expected
+
+
+def test_the_ledger_holds_no_identity_key(landed: Settings) -> None:
+    forget_person(landed, phone=ANA)
+    path = landed.data_dir / LEDGER
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not [t for t in traces(landed) if t in path.read_bytes()]
+
+
+def test_a_damaged_ledger_stops_the_landing_and_the_restore(
+    landed: Settings, elsewhere: Settings, tmp_path: Path
+) -> None:
+    made = backup(landed, tmp_path / "backups")
+    (landed.data_dir / LEDGER).write_text('{"version": 1')
+    with pytest.raises(LedgerError, match="Put it back from the newest backup"):
+        land_event_log(landed)
+    elsewhere.data_dir.mkdir(parents=True)
+    shutil.copy2(landed.data_dir / LEDGER, elsewhere.data_dir)
+    with pytest.raises(BackupError, match=r"erasures\.json cannot be read"):
+        restore(elsewhere, made.path)
+
+
+def test_shared_keys_of_others_stay(settings: Settings) -> None:
+    """A group's message and an outcome that the CRM gave to somebody else are others' as well."""
+    to_group = [
+        {"id": wamid("120363", 1), "status": "delivered", "timestamp": "1780000100",
+         "recipient_type": "group", "recipient_id": "120363", "recipient_participant_id": phone}
+        for phone in (ANA, BIA)
+    ]  # fmt: skip
+    receive(
+        settings,
+        [
+            webhook(statuses=to_group),
+            outcomes(won("crm-1", phone=ANA)),
+            outcomes(won("crm-1", phone=BIA)),
+        ],
+    )
+    land_event_log(settings)
+    forget_person(settings, phone=ANA)
+    assert len({s["message_key"] for s in rows(settings, "statuses")}) == 1
+    assert {o["event_id"] for o in rows(settings, "outcomes")} == {"crm-1"}
+    assert files_with(settings.data_dir, traces(settings)[:1]) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "exactly one of --phone, --bsuid, --email"),
+        ({"phone": ANA, "email": ANA_MAIL}, "exactly one of --phone, --bsuid, --email"),
+        ({"phone": "98765"}, "--phone: expected a full number with its country code"),
+        ({"bsuid": "1A2B3C"}, "--bsuid: expected a business-scoped user id"),
+        ({"email": "ana"}, "--email: expected an e-mail address"),
+    ],
+)
+def test_a_wrong_identity_is_named_with_the_mend(
+    settings: Settings, given: dict[str, str], expected: str
+) -> None:
+    with pytest.raises(IdentityError, match=expected):
+        forget_person(settings, **given)
+    assert not (settings.data_dir / LEDGER).exists()
+
+
+@pytest.mark.parametrize(
+    "spelling", ["5511987654321", "551187654321", "+55 (11) 98765-4321", "0055 11 98765.4321"]
+)
+def test_any_spelling_of_a_number_is_the_same_person(settings: Settings, spelling: str) -> None:
+    names = Pseudonymizer.from_settings(settings)
+    assert identity_key(names, phone=spelling) == names.phone(ANA)
+
+
+def test_both_kinds_of_vault_empty_bodies(settings: Settings, postgres_url: str) -> None:
+    for url in (settings.vault_url, postgres_url):
+        vault = Vault.open(url)
+        vault.append([NewEnvelope(1, "whatsapp", b"body %d" % n) for n in range(5)])
+        assert vault.erase_bodies([]) == 0
+        assert vault.erase_bodies([2, 4]) == 2
+        assert vault.erase_bodies([2, 4, 5]) == 1
+        assert [s for b in vault.read_batches(0) for s in b.column("seq").to_pylist()] == [1, 3]
+        assert vault.last_seq() == 5
+        vault.close()
+
+
+def test_what_is_set_aside_of_the_warehouse_goes(settings: Settings) -> None:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    names = ["warehouse.duckdb", "warehouse.duckdb.wal", "warehouse.duckdb.build.json",
+             "warehouse.duckdb.broken-20260101T000000"]  # fmt: skip
+    for name in [*names, "marts.duckdb"]:
+        (settings.data_dir / name).write_text("x")
+    steps.remove_warehouse(settings)
+    assert [p.name for p in settings.data_dir.iterdir()] == ["marts.duckdb"]
+
+
+def test_a_clock_that_runs_behind_does_not_spare_rows(landed: Settings) -> None:
+    """`sent_at` in the future, as some phones have it: what was received before is erased."""
+    ahead = message(ANA, 3) | {"timestamp": str(int(time.time()) + 90_000)}
+    receive(landed, [webhook(messages=[ahead])])
+    forget_person(landed, phone=ANA, now=lambda: datetime.now(UTC) + timedelta(seconds=1))
+    assert files_with(landed.data_dir, traces(landed)) == []

@@ -1,0 +1,187 @@
+"""Bodies about two people who share envelopes, and what a data folder holds of one of them."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ctwa.pseudonym import Pseudonymizer
+from ctwa.settings import Settings
+from ingestion.lake import Lake
+from ingestion.parser.schema import EVENT_LOG
+from ingestion.webhook.vault import NewEnvelope, Vault
+
+ANA, ANA_SECOND, BIA = "5511987654321", "5521976543210", "5511912345678"
+ANA_ID, BIA_ID = "BR.1A2B3C4D5E6F7G8H", "BR.9Z8Y7X6W5V4U3T2S"
+ANA_MAIL = "ana.souza@example.com"
+ANA_CLICK, BIA_CLICK = "AfcAnaAnaAnaAnaAnaAnaAna", "AfcBiaBiaBiaBiaBiaBiaBia"
+AT = 1_780_000_000
+"""Time of the first message, seconds since 1970."""
+
+Json = dict[str, Any]
+
+
+def wamid(phone: str, n: int) -> str:
+    """A message id as WhatsApp makes them: the phone number is in it."""
+    raw = b"\x1d\x0b" + phone.encode() + b"\x15\x02\x00\x12\x18" + n.to_bytes(8, "big")
+    return f"wamid.{base64.b64encode(raw).decode()}"
+
+
+def message(phone: str, n: int, *, ad: str | None = None, clid: str | None = None) -> Json:
+    """A text of somebody, `n` minutes after `AT`; with an ad, its referral."""
+    element: Json = {
+        "from": phone,
+        "id": wamid(phone, n),
+        "timestamp": str(AT + 60 * n),
+        "type": "text",
+        "text": {"body": f"oi {n}"},
+    }
+    if ad:
+        element["referral"] = {
+            "source_id": ad,
+            "source_type": "ad",
+            "source_url": f"https://fb.me/{ad}?who={phone}",
+            "headline": "Apartamento em Santos",
+            "ctwa_clid": clid,
+        }
+    return element
+
+
+def status(phone: str, n: int, word: str = "delivered", at: int = AT) -> Json:
+    """A status of our answer number `n` to somebody."""
+    return {
+        "id": wamid(phone, 10_000 + n),
+        "status": word,
+        "timestamp": str(at + 60 * n + 30),
+        "recipient_id": phone,
+    }
+
+
+def webhook(*, contacts: Sequence[tuple[str, str]] = (), **lists: list[Json]) -> bytes:
+    """A WhatsApp body; `contacts` are (phone, BSUID)."""
+    value: Json = {
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": "551140000000", "phone_number_id": "1"},
+        **lists,
+    }
+    if contacts:
+        value["contacts"] = [
+            {"wa_id": p, "user_id": b, "profile": {"name": "x"}} for p, b in contacts
+        ]
+    change = {"field": "messages", "value": value}
+    return orjson.dumps(
+        {"object": "whatsapp_business_account", "entry": [{"id": "2", "changes": [change]}]}
+    )
+
+
+def outcomes(*rows: Json) -> bytes:
+    """A body of CRM outcomes."""
+    return orjson.dumps(list(rows))
+
+
+def won(event_id: str, **identities: str) -> Json:
+    """A sale an hour after `AT`."""
+    occurred = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(AT + 3_600))
+    return {"event_id": event_id, "stage": "won", "occurred_at": occurred, "value": 10,
+            "currency": "BRL", **identities}  # fmt: skip
+
+
+def shared_envelopes() -> list[bytes]:
+    """Ana and Bia in the same bodies: a click each, answers, a changed number, outcomes."""
+    changed = {
+        "from": ANA, "id": wamid(ANA, 50), "timestamp": str(AT + 3_000), "type": "system",
+        "system": {"type": "user_changed_number", "wa_id": ANA_SECOND, "body": "changed"},
+    }  # fmt: skip
+    both = [(ANA, ANA_ID), (BIA, BIA_ID)]
+    first = webhook(
+        contacts=both,
+        messages=[
+            message(ANA, 0, ad="120", clid=ANA_CLICK),
+            message(BIA, 1, ad="121", clid=BIA_CLICK),
+        ],
+    )
+    return [
+        first,
+        webhook(messages=[message(ANA, 0), message(ANA, 2), message(BIA, 3)]),
+        webhook(statuses=[status(ANA, 4), status(BIA, 4), status(ANA, 5, "read")]),
+        webhook(contacts=[(ANA, ANA_ID)], messages=[changed]),
+        webhook(messages=[message(ANA_SECOND, 60)]),
+        outcomes(
+            won("crm-1", phone="+55 11 98765-4321", email=ANA_MAIL),
+            won("crm-2", phone=BIA),
+            won("crm-3", email=ANA_MAIL.upper()),
+            won("crm-4", message_id=wamid(ANA, 0)),
+        ),
+        # Quarantined, and a number in somebody else's text: rows of Ana come of neither.
+        webhook(messages=[{"from": ANA, "timestamp": "1"}]),
+        webhook(messages=[message(BIA, 61) | {"text": {"body": "call +55 (11) 98765-4321"}}]),
+        first,
+    ]
+
+
+def receive(settings: Settings, bodies: Iterable[bytes], at: float | None = None) -> None:
+    """Into the vault, as the receiver does."""
+    now = int((time.time() if at is None else at) * 1_000_000)
+    vault = Vault.open(settings.vault_url)
+    try:
+        vault.append(
+            [NewEnvelope(now, "outcomes" if b[:1] == b"[" else "whatsapp", b) for b in bodies]
+        )
+    finally:
+        vault.close()
+
+
+def traces(settings: Settings) -> list[bytes]:
+    """Everything that names Ana: plain, in message ids, and as keys."""
+    names = Pseudonymizer.from_settings(settings)
+    keys = [names.phone(ANA), names.phone(ANA_SECOND), names.bsuid(ANA_ID), names.email(ANA_MAIL)]
+    keys += [names.message_id(wamid(ANA, n)) for n in (0, 2, 50, 10_004, 10_005)]
+    encoded = [wamid(p, 0).removeprefix("wamid.")[4:20] for p in (ANA, ANA_SECOND)]
+    plain = [ANA, ANA_SECOND, "98765-4321", ANA_ID, ANA_MAIL, ANA_MAIL.upper(), ANA_CLICK]
+    return [text.encode() for text in (*plain, *encoded, *map(str, keys))]
+
+
+def files_with(root: Path, wanted: Iterable[bytes], *, without: Sequence[str] = ()) -> list[str]:
+    """Files below `root` that hold one of the texts; Parquet is looked into, page by page."""
+    import pyarrow.parquet as pq
+
+    wanted = list(wanted)
+    found = []
+    for path in sorted(p for p in root.rglob("*") if p.is_file() and p.name not in without):
+        data = path.read_bytes()
+        if path.suffix == ".parquet":
+            data += repr(pq.read_table(path).to_pylist()).encode()
+        found += [f"{path.relative_to(root)}: {text!r}" for text in wanted if text in data]
+    return found
+
+
+def rows(settings: Settings, table: str) -> list[Json]:
+    """Every row of a table of the event log, in order."""
+    order = "seq" if table == "envelopes" else "seq, ordinal"
+    lake = Lake.from_settings(settings)
+    return lake.query(f"select * from {{t}} order by {order}", t=f"event_log/{table}").to_pylist()
+
+
+def all_rows(settings: Settings) -> dict[str, list[Json]]:
+    """Every table of the event log."""
+    return {table: rows(settings, table) for table in EVENT_LOG}
+
+
+def bodies(settings: Settings) -> dict[int, bytes]:
+    """What the vault still holds."""
+    vault = Vault.open(settings.vault_url)
+    try:
+        return {
+            seq: body
+            for batch in vault.read_batches(0)
+            for seq, body in zip(
+                batch.column("seq").to_pylist(), batch.column("body").to_pylist(), strict=True
+            )
+        }
+    finally:
+        vault.close()
