@@ -48,8 +48,7 @@ read_through as (
     select
         platform,
         account_id,
-        max(until_date) as spend_complete_through,
-        max(read_at) as spend_read_at
+        max(until_date) as spend_complete_through
 
     from insight_reads
     group by platform, account_id
@@ -85,8 +84,7 @@ described as (
         latest_accounts.timezone,
         {{ is_known_timezone('latest_accounts.timezone') }} as is_timezone_known,
         latest_accounts.account_status,
-        read_through.spend_complete_through,
-        read_through.spend_read_at
+        read_through.spend_complete_through
 
     from ids
     left join latest_accounts

@@ -18,8 +18,7 @@ final as (
         timezone,
         is_timezone_known,
         account_status,
-        spend_complete_through,
-        spend_read_at
+        spend_complete_through
 
     from accounts
 
