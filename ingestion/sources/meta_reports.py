@@ -139,7 +139,7 @@ class InsightsReader:
 
     def _await(self, run: str) -> None:
         """Wait until a run is completed to 100 %; raises by what the run says of its failure."""
-        waited, missing, pause = 0.0, 0, 1.0
+        waited, missing, pause = 0.0, 0, 0.25
         while waited <= RUN_PATIENCE:
             try:
                 state = self._client.get(run)
