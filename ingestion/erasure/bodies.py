@@ -47,8 +47,8 @@ def envelopes_naming(
         (_DIGITS, known(names.phone)),
         (_WRITTEN_PHONE, known(names.phone)),
         (_BSUID, known(names.bsuid)),
-        (_EMAIL, known(names.email)),
     )
+    is_email = known(names.email)
     for batch in batches:
         times = batch.column("received_at").cast(pa.int64()).to_pylist()
         columns = batch.column("seq").to_pylist(), times, batch.column("body").to_pylist()
@@ -56,7 +56,9 @@ def envelopes_naming(
             if received_us >= received_before_us:
                 continue
             text = _readable(body)
-            if any(test(m) for pattern, test in tests for m in set(pattern.findall(text))):
+            if any(test(m) for pattern, test in tests for m in set(pattern.findall(text))) or (
+                "@" in text and any(is_email(m) for m in set(_EMAIL.findall(text)))
+            ):
                 yield seq
 
 

@@ -11,7 +11,7 @@ import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ctwa.lock import refresh_lock
@@ -19,6 +19,7 @@ from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
 from ingestion.backup import complete_backups
 from ingestion.erasure.ledger import FILE, Erasure, Ledger
+from ingestion.erasure.rows import DATASET
 from ingestion.erasure.steps import Erased, Stores, carry_out, look, marks_of
 from ingestion.lake import Lake
 from ingestion.sources.event_log import land_event_log
@@ -94,7 +95,7 @@ def forget_person(
         vault = Vault.open(settings.vault_url)
         try:
             stores = Stores(settings, Lake.from_settings(settings), vault, names, ledger)
-            at = now()
+            at = _time_of(stores.lake, now())
             erased = _erase(stores, key, at)
         finally:
             vault.close()
@@ -114,6 +115,20 @@ def repeat_all(settings: Settings) -> int:
         ledger.move("done", "pending")
         land_event_log(settings)
         return len(ledger.erasures)
+
+
+def _time_of(lake: Lake, now: datetime) -> datetime:
+    """The erasure's time: after all that has landed, also where the receiver's clock is ahead.
+
+    By an hour at most: a replayed file may claim any time of receipt.
+    """
+    latest = lake.query(
+        "select epoch_us(max(received_at)) as us from {e}", e=f"{DATASET}/envelopes"
+    )["us"][0].as_py()
+    if latest is None:
+        return now
+    after = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=latest + 1)
+    return max(now, min(after, now + timedelta(hours=1)))
 
 
 def _erase(stores: Stores, key: str, at: datetime) -> Erased:
