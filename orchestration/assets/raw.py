@@ -7,6 +7,7 @@ what is there, and `publish/refresh_verdict` makes the run red at its end.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,7 +121,7 @@ def run_source(
             context.log.warning("%s; trying again in %.0f s", error, wait)
             raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=wait) from error
         problem = describe(error)
-        context.log.error("%s: %s", source.dataset, problem, exc_info=not is_known(error))
+        context.log.error("%s: %s\n%s", source.dataset, problem, where(error))
         partial = getattr(error, "landed", None) or Landed()
         yield from _results(context, source, partial, "failed", problem)
         return
@@ -135,9 +136,18 @@ def is_known(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """What happened, in a line or two; never a value of a payload."""
-    text = str(error) if is_known(error) else f"{type(error).__name__}: {error}"
-    return text[:2000]
+    """What happened, in a line or two; never a value of a payload.
+
+    An error that is not ours may quote the value it choked on, so only its type is told.
+    """
+    if is_known(error):
+        return str(error)[:2000]
+    return f"unexpected {type(error).__name__}; the log of the step says where"
+
+
+def where(error: BaseException) -> str:
+    """The way to an unexpected error, without its text; '' where our own text says all."""
+    return "" if is_known(error) else "".join(traceback.format_tb(error.__traceback__))
 
 
 def _passes(error: BaseException) -> bool:

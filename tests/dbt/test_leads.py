@@ -139,6 +139,22 @@ def test_e06_billing_betrays_an_ad_even_if_the_status_comes_a_run_later(
     assert dbt_world.one("marts.fct_conversations")["basis"] == "ad_suspected"
 
 
+def test_e06_a_bill_before_the_referral_gives_the_first_message_its_ad(
+    dbt_world: DbtWorld,
+) -> None:
+    billed = {"status": "delivered", "pricing_type": "free_entry_point"}
+    build(
+        dbt_world,
+        message("2026-05-01 09:00", phone="ana"),
+        status("2026-05-01 09:02", id="r", phone="ana", **billed),
+        message("2026-05-01 09:05", phone="ana", **referral(AD)),
+    )
+    found = lead(dbt_world)
+    assert (found["basis"], found["ad_id"]) == ("ctwa_click", AD)
+    assert found["first_touch_at"] == datetime(2026, 5, 1, 9, tzinfo=UTC)
+    assert "billed the chat as opened by an ad; the referral that followed" in found["why"]
+
+
 def test_e07_referral_without_click_id_is_ctwa_ad(dbt_world: DbtWorld) -> None:
     build(dbt_world, message("2026-05-01 09:00", phone="ana", **referral(AD, clid=None)))
 
@@ -331,3 +347,13 @@ def test_no_personal_key_but_the_lead_id_reaches_the_marts(dbt_world: DbtWorld) 
     assert "bsuid:ana" in everything
     for personal in ("phone:ana", "email:ana@x", "secret-clid"):
         assert personal not in everything
+
+
+def test_every_rule_of_people_and_leads_holds_in_its_unit_test(dbt_world: DbtWorld) -> None:
+    """Unit tests do not run at night; here they do, on a built project."""
+    build(dbt_world, message("2026-05-01 09:00", phone="ana"))
+    folders = ("intermediate/people", "marts/leads")
+    chosen = [f"test_type:unit,path:dbt_project/models/{folder}" for folder in folders]
+    result = dbt_world.dbt("test", "--select", *chosen)
+    assert len(result.result) >= 14
+    assert {r.status for r in result.result} == {"pass"}

@@ -57,8 +57,12 @@ explained as (
         case
             when basis in ('ctwa_click', 'ctwa_ad') and not has_referral
                 then
-                    'Wrote on ' || at_time || ' in a message that Meta withheld; the referral that '
-                    || 'followed within 72 hours leads to ' || the_ad
+                    'Wrote on ' || at_time
+                    || case
+                        when is_withheld then ' in a message that Meta withheld'
+                        else '; Meta billed the chat as opened by an ad'
+                    end
+                    || '; the referral that followed within 72 hours leads to ' || the_ad
             when basis in ('ctwa_click', 'ctwa_ad')
                 then 'Wrote on ' || at_time || ' after tapping ' || the_ad
             when basis = 'post'

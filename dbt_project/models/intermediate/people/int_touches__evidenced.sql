@@ -10,10 +10,11 @@
 /*
     Grain: one row per touch, with the evidence that its source rests on.
 
-    Evidence is the touch's own referral. A first message that Meta withheld (131060) borrows the
-    first referral that follows it within 72 hours in its conversation (E6): `evidence_key` is the
-    message whose referral counts, and differs from `touch_id` then. `is_billed_as_ad`: Meta billed
-    an answer within 72 hours as free entry point, and no referral came before that bill.
+    Evidence is the touch's own referral. A first message that Meta withheld (131060), or whose chat
+    it billed as opened by an ad, borrows the first referral that follows within 72 hours in its
+    conversation (E6): `evidence_key` is the message whose referral counts, and differs from
+    `touch_id` then. `is_billed_as_ad`: Meta billed an answer within 72 hours as free entry point,
+    and no referral came before that bill: a bill after one is explained by it.
 */
 
 with
@@ -43,7 +44,7 @@ conversations as (
 
 ),
 
-in_context as (
+with_signs as (
 
     select
         touches.message_key as touch_id,
@@ -59,13 +60,11 @@ in_context as (
         touches.has_referral,
         conversations.started_by,
         case
-            when touches.has_referral then touches.message_key
             when
-                touches.is_withheld
-                and conversations.first_referral_at
+                conversations.first_referral_at
                 <= {{ dbt.dateadd('hour', 72, 'touches.sent_at') }}
                 then conversations.first_referral_key
-        end as evidence_key,
+        end as following_referral_key,
         coalesce(
             conversations.first_free_entry_at
             <= {{ dbt.dateadd('hour', 72, 'touches.sent_at') }}
@@ -79,6 +78,20 @@ in_context as (
     from touches
     inner join conversations
         on touches.conversation_id = conversations.conversation_id
+
+),
+
+in_context as (
+
+    select
+        with_signs.*,
+        case
+            when with_signs.has_referral then with_signs.touch_id
+            when with_signs.is_withheld or with_signs.is_billed_as_ad
+                then with_signs.following_referral_key
+        end as evidence_key
+
+    from with_signs
 
 ),
 
