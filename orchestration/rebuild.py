@@ -86,6 +86,11 @@ class BuildState:
         return reasons
 
 
+def forget_state(settings: Settings) -> None:
+    """Make the next whole build a full one."""
+    _state_path(settings).unlink(missing_ok=True)
+
+
 _CHANGES = {
     "project_version": "the version of ctwa-attribution changed",
     "code": "the models, macros or seeds changed",

@@ -5,6 +5,7 @@
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtP
 
 from ctwa.settings import PROJECT_DIR, Settings
 from orchestration.assets.raw import OWNERS
-from orchestration.rebuild import BuildState, set_aside_if_broken
+from orchestration.rebuild import BuildState, forget_state, set_aside_if_broken
 from orchestration.resources import LeanDbtCli, RefreshLock, RefreshOptions, dbt_environment
 
 MARTS_SCHEMA = "marts"
@@ -71,6 +72,11 @@ def build_dbt_assets(
         for reason in reasons:
             context.log.warning("building everything from the event log: %s", reason)
         # Unit tests prove code, not data: they run in CI.
+        if leaves_parents_out(dbt_build, context.selected_asset_keys):
+            context.log.warning(
+                "models are built without some of their parents: the next whole build starts over"
+            )
+            forget_state(settings)
         arguments = ["build", "--exclude-resource-type", "unit_test"]
         arguments += ["--full-refresh"] if reasons else []
         with dbt_environment(settings, options.day):
@@ -105,6 +111,15 @@ def load_manifest(path: Path) -> dict[str, Any]:
 
 def _layer(schema: str) -> int:
     return _LAYERS.index(schema) if schema in _LAYERS else -1
+
+
+def leaves_parents_out(models: dg.AssetsDefinition, selected: AbstractSet[dg.AssetKey]) -> bool:
+    """Whether a model is built while one of its parents stays as it is.
+
+    Incremental models take one step per run of the whole: a child that ran ahead of a parent
+    would not look at that parent's rows of this step again.
+    """
+    return any((models.asset_deps[key] & models.keys) - selected for key in selected & models.keys)
 
 
 def prepare(settings: Settings, project_dir: Path) -> tuple[BuildState, list[str]]:

@@ -195,6 +195,7 @@ def test_a_refresh_with_nothing_new_changes_no_row_and_lands_no_file(
     company: Installation, night: Night
 ) -> None:
     """But for the lake's note that Meta was asked once more; its answer was the same."""
+
     def all_rows() -> Prints:
         return prints(company.settings.warehouse_path, "intermediate", "marts")
 

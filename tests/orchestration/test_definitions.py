@@ -14,7 +14,7 @@ import yaml
 from ctwa.settings import PROJECT_DIR, Settings, load_settings
 from ingestion.parser.schema import EVENT_LOG
 from ingestion.sources.meta_schema import META_ADS
-from orchestration.assets.dbt import mart_names
+from orchestration.assets.dbt import leaves_parents_out, mart_names
 from orchestration.dbt_manifest import manifest_path
 from orchestration.definitions import build_definitions
 from orchestration.instance import TEMPLATE, prepare_home
@@ -179,3 +179,18 @@ def test_postgres_is_published_to_only_when_it_is_set(
     with psycopg.connect(postgres_url.replace("+psycopg", "")) as reader:
         row = reader.execute("select ad_id from marts.fct_leads").fetchone()
     assert row == ("120226305854810727",)
+
+
+def test_models_built_without_their_parents_are_noticed(definitions: dg.Definitions) -> None:
+    """Such a run makes the next whole build a full one: see decision 4."""
+    models = next(
+        a
+        for a in definitions.assets or ()
+        if isinstance(a, dg.AssetsDefinition) and a.op.name == "dbt_build"
+    )
+    target = dg.AssetKey(["marts", "campaign_performance"])
+    upstream = dg.AssetSelection.assets(target).upstream().resolve([models])
+    assert not leaves_parents_out(models, upstream)
+    assert not leaves_parents_out(models, models.keys)
+    assert leaves_parents_out(models, {target})
+    assert leaves_parents_out(models, upstream - {dg.AssetKey(["marts", "fct_leads"])})
