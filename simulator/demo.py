@@ -50,7 +50,11 @@ def demo(
     `data_dir` is wiped first, if an earlier demo made it or it is empty. Two nights are played, so
     that the second is incremental: late and repeated webhooks, restated spend, renamed ads.
     """
-    say = report.Story(console or Console(highlight=False, soft_wrap=True))
+    if console is None:
+        console = Console(highlight=False, soft_wrap=True)
+        if not console.is_terminal:
+            console.width = 120  # a file has no edge to cut names at
+    say = report.Story(console)
     try:
         with _calm(), _terminable():
             return _run(fresh_folder(data_dir or DEFAULT_DIR), build_world(seed, leads), say)

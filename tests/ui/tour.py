@@ -40,7 +40,7 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 1800, "height": 1100})
         _graph(page, url, options.images)
         run_id = _materialize(page, url)
-        _run(page, url, run_id, options.images)
+        _run(page, url, run_id)
         _checks(page, url, options.images)
         browser.close()
     print("the tour found everything it looked for")
@@ -110,7 +110,8 @@ def _materialize(page: Page, url: str) -> str:
     raise SystemExit("the click on Materialize started no run: see ui-tour-failed.png")
 
 
-def _run(page: Page, url: str, run_id: str, images: Path) -> None:
+def _run(page: Page, url: str, run_id: str) -> None:
+    """Look on until the run has ended; it must end well."""
     page.goto(f"{url}/runs/{run_id}")
     deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
@@ -118,8 +119,6 @@ def _run(page: Page, url: str, run_id: str, images: Path) -> None:
         if status in ("SUCCESS", "FAILURE", "CANCELED"):
             break
         page.wait_for_timeout(2_000)
-    page.wait_for_timeout(2_000)
-    page.screenshot(path=images / "run.png")
     if status != "SUCCESS":
         raise SystemExit(f"the run ended as {status}")
 
