@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import dagster as dg
 
@@ -79,6 +80,28 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         return dg.AssetCheckResult(passed=figures["wrong"] == 0, metadata=figures)
 
     @dg.asset_check(
+        asset=dg.AssetKey(["event_log", "envelopes"]),
+        name="every_envelope_landed",
+        description=(
+            "Warns when the vault has had envelopes that the event log lacks: an older lake was "
+            "put back after their bodies had been purged. A newer copy of the lake has them."
+        ),
+    )
+    def every_envelope_landed() -> dg.AssetCheckResult:
+        missing = missing_envelopes(settings, lake())
+        return dg.AssetCheckResult(
+            passed=missing == 0,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=(
+                f"{missing} envelopes of the vault are not in the event log and their bodies are "
+                "purged: restore a newer copy of the lake, then run `ctwa refresh --full`"
+                if missing
+                else "the event log has every envelope of the vault"
+            ),
+            metadata={"missing": missing},
+        )
+
+    @dg.asset_check(
         asset=dg.AssetKey(["event_log", "quarantine"]),
         name="quarantine_is_small",
         description="Warns when over 1 % of the last day's envelopes hold something unreadable.",
@@ -124,7 +147,24 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
             metadata=figures,
         )
 
-    return [nothing_disappears, quarantine_is_small, ads_are_resolved]
+    return [nothing_disappears, every_envelope_landed, quarantine_is_small, ads_are_resolved]
+
+
+def missing_envelopes(settings: Settings, lake: Lake) -> int:
+    """How many envelopes up to the watermark the vault knows of and the event log does not."""
+    from ingestion.webhook.vault import Vault
+
+    landed = lake.max_value("event_log", "envelopes", "seq")
+    file = settings.vault_url.removeprefix("sqlite:///")
+    if not landed or (file != settings.vault_url and not Path(file).exists()):
+        return 0
+    vault = Vault.open(settings.vault_url)
+    try:
+        lowest, received = vault.extent(landed)
+    finally:
+        vault.close()
+    sql = f"select count(distinct seq) as landed from {{envelopes}} where seq >= {lowest}"  # noqa: S608
+    return received - _row(lake, sql, "envelopes")["landed"]
 
 
 def _keys(*tables: str) -> list[dg.AssetKey]:

@@ -138,6 +138,12 @@ class Vault(ABC):
         sql = "select count(*) from envelopes where seq > :seq and body is not null"
         return int(self._scalar(sql, seq=seq))
 
+    def extent(self, up_to_seq: int) -> tuple[int, int]:
+        """The lowest `seq`, and how many envelopes there are up to `up_to_seq`, purged or not."""
+        where = "from envelopes where seq <= :seq"
+        lowest = self._scalar(f"select min(seq) {where}", seq=up_to_seq)
+        return int(lowest or 0), int(self._scalar(f"select count(*) {where}", seq=up_to_seq))
+
     def first_body_seq(self) -> int | None:
         """The lowest `seq` whose body is still kept, or None."""
         found = self._scalar("select min(seq) from envelopes where body is not null")
