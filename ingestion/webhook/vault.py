@@ -144,11 +144,6 @@ class Vault(ABC):
         lowest = self._scalar(f"select min(seq) {where}", seq=up_to_seq)
         return int(lowest or 0), int(self._scalar(f"select count(*) {where}", seq=up_to_seq))
 
-    def first_body_seq(self) -> int | None:
-        """The lowest `seq` whose body is still kept, or None."""
-        found = self._scalar("select min(seq) from envelopes where body is not null")
-        return None if found is None else int(found)
-
     @abstractmethod
     def ping(self) -> None:
         """Make one durable write, or raise `VaultUnavailableError`."""
