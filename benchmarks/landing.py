@@ -81,6 +81,7 @@ def statement(data_dir: str) -> dict[str, int]:
     """The base: the same vault streamed into one DuckDB statement."""
     import duckdb
     import pyarrow as pa
+
     from ingestion.webhook.vault import Vault
 
     vault = Vault.open(_settings(data_dir).vault_url)

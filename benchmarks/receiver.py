@@ -38,9 +38,8 @@ def requests(count: int = 4000) -> list[bytes]:
 
 def serve(data_dir: str, port: int, store: bool) -> None:
     """The product's server, with its vault or without one (the base)."""
-    from ingestion.webhook.server import serve as run
-
     from ctwa.settings import load_settings
+    from ingestion.webhook.server import serve as run
 
     settings = load_settings(
         _env_file=None, data_dir=data_dir, meta_app_secret=SECRET, meta_verify_token="bench"
