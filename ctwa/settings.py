@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -17,6 +17,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 """Root of the checkout: where `dbt_project.yml`, `profiles.yml` and `workspace.yaml` are."""
+
+RULE_SETTINGS = (
+    "conversation_gap_days",
+    "lead_scope",
+    "lead_cycle_days",
+    "first_touch",
+    "recycled_number_days",
+    "reporting_currency",
+    "reporting_timezone",
+)
+"""Settings that are part of the attribution rules; each is `CTWA_<NAME>` and a dbt var."""
 
 
 class SettingsError(ValueError):
@@ -44,6 +55,17 @@ class Settings(BaseSettings):
     conversation_gap_days: int = Field(
         30, validation_alias="CTWA_CONVERSATION_GAP_DAYS", ge=1, le=3650
     )
+    lead_scope: Literal["company", "brand"] = Field("company", validation_alias="CTWA_LEAD_SCOPE")
+    lead_cycle_days: int = Field(0, validation_alias="CTWA_LEAD_CYCLE_DAYS", ge=0, le=3650)
+    first_touch: Literal["any", "paid"] = Field("any", validation_alias="CTWA_FIRST_TOUCH")
+    recycled_number_days: int = Field(
+        45, validation_alias="CTWA_RECYCLED_NUMBER_DAYS", ge=1, le=3650
+    )
+    default_country: str = Field(
+        "BR", validation_alias="CTWA_DEFAULT_COUNTRY", pattern=r"^[A-Z]{2}$"
+    )
+    exchange_rates: Literal["seed", "ecb"] = Field("seed", validation_alias="CTWA_EXCHANGE_RATES")
+    ecb_url: str = Field("https://data-api.ecb.europa.eu", validation_alias="CTWA_ECB_URL")
     # Meta redelivers for up to 7 days; a body must outlive that to be parsed again.
     vault_retention_days: int = Field(
         90, validation_alias="CTWA_VAULT_RETENTION_DAYS", ge=8, le=3650
@@ -137,6 +159,14 @@ class Settings(BaseSettings):
         """The one lock around load, build and publish."""
         return self.data_dir / "refresh.lock"
 
+    @property
+    def rules(self) -> dict[str, str]:
+        """The settings that change what the marts say of the same events, by their dbt var.
+
+        The warehouse is built again when one of them changes, and `ctwa diff-rules` takes any.
+        """
+        return {name: str(getattr(self, name)) for name in RULE_SETTINGS}
+
     def dbt_environment(self, as_of: date) -> dict[str, str]:
         """Variables that `profiles.yml`, the dbt sources and the rule macros read.
 
@@ -147,9 +177,7 @@ class Settings(BaseSettings):
             "CTWA_WAREHOUSE_PATH": str(self.warehouse_path),
             "CTWA_LAKE_PATH": self.lake_url.removeprefix("file://"),
             "CTWA_AS_OF": as_of.isoformat(),
-            "CTWA_CONVERSATION_GAP_DAYS": str(self.conversation_gap_days),
-            "CTWA_REPORTING_CURRENCY": self.reporting_currency,
-            "CTWA_REPORTING_TIMEZONE": self.reporting_timezone,
+            **{f"CTWA_{name.upper()}": value for name, value in self.rules.items()},
             "DBT_TARGET_PATH": str(self.dbt_target_dir),
             "DBT_LOG_PATH": str(self.dbt_target_dir / "logs"),
             "DBT_PROJECT_DIR": str(PROJECT_DIR),

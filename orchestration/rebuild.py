@@ -39,9 +39,8 @@ class BuildState:
     project_version: str
     code: str
     """Hash of everything dbt builds from: models, macros, seeds, `dbt_project.yml`."""
-    conversation_gap_days: int
-    reporting_currency: str
-    reporting_timezone: str
+    rules: dict[str, str]
+    """`Settings.rules`."""
     lake: str
     last_seq: int
     """Highest envelope and highest read of the lake: never fall, unless it was restored."""
@@ -53,9 +52,7 @@ class BuildState:
         return cls(
             project_version=__version__,
             code=_code_fingerprint(project_dir),
-            conversation_gap_days=settings.conversation_gap_days,
-            reporting_currency=settings.reporting_currency,
-            reporting_timezone=settings.reporting_timezone,
+            rules=settings.rules,
             lake=settings.lake_url,
             last_seq=lake.max_value("event_log", "envelopes", "seq"),
             last_read_no=lake.max_value("meta_ads", "insight_days", "read_no"),
@@ -79,6 +76,12 @@ class BuildState:
         reasons = [
             text for name, text in _CHANGES.items() if built.get(name) != getattr(self, name)
         ]
+        before = built.get("rules", {})
+        reasons += [
+            f"CTWA_{name.upper()} changed"
+            for name, value in self.rules.items()
+            if before.get(name) != value
+        ]
         if built.get("last_seq", 0) > self.last_seq:
             reasons.append("the event log has fewer envelopes than before (restored?)")
         if built.get("last_read_no", 0) > self.last_read_no:
@@ -94,9 +97,6 @@ def forget_state(settings: Settings) -> None:
 _CHANGES = {
     "project_version": "the version of ctwa-attribution changed",
     "code": "the models, macros or seeds changed",
-    "conversation_gap_days": "CTWA_CONVERSATION_GAP_DAYS changed",
-    "reporting_currency": "CTWA_REPORTING_CURRENCY changed",
-    "reporting_timezone": "CTWA_REPORTING_TIMEZONE changed",
     "lake": "CTWA_LAKE_URL changed",
 }
 

@@ -9,6 +9,26 @@
     {{ var("conversation_gap_days", env_var("CTWA_CONVERSATION_GAP_DAYS", "30")) | int }}
 {%- endmacro %}
 
+{# `company`: one lead per person. `brand`: one per person and brand (seed business_numbers, E31). #}
+{% macro lead_scope() -%}
+    {{ return(var("lead_scope", env_var("CTWA_LEAD_SCOPE", "company"))) }}
+{%- endmacro %}
+
+{# Days of silence after which a person becomes a new lead (E18); 0: never. #}
+{% macro lead_cycle_days() -%}
+    {{ return(var("lead_cycle_days", env_var("CTWA_LEAD_CYCLE_DAYS", "0")) | int) }}
+{%- endmacro %}
+
+{# `any`: the earliest touch is the source (rule R5). `paid`: the earliest with an ad, if any (E16). #}
+{% macro first_touch() -%}
+    {{ return(var("first_touch", env_var("CTWA_FIRST_TOUCH", "any"))) }}
+{%- endmacro %}
+
+{# Days between two user ids of one number after which it is held to have changed hands (E28). #}
+{% macro recycled_number_days() -%}
+    {{ return(var("recycled_number_days", env_var("CTWA_RECYCLED_NUMBER_DAYS", "45")) | int) }}
+{%- endmacro %}
+
 {% macro reporting_currency() -%}
     '{{ var("reporting_currency", env_var("CTWA_REPORTING_CURRENCY", "BRL")) }}'
 {%- endmacro %}

@@ -97,13 +97,16 @@ class Messages:
         if problem is not None:
             rows.reject("referral", (*path, "referral"), problem)
         if links:
-            self.add_links(links, business.number_id, content[10])
+            self.add_links(links, business.number_id, content[10], business.waba_id)
 
-    def add_links(self, links: list[Link], number_id: str | None, at_us: int) -> None:
+    def add_links(
+        self, links: list[Link], number_id: str | None, at_us: int, waba_id: str | None = None
+    ) -> None:
         """Add identity links, each once."""
         for link in dict.fromkeys(links):
             if link.left_key != link.right_key:
-                self._rows.identity_links.append((*self._rows.place(), number_id, *link, at_us))
+                row = (*self._rows.place(), waba_id, number_id, *link, at_us)
+                self._rows.identity_links.append(row)
 
     def _person(
         self,

@@ -95,7 +95,7 @@ class Outcomes:
         links = [Link(*known[0], *other, "outcome") for other in known[1:]]
         for link in dict.fromkeys(links):
             if link.left_key != link.right_key:
-                self._rows.identity_links.append((*self._rows.place(), None, *link, at_us))
+                self._rows.identity_links.append((*self._rows.place(), None, None, *link, at_us))
 
 
 def _micros(moment: datetime) -> int:

@@ -110,6 +110,8 @@ STATUSES = pa.schema(
 IDENTITY_LINKS = pa.schema(
     [
         *_ORIGIN,
+        # A BSUID means the same person only within one portfolio; the WABA is what a webhook shows.
+        pa.field("waba_id", pa.string()),
         pa.field("business_number_id", pa.string()),
         pa.field("left_key", pa.string(), nullable=False),
         pa.field("left_kind", pa.string(), nullable=False),  # phone bsuid email web_lead
@@ -134,6 +136,20 @@ OUTCOMES = pa.schema(
         pa.field("message_id_key", pa.string()),
         pa.field("value", MONEY),
         pa.field("currency", pa.string()),
+        pa.field("content_key", pa.string(), nullable=False),
+    ]
+)
+
+EXCLUSIONS = pa.schema(
+    [
+        *_ORIGIN,
+        # Exactly one of the two: a person (staff, testers) or a business number (test lines).
+        pa.field("identity_key", pa.string()),
+        pa.field("identity_kind", pa.string()),  # phone bsuid email
+        pa.field("business_number_id", pa.string()),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("is_excluded", pa.bool_(), nullable=False),  # false: taken back
+        pa.field("declared_at", TS, nullable=False),  # the latest word counts
         pa.field("content_key", pa.string(), nullable=False),
     ]
 )
@@ -166,6 +182,7 @@ EVENT_LOG: dict[str, pa.Schema] = {
     "statuses": STATUSES,
     "identity_links": IDENTITY_LINKS,
     "outcomes": OUTCOMES,
+    "exclusions": EXCLUSIONS,
     "account_events": ACCOUNT_EVENTS,
     "quarantine": QUARANTINE,
 }

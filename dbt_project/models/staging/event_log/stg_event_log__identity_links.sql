@@ -4,6 +4,7 @@ select
     seq,
     ordinal,
     received_at,
+    waba_id,
     business_number_id,
     left_key,
     left_kind,
