@@ -1,0 +1,119 @@
+"""Worlds of the simulator against the product, fast: vault, landing, Meta, one dbt build, compare.
+
+Everything from the vault on is the product's own; only the receiver's HTTP, Dagster's processes and
+the publication are left out. A `WorldRun` is a `DbtWorld`, so `build`, `rows`, `prints` are there.
+
+    with playing(tmp_path, build_world(3, leads=2_000)) as run:
+        run.whole()
+        assert run.compare().differences == []
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+from ctwa.pseudonym import Pseudonymizer
+from ingestion.sources.event_log import EventLogCounts, land_event_log
+from ingestion.sources.meta_ads import land_meta_ads
+from ingestion.sources.meta_insights import land_insights
+from simulator.ads_api import AdsApi, serve_ads_api
+from simulator.ads_insights import JobScript
+from simulator.ads_state import AdsState
+from simulator.compare import Comparison, compare
+from simulator.delivery import Delivery, deliveries
+from simulator.truth import truth
+from simulator.world import World
+from tests.conftest import PII_KEY
+from tests.e2e.installation import receive
+from tests.support.warehouse import DbtWorld
+
+MARTS = ("+path:dbt_project/models/marts",)
+TOKEN = "EAAtoken0of0a0world"
+_OBJECTS = ("campaigns", "adsets", "ads", "creatives", "spend", "extra_spend")
+
+
+class WorldRun(DbtWorld):
+    """One installation that a world happens to, night by night.
+
+    `overrides`: settings by field name or variable, e.g. conversation_gap_days=7.
+    """
+
+    def __init__(self, root: Path, world: World, api: AdsApi, **overrides: Any) -> None:
+        given = {
+            "CTWA_PII_KEY": PII_KEY,
+            "meta_graph_url": api.url,
+            "meta_api_version": api.version,
+            "meta_access_token": api.token,
+            "meta_ad_account_ids": ",".join(world.account_ids),
+        }
+        super().__init__(root, as_of=world.today, **(given | overrides))
+        self.world, self.api = world, api
+        self.malformed = 0
+
+    def show(self, ads: AdsState) -> None:
+        """From now on Meta's API shows these accounts; the state itself is not changed."""
+        for name in _OBJECTS:
+            setattr(self.api.state, name, copy.deepcopy(getattr(ads, name)))
+
+    def receive(self, bodies: Sequence[Delivery], day: date) -> None:
+        """Into the vault, as if the receiver had taken them on that day."""
+        receive(self.settings, bodies, datetime.combine(day, time(3), UTC))
+        self.malformed += sum(body.malformed for body in bodies)
+
+    def land(self, day: date) -> EventLogCounts:
+        """Everything into the lake: vault, then Meta's objects and insights as of that day."""
+        counts = land_event_log(self.settings)
+        moment = datetime.combine(day, time(8), UTC)
+        # Report runs are complete at the first look: nothing to wait for between two.
+        self.api.jobs_to_come = [JobScript(["Job Completed"]) for _ in range(500)]
+        self.api.state.now = lambda: moment
+        land_meta_ads(self.settings, now=lambda: moment)
+        land_insights(self.settings, now=lambda: moment)
+        assert self.api.wrong == [], f"the ads API was asked wrongly: {self.api.wrong[0]}"
+        return counts
+
+    def night(
+        self,
+        bodies: Sequence[Delivery],
+        ads: AdsState,
+        day: date,
+        *,
+        tests: bool = False,
+    ) -> None:
+        """What came, what Meta shows, landed and built incrementally as of `day`."""
+        self.receive(bodies, day)
+        self.show(ads)
+        self.land(day)
+        self.build_marts(day, tests=tests)
+
+    def build_marts(
+        self, day: date | None = None, *, full_refresh: bool = False, tests: bool = False
+    ) -> None:
+        """The marts and all before them; data tests only when asked."""
+        self.build(*MARTS, tests=tests, as_of=day, full_refresh=full_refresh)
+
+    def whole(self, seed: int = 0, *, tests: bool = False) -> None:
+        """The whole world, as `seed` delivers it, in one night; Meta was read the night before."""
+        day = self.world.today
+        self.show(self.world.nights[0])
+        self.land(day - timedelta(days=1))
+        self.night(deliveries(self.world, seed), self.world.ads, day, tests=tests)
+
+    def compare(self) -> Comparison:
+        """The warehouse's marts against the truth of everything in the world."""
+        names = Pseudonymizer.from_settings(self.settings)
+        expected = truth(self.world, names, quarantined=self.malformed)
+        return compare(expected, self.settings.warehouse_path)
+
+
+@contextmanager
+def playing(root: Path, world: World, **overrides: Any) -> Iterator[WorldRun]:
+    """A new installation below `root` beside Meta's API, which shows the first night."""
+    shown = copy.deepcopy(world.nights[0])
+    with serve_ads_api(shown, token=TOKEN, page_size=500) as api:
+        yield WorldRun(root, world, api, **overrides)
