@@ -2,14 +2,14 @@
 PY := .venv/bin/python
 STAMP := .venv/.ready
 
-.PHONY: help setup demo test test-deep lint fmt dev bench ui-tour lock clean
+.PHONY: help setup demo test test-deep lint fmt docs dev bench ui-tour lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       the whole product on a synthetic company, checked against its truth"
 	@echo "make test       the tests (under 10 minutes)"
 	@echo "make dev        Dagster UI, daemon and receiver on this machine"
-	@echo "make lint fmt bench test-deep ui-tour lock clean"
+	@echo "make lint fmt docs bench test-deep ui-tour lock clean"
 
 setup: $(STAMP)
 
@@ -46,6 +46,10 @@ fmt: setup
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 	@.venv/bin/sqlfluff fix dbt_project/models dbt_project/tests
+
+# The generated parts of the docs: which test proves which edge case, and the metrics.
+docs: setup
+	@$(PY) docs/generate.py
 
 # The Dagster UI in headless Chromium (Debian's package chromium), after `make demo`.
 ui-tour: setup
