@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("ctwa", "ingestion", "publishing", "orchestration", "simulator", "benchmarks")
+PACKAGES = ("ctwa", "ingestion", "comparison", "publishing", "orchestration", "simulator", "benchmarks")
 
 MAY_IMPORT = {
     "ctwa": set(),
     "ingestion": {"ctwa"},
+    "comparison": {"ctwa", "ingestion"},
     "publishing": {"ctwa"},
-    "orchestration": {"ctwa", "ingestion", "publishing"},
+    "orchestration": {"ctwa", "ingestion", "comparison", "publishing"},
     "simulator": {"ctwa", "ingestion", "publishing", "orchestration"},
     "benchmarks": {"ctwa", "ingestion", "publishing", "orchestration", "simulator"},
 }

@@ -1,0 +1,125 @@
+"""One database with marts as one side of a comparison: the same views, whoever wrote it.
+
+A side is a warehouse (schema `marts`) or a published file, which may be of an older version: a
+column it lacks reads as null. `leads_<side>` has where each lead is counted, `spend_<side>` each
+row of spend with the amount that its campaign's day counts of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+
+
+class NotComparableError(ValueError):
+    """A file has no marts to compare; the text says which and what it lacks."""
+
+
+_COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "fct_leads": {
+        "lead_id": "varchar", "first_touch_id": "varchar", "first_touch_at": "timestamptz",
+        "first_touch_date": "date", "channel": "varchar", "basis": "varchar",
+        "platform": "varchar", "campaign_id": "varchar", "campaign_name": "varchar",
+        "ad_id": "varchar", "ad_name": "varchar", "resolution": "varchar",
+        "latest_channel": "varchar", "latest_ad_id": "varchar", "is_qualified": "boolean",
+        "is_excluded": "boolean", "exclusion_reason": "varchar", "why": "varchar",
+    },
+    "fct_touches": {"touch_id": "varchar", "lead_id": "varchar"},
+    "fct_outcomes": {
+        "source": "varchar", "event_id": "varchar", "lead_id": "varchar", "stage": "varchar",
+        "funnel_stage": "varchar", "occurred_at": "timestamptz",
+    },
+    "fct_ad_spend": {
+        "platform": "varchar", "account_id": "varchar", "ad_id": "varchar",
+        "spend_date": "date", "row_kind": "varchar", "campaign_id": "varchar",
+        "spend": "decimal(18, 6)", "spend_reporting": "decimal(18, 6)",
+        "exchange_rate": "decimal(18, 8)",
+    },
+    "campaign_performance": {
+        "report_date": "date", "platform": "varchar", "campaign_id": "varchar",
+        "campaign_name": "varchar", "spend": "decimal(18, 6)",
+        "spend_reporting": "decimal(18, 6)", "leads": "bigint", "qualified_leads": "bigint",
+    },
+}  # fmt: skip
+_NEEDED = ("fct_leads", "campaign_performance")
+
+_VIEWS = """
+create temp view leads_{side} as
+select
+    lead_id, first_touch_id, first_touch_at, first_touch_date, basis, channel, ad_id, ad_name,
+    resolution, campaign_id, latest_channel, latest_ad_id, exclusion_reason,
+    coalesce(is_qualified, false) as is_qualified,
+    coalesce(is_excluded, false) as is_excluded,
+    case
+        when platform is null then null
+        when campaign_id is null then 'Ads not resolved'
+        else campaign_name
+    end as campaign_name,
+    case when not coalesce(is_excluded, false) then first_touch_date end as report_date,
+    case when not coalesce(is_excluded, false) then platform end as platform,
+    case when not coalesce(is_excluded, false) and platform is not null
+        then coalesce(campaign_id, 'unresolved') end as campaign_key,
+    case when not coalesce(is_excluded, false) and platform is null
+        then channel end as source_channel
+from {fct_leads};
+create temp view why_{side} as select lead_id, why from {fct_leads};
+create temp view touches_{side} as select touch_id, lead_id from {fct_touches};
+create temp view outcomes_{side} as select * from {fct_outcomes};
+create temp view performance_{side} as select * from {campaign_performance};
+create temp view account_days_{side} as select distinct account_id, spend_date from {fct_ad_spend};
+create temp view spend_{side} as
+with rows as (
+    select *, coalesce(campaign_id, 'unallocated:' || account_id) as campaign_key
+    from {fct_ad_spend}
+), unconverted as (
+    select distinct platform, campaign_key, spend_date from rows where spend_reporting is null
+)
+select
+    rows.platform, rows.account_id, rows.ad_id, rows.spend_date, rows.row_kind,
+    rows.campaign_key, rows.spend, rows.exchange_rate,
+    unconverted.spend_date is null as is_converted,
+    case when unconverted.spend_date is null then rows.spend_reporting else 0 end
+        as counted_reporting
+from rows
+left join unconverted
+    on
+        rows.platform = unconverted.platform
+        and rows.campaign_key = unconverted.campaign_key
+        and rows.spend_date = unconverted.spend_date
+"""
+
+
+def open_sides(connection: duckdb.DuckDBPyConnection, before: Path, after: Path) -> None:
+    """Attach both files read-only and make their views. Raises `NotComparableError`."""
+    for side, path in (("a", before), ("b", after)):
+        if not path.exists():
+            raise NotComparableError(f"there is no file {path}")
+        name = f"side_{side}"
+        if side == "b" and path.samefile(before):
+            name = "side_a"  # DuckDB attaches a file once
+        else:
+            literal = "'" + str(path).replace("'", "''") + "'"
+            connection.execute(f"attach {literal} as {name} (read_only)")
+        tables = {t: _select(connection, name, t, path) for t in _COLUMNS}
+        connection.execute(_VIEWS.format(side=side, **tables))
+
+
+def _select(connection: duckdb.DuckDBPyConnection, name: str, table: str, path: Path) -> str:
+    """A subquery with all columns of `table`, typed; empty where the file lacks the table."""
+    found = connection.execute(
+        "select schema_name, column_name from duckdb_columns() where database_name = ? "
+        "and table_name = ? and schema_name in ('marts', 'main')",
+        [name, table],
+    ).fetchall()
+    if not found and table in _NEEDED:
+        raise NotComparableError(f"{path} has no table marts.{table}")
+    there = {column for _, column in found}
+    columns = ", ".join(
+        f"cast({c if c in there else 'null'} as {kind}) as {c}"
+        for c, kind in _COLUMNS[table].items()
+    )
+    if not found:
+        return f"(select {columns} limit 0)"
+    return f"(select {columns} from {name}.{found[0][0]}.{table})"  # noqa: S608

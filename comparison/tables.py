@@ -1,0 +1,138 @@
+"""The tables of comparisons, as they are published beside the marts: columns, types, meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+MONEY = pa.decimal128(18, 6)
+TEXT, DAY, COUNT, FLAG = pa.string(), pa.date32(), pa.int64(), pa.bool_()
+
+
+def _schema(about: str, fields: Sequence[tuple[str, pa.DataType, str]]) -> pa.Schema:
+    return pa.schema(
+        [pa.field(name, kind, metadata={"comment": text}) for name, kind, text in fields],
+        metadata={"comment": about},
+    )
+
+
+def _both(name: str, kind: pa.DataType, text: str) -> list[tuple[str, pa.DataType, str]]:
+    return [
+        (f"{name}_a", kind, f"{text}, under the rules a."),
+        (f"{name}_b", kind, f"{text}, under the rules b."),
+    ]
+
+
+def _measure(name: str, kind: pa.DataType, text: str) -> list[tuple[str, pa.DataType, str]]:
+    return [*_both(name, kind, text), (f"{name}_delta", kind, f"{text}: b less a.")]
+
+
+_ID = ("comparison_id", TEXT, "The comparison; see credit_diff_about.")
+_CAMPAIGN = (
+    "campaign_id",
+    TEXT,
+    "Id of the campaign as in campaign_performance; null for leads without an ad.",
+)
+
+CREDIT_DIFF = _schema(
+    "One row per lead whose credit differs between two sets of rules, of the last comparison "
+    "(`ctwa diff-rules`). Moves add up, by day and campaign, to the difference of the two marts.",
+    [
+        _ID,
+        ("lead_id", TEXT, "The lead."),
+        (
+            "change",
+            TEXT,
+            "appeared, vanished, moved (other campaign or channel), redated (other day), "
+            "requalified, excluded, included, reclassified (other touch, ad or basis within the "
+            "same campaign and day), latest_touch (credit stays, the latest touch differs).",
+        ),
+        ("cause", TEXT, "The rule that makes the difference; `rules` where several may."),
+        ("because", TEXT, "The difference in one sentence."),
+        *_both("first_touch_date", DAY, "Day the lead counts on"),
+        *_both("platform", TEXT, "Ad platform that is credited, null where no ad is"),
+        *_both("campaign_id", TEXT, "Campaign as in campaign_performance, null where no ad is"),
+        *_both("campaign_name", TEXT, "Name of the campaign"),
+        *_both("ad_id", TEXT, "Ad that is credited"),
+        *_both("channel", TEXT, "Channel"),
+        *_both("basis", TEXT, "Basis"),
+        *_both("latest_channel", TEXT, "Channel of the latest touch"),
+        *_both("is_qualified", FLAG, "Whether the lead was ever qualified"),
+        *_both("is_excluded", FLAG, "Whether the lead is left out of the counts"),
+        *_both("why", TEXT, "Why the lead has its source, as in fct_leads"),
+    ],
+)
+
+CREDIT_DIFF_CAMPAIGNS = _schema(
+    "One row per campaign, and one per channel of leads without an ad: leads and cost under both "
+    "sets of rules of the last comparison, over all days.",
+    [
+        _ID,
+        ("platform", TEXT, "Ad platform; null for leads without an ad."),
+        _CAMPAIGN,
+        ("channel", TEXT, "Channel of leads without an ad; null for campaigns."),
+        ("campaign_name", TEXT, "Name of the campaign."),
+        *_measure("leads", COUNT, "Leads"),
+        *_measure("qualified_leads", COUNT, "Leads that were ever qualified"),
+        *_measure("spend_reporting", MONEY, "Spend in the reporting currency"),
+        *_measure(
+            "cost_per_qualified_lead_reporting", MONEY, "Spend over qualified leads, null without"
+        ),
+    ],
+)
+
+CREDIT_DIFF_ABOUT = _schema(
+    "One row: the comparison that credit_diff and credit_diff_campaigns hold.",
+    [
+        ("comparison_id", TEXT, "Names the comparison."),
+        ("rules_a", TEXT, "Rules before, as given."),
+        ("rules_b", TEXT, "Rules after, as given."),
+        ("as_of", DAY, "The last day both sides speak of."),
+        ("made_at", pa.timestamp("us", "UTC"), "When it was made."),
+    ],
+)
+
+CHANGES = [
+    ("report_date", DAY, "Day of the spend, or of the leads' first touch."),
+    ("platform", TEXT, "Ad platform; null for leads without an ad."),
+    _CAMPAIGN,
+    ("channel", TEXT, "Channel of leads without an ad; null for campaigns."),
+    (
+        "cause",
+        TEXT,
+        "restated_spend (the platform changed the amount), late_spend (a day that had none "
+        "before), exchange_rate, ad_resolved (an ad's campaign became known), ad_moved, "
+        "late_message, late_link (two identities turned out to be one person, or not to be), "
+        "late_referral, late_outcome, stage_mapping, exclusion, erased, day_boundary (time zone), "
+        "rules, other.",
+    ),
+    ("spend_delta", MONEY, "Change of spend, in the account's currency."),
+    (
+        "spend_reporting_delta",
+        MONEY,
+        "Change of spend in the reporting currency; an amount without a rate counts as 0.",
+    ),
+    ("leads_delta", COUNT, "Change of leads."),
+    ("qualified_leads_delta", COUNT, "Change of leads that were ever qualified."),
+]
+
+RESTATEMENTS = _schema(
+    "How figures of days that were over changed after they were published, by day, campaign and "
+    "cause: what campaign_performance said at the publication before, plus these rows, is exactly "
+    "what it said at the next. Leads qualify after their day: `late_outcome` is how cohorts ripen.",
+    [
+        ("restated_on", DAY, "`as_of` of the publication that brought the change."),
+        ("as_of", DAY, "`as_of` of the publication before; only days before it are here."),
+        ("version", TEXT, "Version of the publication before."),
+        *CHANGES,
+    ],
+)
+
+DAY_CHANGES = _schema("Changes by campaign day and cause.", CHANGES)
+
+CREDIT_TABLES: dict[str, pa.Schema] = {
+    "credit_diff": CREDIT_DIFF,
+    "credit_diff_campaigns": CREDIT_DIFF_CAMPAIGNS,
+    "credit_diff_about": CREDIT_DIFF_ABOUT,
+}
