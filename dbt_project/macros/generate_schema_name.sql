@@ -1,4 +1,9 @@
-{# Schema names are layer names: `marts`, not `main_marts`. #}
+{# Schemas are layers: `marts`, not `main_marts`. The target `marts` is the published file: if it is
+   called marts, its tables lie in the default schema (docs/decisions/0003). #}
 {% macro generate_schema_name(custom_schema_name, node) -%}
-    {{ custom_schema_name or target.schema }}
+    {%- if target.name == 'marts' and target.database == custom_schema_name -%}
+        {{ target.schema }}
+    {%- else -%}
+        {{ custom_schema_name if custom_schema_name else target.schema }}
+    {%- endif -%}
 {%- endmacro %}
