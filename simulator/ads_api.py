@@ -6,6 +6,7 @@
 | `GET /act_<id>/{campaigns,adsets,ads}`, `/adcreatives` | pages; archived if asked for |
 | `GET /<id>`, `GET /?ids=a,b` | any object by its own id, deleted ones too |
 | `GET /act_<id>/insights` | pages of days, level `ad` or `account` |
+| `GET /<ad id>/insights` | pages of days of one ad, whatever its status |
 | `POST /act_<id>/insights`, `GET /<run>`, `GET /<run>/insights` | report runs |
 
 A wrong token, an unknown parameter or field, a token in a URL, a DELETED filter, more than 50 ids:
@@ -46,6 +47,8 @@ class AdsApi(AdsGraph):
     synchronous range of ads is 100/1504018. `report_max_days`: a longer report run fails with
     -3/1504045. `jobs_to_come`: scripts of the next report runs, in their order. `calls`: each
     call as `METHOD /path?query`, decoded, without token. `wrong`: requests refused as wrong.
+    `tells_deleted`: whether insights of a deleted ad, asked by its id, have rows; Meta's
+    documentation contradicts itself.
     """
 
     faults: FaultScript = field(default_factory=FaultScript)

@@ -9,7 +9,13 @@ from datetime import date, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from simulator.ads_insights import BadInsightsFieldError, Job, JobScript, insight_rows
+from simulator.ads_insights import (
+    BadInsightsFieldError,
+    Job,
+    JobScript,
+    ad_insight_rows,
+    insight_rows,
+)
 from simulator.ads_objects import BadFieldError, Renderer, parse_fields
 from simulator.ads_state import Account, Ad, AdSet, AdsState, Campaign
 
@@ -42,6 +48,7 @@ class AdsGraph:
     sync_max_days: int | None = None
     report_max_days: int | None = None
     run_ids_as_numbers: bool = True
+    tells_deleted: bool = True
     jobs_to_come: list[JobScript] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     url: str = ""
@@ -69,6 +76,8 @@ class AdsGraph:
                 return self._run(self.jobs[head], edge, params)
             elif method == "GET" and not head:
                 return self._by_ids(params)
+            elif method == "GET" and edge == "insights":
+                return self._ad_insights(head, params)
             elif method == "GET" and not edge:
                 self._only(params, {"fields"})
                 return self._by_id(head, params.get("fields", ""))
@@ -155,6 +164,21 @@ class AdsGraph:
         if params.get("level") == "ad" and days > (self.sync_max_days or days):
             raise ApiError(100, "Your request timed out. Please try again or use async", 1504018)
         return self._page(f"/act_{account.id}/insights", self._rows(account, params), params)
+
+    def _ad_insights(self, ad_id: str, params: dict[str, str]) -> dict[str, Any]:
+        """`GET /<ad id>/insights`: by its own id an ad is readable whatever its status."""
+        self._only(params, _INSIGHTS_PARAMS - {"filtering"} | {"after"})
+        self._by_id(ad_id, "")  # refuses ids that nobody has or that are hidden
+        if ad_id not in self.state.ads:
+            self._wrong(f"insights of {ad_id}, which is no ad")
+        ad = self.state.ads[ad_id]
+        params = {"level": "ad", **params}
+        since, until = self._range(self._account(ad.account_id), params)
+        is_told = self.tells_deleted or ad.effective_status != "DELETED"
+        rows = ad_insight_rows(
+            self.state, ad_id, fields=params.get("fields", "").split(","), since=since, until=until
+        )
+        return self._page(f"/{ad_id}/insights", rows if is_told else [], params)
 
     def _rows(self, account: Account, params: dict[str, str]) -> list[dict[str, Any]]:
         since, until = self._range(account, params)

@@ -93,9 +93,7 @@ def insight_rows(
     `level=ad`: archived ads only when `statuses` names them; deleted ones never. `level=account`:
     everything, whatever became of it.
     """
-    unknown = set(fields) - _FIELDS[level] - _METRICS
-    if unknown:
-        raise BadInsightsFieldError(f"(#100) {min(unknown)} is not valid for fields param")
+    _check_fields(fields, level)
     if level == "account":
         days = state.account_days(account_id, since, until)
         rows = [_row(state, account_id, d, None, s, fields) for d, s in days.items()]
@@ -109,6 +107,25 @@ def insight_rows(
             _row(state, account_id, d, a, state.spend[account_id, d, a], fields) for d, a in shown
         ]
     return rows[::-1]
+
+
+def ad_insight_rows(
+    state: AdsState, ad_id: str, *, fields: list[str], since: date, until: date
+) -> list[dict[str, Any]]:
+    """Rows of one ad by its own id, newest day first, whatever its status."""
+    _check_fields(fields, "ad")
+    account_id = state.ads[ad_id].account_id
+    days = [d for d, a in state.ad_days(account_id, since, until) if a == ad_id]
+    rows = [
+        _row(state, account_id, d, ad_id, state.spend[account_id, d, ad_id], fields) for d in days
+    ]
+    return rows[::-1]
+
+
+def _check_fields(fields: list[str], level: str) -> None:
+    unknown = set(fields) - _FIELDS[level] - _METRICS
+    if unknown:
+        raise BadInsightsFieldError(f"(#100) {min(unknown)} is not valid for fields param")
 
 
 def _is_shown(status: str, asked: list[str] | None) -> bool:

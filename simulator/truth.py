@@ -15,7 +15,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from ctwa.pseudonym import Pseudonymizer
-from simulator.ads_state import DailyStats
+from simulator.ads_state import AdDay, AdsState, DailyStats
 from simulator.company import ADS, AdRef
 from simulator.people import Lead
 from simulator.rates import MICRO, Rates
@@ -209,9 +209,8 @@ def _spend_rows(world: World, rates: Rates) -> Rows:
         for account in world.account_ids
         for day, total in state.account_days(account, date.min, date.max).items()
     }
-    for (account, day, ad_id), stats in state.spend.items():
-        if state.ads[ad_id].effective_status == "DELETED":
-            continue
+    for account, day, ad_id in _told(state):
+        stats = state.spend[account, day, ad_id]
         ad = _ADS[ad_id]
         rows[account, day, ad_id, "ad"] = {
             "campaign_id": ad.campaign.campaign_id,
@@ -237,6 +236,28 @@ def _spend_rows(world: World, rates: Rates) -> Rows:
     return rows
 
 
+def _told(state: AdsState) -> list[AdDay]:
+    """Account days and ads whose spend is known by ad.
+
+    Deleted ads are read by their own id (a story has a lead of each), as far as the account's
+    total is more than what its other ads spent: a credit of that day can leave no room.
+    """
+    deleted = {i for i, ad in state.ads.items() if ad.effective_status == "DELETED"}
+    told = [key for key in state.spend if key[2] not in deleted]
+    rest = {
+        (account, day): total.spend
+        for account in state.accounts
+        for day, total in state.account_days(account, date.min, date.max).items()
+    }
+    for account, day, ad_id in told:
+        rest[account, day] -= state.spend[account, day, ad_id].spend
+    for key in sorted(k for k in state.spend if k[2] in deleted):
+        if 0 < state.spend[key].spend <= rest[key[:2]]:
+            rest[key[:2]] -= state.spend[key].spend
+            told.append(key)
+    return told
+
+
 def _money_columns(stats: DailyStats, currency: str, day: date, rates: Rates) -> Row:
     return {
         "currency": currency,
@@ -251,9 +272,8 @@ def _account_days(world: World) -> Rows:
     state = world.ads
     rows: Rows = {}
     shown: dict[tuple[str, date], Decimal] = defaultdict(Decimal)
-    for (account, day, ad_id), stats in state.spend.items():
-        if state.ads[ad_id].effective_status != "DELETED":
-            shown[account, day] += stats.spend
+    for account, day, ad_id in _told(state):
+        shown[account, day] += state.spend[account, day, ad_id].spend
     for account in world.account_ids:
         for day, total in state.account_days(account, date.min, date.max).items():
             if total.spend or shown[account, day]:

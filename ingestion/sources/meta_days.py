@@ -96,27 +96,50 @@ def check_fields(account_id: str, ads: list[Row], totals: list[Row]) -> None:
 def split_days(
     account: AdAccount, piece: tuple[date, date], ads: list[Row], totals: list[Row]
 ) -> list[DayRead]:
-    """Every day of `piece`, also those without delivery: their total is a read zero."""
-    since, until = piece
-    by_day: dict[date, dict[str, Row]] = {
-        since + timedelta(days=n): {} for n in range((until - since).days + 1)
-    }
-    for body in ads:
-        row = _ad_row(account, body, by_day)
+    """Every day of `piece`, also those without delivery: their total is a read zero.
+
+    Raises `MetaShapeError` where rows contradict each other, so that no half a day lands.
+    """
+    by_day: dict[date, dict[str, Row]] = {day: {} for day in _span(piece)}
+    for row in ad_rows(account, piece, ads):
         # Of a row that two pages show, the later read is nearer to the truth.
         by_day[row["spend_date"]][row["ad_id"]] = row
     total_of = {_day(body, by_day): body for body in totals}
     return [
-        _day_read(account, day, total_of.get(day, {}), [rows[a] for a in sorted(rows)])
+        _day_read(account, day, total_of.get(day), [rows[a] for a in sorted(rows)])
         for day, rows in by_day.items()
     ]
 
 
-def _day_read(account: AdAccount, day: date, total: Row, ads: list[Row]) -> DayRead:
+def ad_rows(account: AdAccount, piece: tuple[date, date], bodies: list[Row]) -> list[Row]:
+    """Meta's rows of ads as rows of `insights`; raises if one is of a day outside of `piece`."""
+    days = dict.fromkeys(_span(piece))
+    return [_ad_row(account, body, days) for body in bodies]
+
+
+def _span(piece: tuple[date, date]) -> list[date]:
+    since, until = piece
+    return [since + timedelta(days=n) for n in range((until - since).days + 1)]
+
+
+def _day_read(account: AdAccount, day: date, total: Row | None, ads: list[Row]) -> DayRead:
+    if total is None and any(row["spend"] for row in ads):
+        # Taking it as zero would book all that the ads spent as a credit (E52).
+        raise MetaShapeError(
+            f"ad account {account.account_id}: ads spent on {day}, but the account's own total "
+            "has no row for that day; usually passes by itself, the next run reads it again"
+        )
+    total = total or {}
+    currency = text(total, "account_currency") or account.currency
+    if others := {row["currency"] for row in ads} - {currency}:
+        raise MetaShapeError(
+            f"ad account {account.account_id}, {day}: ads in {', '.join(sorted(others))}, the "
+            f"account in {currency}; amounts of two currencies cannot be one total (E43)"
+        )
     return DayRead(
         account_id=account.account_id,
         day=day,
-        currency=text(total, "account_currency") or account.currency,
+        currency=currency,
         spend=_money(total),
         impressions=integer(total, "impressions") or 0,
         clicks=integer(total, "clicks") or 0,

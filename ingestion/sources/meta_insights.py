@@ -3,13 +3,15 @@
 | Graph API | lake | disposition |
 |---|---|---|
 | `act_<id>/insights?level=ad` | `meta_ads/insights` | append, days that changed |
+| `<ad id>/insights` of deleted ads | the same rows | the same |
 | `act_<id>/insights?level=account` | `meta_ads/insight_days` | append, one row per day read whole |
 | | `meta_ads/insight_reads` | append, one row per account and range read to the end |
 
 Meta restates figures for 28 days. Each run reads again the last `META_LOOKBACK_DAYS`, and every
 day back to the start that was never read, or not since it settled: so a first run back-fills, a
 killed one goes on where it stopped, and after weeks of standstill nothing is missing. A day is a
-new set of rows under a higher `read_no`; rows withdrawn by Meta are simply not in it.
+new set of rows under a higher `read_no`; rows withdrawn by Meta are simply not in it. A settled
+day is read again when an ad turns out to be deleted that may have spent what no ad row explains.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from ingestion.sources.meta_account import (
     to_table,
 )
 from ingestion.sources.meta_days import DayRead
+from ingestion.sources.meta_deleted import DeletedAds
 from ingestion.sources.meta_reports import InsightsReader, Range
 from ingestion.sources.meta_schema import META_ADS
 
@@ -53,12 +56,18 @@ Clock = Callable[[], datetime]
 
 @dataclass
 class InsightsCounts:
-    """What one call read and landed. `rows`: by table of the lake."""
+    """What one call read and landed. `rows`: by table of the lake.
+
+    `deleted_ads_read`: ads asked for by their own id. `rows_not_fitting`: rows of theirs that
+    would have exceeded the account's total.
+    """
 
     read_no: int = 0
     accounts: int = 0
     days_read: int = 0
     days_changed: int = 0
+    deleted_ads_read: int = 0
+    rows_not_fitting: int = 0
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TABLES, 0))
 
 
@@ -121,10 +130,12 @@ class _Landing:
         self.client.renew_patience()
         account = read_account(self.client, account_id)
         known = _known_days(self.lake, account)
-        days = self._days_to_read(account, known, since, until)
+        deleted = DeletedAds(self.client, self.lake, account)
+        days = self._days_to_read(account, known, since, until, deleted)
         pieces = _pieces(days)
         reader = InsightsReader(self.client, account, many_days=len(days) >= MANY_DAYS)
         for number, (piece, read) in enumerate(reader.read_pieces(pieces), 1):
+            read = deleted.complete(read)
             changed = [d for d in read if known.hashes.get(d.day) != d.content_hash]
             done = _ranges(days) if number == len(pieces) else []
             self._land(account_id, changed, done)
@@ -134,9 +145,16 @@ class _Landing:
                 "ad account %s, %s to %s: %d of %d days changed",
                 *(account_id, *piece, len(changed), len(read)),
             )
+        self.counts.deleted_ads_read += deleted.ads_read
+        self.counts.rows_not_fitting += deleted.rows_left_out
 
     def _days_to_read(
-        self, account: AdAccount, known: _Known, since: date | None, until: date | None
+        self,
+        account: AdAccount,
+        known: _Known,
+        since: date | None,
+        until: date | None,
+        deleted: DeletedAds,
     ) -> list[date]:
         today = account.day_of(self.now())
         oldest = oldest_kept_day(today)
@@ -151,7 +169,12 @@ class _Landing:
                 first = min(first, *known.hashes)
             start = max(min(first, fresh), oldest)
             settle = min(SETTLED_AFTER_DAYS, self.settings.meta_lookback_days - 1)
-            days = [d for d in _span(start, today) if d >= fresh or not known.settled(d, settle)]
+            explained = set(deleted.days_worth_reading())
+            days = [
+                d
+                for d in _span(start, today)
+                if d >= fresh or d in explained or not known.settled(d, settle)
+            ]
         if first < oldest:
             log.warning(
                 "ad account %s: Meta keeps %d months; reading from %s instead of %s",

@@ -174,8 +174,8 @@ class InsightsReader:
             "limit": PAGE_ROWS,
         }
         if level == "ad":
-            # Without it archived ads are left out (E50). DELETED would be an error: what deleted
-            # ads spent is in the account's total only (E45).
+            # Without it archived ads are left out (E50). DELETED would be an error: deleted ads
+            # are read by their own id, as far as Meta still tells of them (`meta_deleted`).
             params["filtering"] = [
                 {"field": "ad.effective_status", "operator": "IN", "value": list(AD_STATUSES)}
             ]

@@ -36,8 +36,8 @@ _OLDEST_DAYS = 37 * 30
 def build_meta_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """Ads, insights, and the back-fill by days; each does nothing when the source is off."""
     off = None if settings.meta_is_on else OFF
-    ads = _source(off, [t for t in META_ADS if t not in _INSIGHT_TABLES], _AFTER_INSIGHTS)
-    insights = _source(off, _INSIGHT_TABLES, ())
+    ads = _source(off, [t for t in META_ADS if t not in _INSIGHT_TABLES], _AFTER_REFERRALS)
+    insights = _source(off, _INSIGHT_TABLES, _AFTER_ADS)
 
     @dg.multi_asset(
         name="meta_ads", specs=ads.specs(), check_specs=[ads.check_spec()], pool="duckdb"
@@ -61,8 +61,10 @@ def build_meta_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     return [meta_ads, meta_insights, _backfill_asset(settings, off)]
 
 
-# Ads seen only in referrals or in insights are looked up by id: both come first.
-_AFTER_INSIGHTS = (dg.AssetKey(["event_log", "messages"]), dg.AssetKey(["meta_ads", "insights"]))
+# Ads seen only in referrals are looked up by id, so messages come first; insights of deleted ads
+# are read by id, so the look-up that says "deleted" comes before them.
+_AFTER_REFERRALS = (dg.AssetKey(["event_log", "messages"]),)
+_AFTER_ADS = (dg.AssetKey(["meta_ads", "ads"]),)
 
 
 def _source(off: str | None, tables: Any, deps: Any) -> RawSource:

@@ -379,6 +379,7 @@ def test_a_changed_shape_fails_the_account_and_keeps_its_data(
 
 
 def test_unknown_fields_are_ignored(shop: Advertiser) -> None:
+    shop.state.spent(AD1, MAY[9], "1.5")
     row = {"ad_id": AD1, "date_start": "2026-05-09", "spend": "1.5", "new_field": {"a": [1]}}
     shop.api.faults.faults.append(Fault("level=ad", kind="body", status=200, body={"data": [row]}))
     shop.insights()

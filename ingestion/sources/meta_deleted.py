@@ -1,0 +1,248 @@
+"""Spend of deleted ads, read by the ad's own id: no list of insights shows them (E32, E45).
+
+| Graph API | asked |
+|---|---|
+| `GET <ad id>/insights` | where an account day's total is more than its ads add up to |
+
+Asked for are ads of which the lake knows that they are deleted, and ads that a day's earlier read
+had and this one has not. What Meta still tells joins the day's rows, so it stays with its ad and
+campaign; the account's total is never exceeded. What does not fit, is not told, or was not asked
+because there is too much of it, stays in the total only: `unallocated` (rule R12).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import date
+from decimal import Decimal
+
+from ingestion.graph import GraphClient
+from ingestion.graph_errors import (
+    GraphError,
+    GraphStopError,
+    GraphThrottledError,
+    GraphUnavailableError,
+)
+from ingestion.lake import Lake
+from ingestion.sources.meta_account import DATASET, AdAccount, Row
+from ingestion.sources.meta_days import AD_FIELDS, DayRead, ad_rows, compact
+
+log = logging.getLogger(__name__)
+
+MAX_ADS = 200  # in one run and account; the others wait, their spend is unallocated meanwhile
+_UNAVAILABLE_IN_A_ROW = 3
+_PAGE_ROWS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Ad:
+    """A deleted ad. `known_since`: the read that first said so. `changed`: when, 0 if unknown."""
+
+    ad_id: str
+    known_since: int
+    first_day: date
+    changed: float
+
+
+@dataclass
+class DeletedAds:
+    """The deleted ads of one account; `complete` gives days of insights what is theirs.
+
+    `ads_read`: ads asked for by id. `rows_left_out`: rows told that fit into no total.
+    """
+
+    client: GraphClient
+    lake: Lake
+    account: AdAccount
+    ads_read: int = 0
+    rows_left_out: int = 0
+    _ads: list[_Ad] = field(init=False)
+    _told: dict[date, set[str]] = field(init=False)
+    _given_up: bool = field(default=False, init=False)
+    _unavailable: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._ads = _deleted_ads(self.lake, self.account)
+        self._told = _ads_told(self.lake, self.account.account_id)
+
+    def days_worth_reading(self) -> list[date]:
+        """Days with a rest that were last read before an ad that may explain it was known."""
+        if not self._ads:
+            return []
+        return [
+            day
+            for day, (rest, read_no) in _rests(self.lake, self.account.account_id).items()
+            if rest > 0
+            and any(ad.known_since > read_no and ad.first_day <= day for ad in self._ads)
+        ]
+
+    def complete(self, days: list[DayRead]) -> list[DayRead]:
+        """The same days, with the rows of deleted ads where there is a rest for them."""
+        rests = {day.day: rest for day in days if (rest := _rest_of(day)) > 0}
+        found: dict[date, list[Row]] = {day: [] for day in rests}
+        for ad_id in self._candidates([day for day in days if day.day in rests]):
+            if self._given_up or not any(r > _sum(found[d]) for d, r in rests.items()):
+                break
+            for row in self._rows_of(ad_id, min(rests), max(rests)):
+                if row["spend_date"] in rests:
+                    found[row["spend_date"]].append(row)
+        return [self._with(day, found.get(day.day, [])) for day in days]
+
+    # ---- details -------------------------------------------------------------------------
+
+    def _candidates(self, days: list[DayRead]) -> list[str]:
+        """Ads to ask for, those most likely to explain a rest first."""
+        missing: set[str] = set()
+        for day in days:
+            missing |= self._told.get(day.day, set()) - {row["ad_id"] for row in day.ads}
+        shown = {row["ad_id"] for day in days for row in day.ads}
+        last = max((day.day for day in days), default=date.min)
+        deleted = [ad for ad in self._ads if ad.first_day <= last]
+        deleted.sort(key=lambda ad: (-ad.changed, ad.ad_id))
+        others = [a.ad_id for a in deleted if a.ad_id not in shown | missing]
+        return [*sorted(missing), *others]
+
+    def _rows_of(self, ad_id: str, since: date, until: date) -> list[Row]:
+        """What Meta tells of one ad; nothing where it tells nothing, which is never an error."""
+        if self.ads_read >= MAX_ADS:
+            log.warning(
+                "ad account %s: more than %d deleted ads to read by id; what the others spent "
+                "stays unallocated in this run",
+                *(self.account.account_id, MAX_ADS),
+            )
+            self._given_up = True
+            return []
+        self.ads_read += 1
+        try:
+            rows = self._read(ad_id, since, until)
+        except GraphStopError:
+            raise
+        except GraphError as error:
+            log.warning("spend of deleted ad %s stays unallocated: %s", ad_id, error)
+            self._note_failure(error)
+            return []
+        self._unavailable = 0
+        return rows
+
+    def _read(self, ad_id: str, since: date, until: date) -> list[Row]:
+        pages: list[list[Row]] = self.client.read_whole(
+            f"{ad_id}/insights",
+            compact,
+            time_increment="1",
+            time_range={"since": since.isoformat(), "until": until.isoformat()},
+            fields=",".join(AD_FIELDS),
+            limit=_PAGE_ROWS,
+        )
+        rows = ad_rows(self.account, (since, until), [row for page in pages for row in page])
+        return [row for row in rows if row["ad_id"] == ad_id and row["spend"] > 0]
+
+    def _note_failure(self, error: GraphError) -> None:
+        """Days that were read whole are worth more than their deleted ads: stop asking, land."""
+        if isinstance(error, GraphUnavailableError):
+            self._unavailable += 1
+        if isinstance(error, GraphThrottledError) or self._unavailable >= _UNAVAILABLE_IN_A_ROW:
+            self._given_up = True
+
+    def _with(self, day: DayRead, rows: list[Row]) -> DayRead:
+        """The day with those rows that fit into its rest, by ad id: the order asked is luck."""
+        rest, kept = _rest_of(day), list(day.ads)
+        for row in sorted(rows, key=lambda row: row["ad_id"]):
+            if row["spend"] <= rest:
+                rest -= row["spend"]
+                kept.append(row)
+                continue
+            self.rows_left_out += 1
+            log.warning(
+                "ad account %s, %s: deleted ad %s spent %s, but only %s of the account's total is "
+                "open; it stays unallocated",
+                *(self.account.account_id, day.day, row["ad_id"], row["spend"], rest),
+            )
+        if len(kept) == len(day.ads):
+            return day
+        return replace(day, ads=sorted(kept, key=lambda row: row["ad_id"]))
+
+
+def _rest_of(day: DayRead) -> Decimal:
+    return day.spend - _sum(day.ads)
+
+
+def _sum(rows: Iterable[Row]) -> Decimal:
+    return sum((row["spend"] for row in rows), Decimal(0))
+
+
+# ---- what the lake knows -------------------------------------------------------------------------
+
+
+def _deleted_ads(lake: Lake, account: AdAccount) -> list[_Ad]:
+    rows = lake.query(
+        "select ad_id, arg_max(effective_status, read_no) as status, "
+        "min(read_no) filter (effective_status = 'DELETED') as known_since, "
+        "min(created_time) as created, max(updated_time) as updated "
+        "from {ads} where account_id is not null group by ad_id "
+        "having arg_max(account_id, read_no) = '" + account.account_id + "'",
+        ads=f"{DATASET}/ads",
+    ).to_pylist()
+    return [
+        _Ad(
+            row["ad_id"],
+            row["known_since"],
+            account.day_of(row["created"]) if row["created"] else date.min,
+            row["updated"].timestamp() if row["updated"] else 0.0,
+        )
+        for row in rows
+        if row["status"] == "DELETED"
+    ]
+
+
+_NEWEST = (
+    "with newest as (select account_id, spend_date, max(read_no) as read_no from {days} "
+    "group by account_id, spend_date) "
+)
+
+
+def _ads_told(lake: Lake, account_id: str) -> dict[date, set[str]]:
+    """Ads with spend in the newest read of each day."""
+    rows = lake.query(
+        _NEWEST + "select spend_date, list(ad_id) as ads from {insights} "
+        "join newest using (account_id, spend_date, read_no) "
+        "where spend > 0 and account_id = '" + account_id + "' group by spend_date",
+        days=f"{DATASET}/insight_days",
+        insights=f"{DATASET}/insights",
+    ).to_pylist()
+    return {row["spend_date"]: set(row["ads"]) for row in rows}
+
+
+def _rests(lake: Lake, account_id: str) -> dict[date, tuple[Decimal, int]]:
+    """Of each day: total less ads as of its newest read, and the last read that looked at it."""
+    rows = lake.query(
+        _NEWEST
+        + """,
+        ads as (
+            select account_id, spend_date, read_no, sum(spend) as spend
+            from {insights} group by all
+        ),
+        looked_at as (
+            select newest.spend_date, max(reads.read_no) as read_no
+            from newest join {reads} as reads
+                on newest.account_id = reads.account_id
+                and newest.spend_date between reads.since and reads.until
+            where newest.account_id = '"""
+        + account_id
+        + """' group by newest.spend_date
+        )
+        select spend_date, days.account_spend - coalesce(ads.spend, 0) as rest,
+            greatest(days.read_no, coalesce(looked_at.read_no, 0)) as read_no
+        from {days} as days
+        join newest using (account_id, spend_date, read_no)
+        left join ads using (account_id, spend_date, read_no)
+        left join looked_at using (spend_date)
+        where days.account_id = '"""
+        + account_id
+        + "'",
+        days=f"{DATASET}/insight_days",
+        insights=f"{DATASET}/insights",
+        reads=f"{DATASET}/insight_reads",
+    ).to_pylist()
+    return {row["spend_date"]: (Decimal(row["rest"]), row["read_no"]) for row in rows}
