@@ -177,11 +177,17 @@ def _sum(rows: Iterable[Row]) -> Decimal:
 
 def _deleted_ads(lake: Lake, account: AdAccount) -> list[_Ad]:
     rows = lake.query(
-        "select ad_id, arg_max(effective_status, read_no) as status, "
-        "min(read_no) filter (effective_status = 'DELETED') as known_since, "
-        "min(created_time) as created, max(updated_time) as updated "
-        "from {ads} where account_id is not null group by ad_id "
-        "having arg_max(account_id, read_no) = '" + account.account_id + "'",
+        """
+        select
+            ad_id,
+            arg_max(account_id, read_no) as account_id,
+            arg_max(effective_status, read_no) as status,
+            min(read_no) filter (effective_status = 'DELETED') as known_since,
+            min(created_time) as created,
+            max(updated_time) as updated
+        from {ads}
+        group by ad_id
+        """,
         ads=f"{DATASET}/ads",
     ).to_pylist()
     return [
@@ -192,57 +198,62 @@ def _deleted_ads(lake: Lake, account: AdAccount) -> list[_Ad]:
             row["updated"].timestamp() if row["updated"] else 0.0,
         )
         for row in rows
-        if row["status"] == "DELETED"
+        if row["status"] == "DELETED" and row["account_id"] == account.account_id
     ]
-
-
-_NEWEST = (
-    "with newest as (select account_id, spend_date, max(read_no) as read_no from {days} "
-    "group by account_id, spend_date) "
-)
 
 
 def _ads_told(lake: Lake, account_id: str) -> dict[date, set[str]]:
     """Ads with spend in the newest read of each day."""
     rows = lake.query(
-        _NEWEST + "select spend_date, list(ad_id) as ads from {insights} "
-        "join newest using (account_id, spend_date, read_no) "
-        "where spend > 0 and account_id = '" + account_id + "' group by spend_date",
+        """
+        with newest as (
+            select account_id, spend_date, max(read_no) as read_no from {days} group by all
+        )
+        select account_id, spend_date, list(ad_id) as ads
+        from {insights} join newest using (account_id, spend_date, read_no)
+        where spend > 0
+        group by all
+        """,
         days=f"{DATASET}/insight_days",
         insights=f"{DATASET}/insights",
     ).to_pylist()
-    return {row["spend_date"]: set(row["ads"]) for row in rows}
+    return {r["spend_date"]: set(r["ads"]) for r in rows if r["account_id"] == account_id}
 
 
 def _rests(lake: Lake, account_id: str) -> dict[date, tuple[Decimal, int]]:
     """Of each day: total less ads as of its newest read, and the last read that looked at it."""
     rows = lake.query(
-        _NEWEST
-        + """,
+        """
+        with newest as (
+            select account_id, spend_date, max(read_no) as read_no from {days} group by all
+        ),
         ads as (
             select account_id, spend_date, read_no, sum(spend) as spend
             from {insights} group by all
         ),
         looked_at as (
-            select newest.spend_date, max(reads.read_no) as read_no
+            select newest.account_id, newest.spend_date, max(reads.read_no) as looked_at
             from newest join {reads} as reads
                 on newest.account_id = reads.account_id
                 and newest.spend_date between reads.since and reads.until
-            where newest.account_id = '"""
-        + account_id
-        + """' group by newest.spend_date
+            group by all
         )
-        select spend_date, days.account_spend - coalesce(ads.spend, 0) as rest,
-            greatest(days.read_no, coalesce(looked_at.read_no, 0)) as read_no
+        select
+            account_id,
+            spend_date,
+            days.account_spend - coalesce(ads.spend, 0) as rest,
+            greatest(read_no, coalesce(looked_at, 0)) as read_no
         from {days} as days
         join newest using (account_id, spend_date, read_no)
         left join ads using (account_id, spend_date, read_no)
-        left join looked_at using (spend_date)
-        where days.account_id = '"""
-        + account_id
-        + "'",
+        left join looked_at using (account_id, spend_date)
+        """,
         days=f"{DATASET}/insight_days",
         insights=f"{DATASET}/insights",
         reads=f"{DATASET}/insight_reads",
     ).to_pylist()
-    return {row["spend_date"]: (Decimal(row["rest"]), row["read_no"]) for row in rows}
+    return {
+        r["spend_date"]: (Decimal(r["rest"]), r["read_no"])
+        for r in rows
+        if r["account_id"] == account_id
+    }

@@ -1,4 +1,4 @@
-"""Spend of deleted ads: with its ad where Meta still tells it, never more than the account's total."""
+"""Spend of deleted ads: with its ad where Meta still tells it, never beyond the account's total."""
 
 from __future__ import annotations
 
