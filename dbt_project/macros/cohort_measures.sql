@@ -1,33 +1,42 @@
-{# Rule R11: what the reports count of leads, aggregated over rows of fct_leads. #}
+{# Rule R11: what the reports count of leads, aggregated over rows of fct_leads. Leads that do not
+   count (E20) are in `excluded_leads` and in no other figure. #}
 {% macro cohort_windows() -%}
     {{ return([7, 14, 30, 90]) }}
 {%- endmacro %}
 
 {# As with spend, a sum without a value that has no rate would be too low: it is null (rule R13). #}
 {% macro cohort_measures() -%}
-        count(*) as leads,
-        sum(case when is_qualified then 1 else 0 end) as qualified_leads,
+        {%- set is_excluded = 'coalesce(is_excluded, false)' %}
+        sum(case when is_excluded then 0 else 1 end) as leads,
+        sum(case when is_excluded then 1 else 0 end) as excluded_leads,
+        sum(case when has_replied and not {{ is_excluded }} then 1 else 0 end) as replied_leads,
+        sum(case when is_qualified and not {{ is_excluded }} then 1 else 0 end) as qualified_leads,
         {% for days in cohort_windows() %}
-        sum(case when is_qualified_{{ days }}d then 1 else 0 end) as qualified_leads_{{ days }}d,
+        sum(case when is_qualified_{{ days }}d and not {{ is_excluded }} then 1 else 0 end)
+            as qualified_leads_{{ days }}d,
         {% endfor %}
-        sum(case when is_currently_qualified then 1 else 0 end) as currently_qualified_leads,
-        sum(case when is_won then 1 else 0 end) as won_leads,
+        sum(case when is_currently_qualified and not {{ is_excluded }} then 1 else 0 end)
+            as currently_qualified_leads,
+        sum(case when is_won and not {{ is_excluded }} then 1 else 0 end) as won_leads,
         case
-            when max(case when has_unconverted_value then 1 else 0 end) = 0
-                then coalesce(sum(won_value_reporting), 0)
+            when max(case when has_unconverted_value and not {{ is_excluded }} then 1 else 0 end) = 0
+                then coalesce(sum(case when not {{ is_excluded }} then won_value_reporting end), 0)
         end as won_value_reporting
 {%- endmacro %}
 
 {# The same counts in a report's row, 0 where a day has spend and no leads (E46). #}
 {% macro cohort_columns(cohorts, report_date) -%}
         cast(coalesce({{ cohorts }}.leads, 0) as bigint) as leads,
+        cast(coalesce({{ cohorts }}.excluded_leads, 0) as bigint) as excluded_leads,
+        cast(coalesce({{ cohorts }}.replied_leads, 0) as bigint) as replied_leads,
         cast(coalesce({{ cohorts }}.qualified_leads, 0) as bigint) as qualified_leads,
         {% for days in cohort_windows() %}
         cast(coalesce({{ cohorts }}.qualified_leads_{{ days }}d, 0) as bigint)
             as qualified_leads_{{ days }}d,
         {% endfor %}
         {% for days in cohort_windows() %}
-        {{ dbt.dateadd('day', days, report_date) }} <= {{ as_of() }} as is_mature_{{ days }}d,
+        -- `as_of` is only partly over.
+        {{ dbt.dateadd('day', days, report_date) }} < {{ as_of() }} as is_mature_{{ days }}d,
         {% endfor %}
         cast(coalesce({{ cohorts }}.currently_qualified_leads, 0) as bigint)
             as currently_qualified_leads,

@@ -1,4 +1,5 @@
--- Rule R5: of a lead's touches exactly one is the first, and none is earlier.
+-- Rule R5: of a lead's touches exactly one is the first, and none is earlier; exactly one gives the
+-- source, and only a setting (E16) may make that another than the first.
 select
     leads.lead_id,
     count(*) as touches,
@@ -14,5 +15,9 @@ group by
     leads.first_touch_at
 having
     sum(case when touches.is_first_touch then 1 else 0 end) <> 1
+    or sum(case when touches.is_source_touch then 1 else 0 end) <> 1
+    {% if first_touch() == 'any' %}
+    or sum(case when touches.is_source_touch and touches.is_first_touch then 1 else 0 end) <> 1
+    {% endif %}
     or min(touches.occurred_at) <> leads.first_touch_at
     or count(*) <> leads.touches

@@ -1,5 +1,8 @@
 {{ config(meta={'dagster': {'ref': {'name': 'channel_performance'}}}) }}
-/* Rule R12: every lead is in exactly one row of each report it belongs to. */
+/*
+    Rule R12: every lead is in exactly one row of each report it belongs to, among those that count
+    or among those that do not (E20).
+*/
 
 with
 
@@ -7,8 +10,9 @@ leads as (
 
     select
         count(*) as leads,
+        sum(case when is_excluded then 1 else 0 end) as excluded_leads,
         sum(case when platform is not null then 1 else 0 end) as platform_leads,
-        sum(case when is_qualified then 1 else 0 end) as qualified_leads
+        sum(case when is_qualified and not is_excluded then 1 else 0 end) as qualified_leads
 
     from {{ ref('fct_leads') }}
 
@@ -17,7 +21,8 @@ leads as (
 by_channel as (
 
     select
-        sum(leads) as leads,
+        sum(leads + excluded_leads) as leads,
+        sum(excluded_leads) as excluded_leads,
         sum(qualified_leads) as qualified_leads
 
     from {{ ref('channel_performance') }}
@@ -26,19 +31,28 @@ by_channel as (
 
 by_campaign as (
 
-    select sum(leads) as leads from {{ ref('campaign_performance') }}
+    select sum(leads + excluded_leads) as leads from {{ ref('campaign_performance') }}
 
 ),
 
 by_ad as (
 
-    select sum(leads) as leads from {{ ref('ad_performance') }}
+    select sum(leads + excluded_leads) as leads from {{ ref('ad_performance') }}
+
+),
+
+by_day as (
+
+    select sum(excluded_leads) as excluded_leads from {{ ref('attribution_health') }}
 
 )
 
 select
     leads.leads,
     by_channel.leads as leads_by_channel,
+    leads.excluded_leads,
+    by_channel.excluded_leads as excluded_leads_by_channel,
+    by_day.excluded_leads as excluded_leads_by_day,
     leads.qualified_leads,
     by_channel.qualified_leads as qualified_leads_by_channel,
     leads.platform_leads,
@@ -49,8 +63,11 @@ from leads
 cross join by_channel
 cross join by_campaign
 cross join by_ad
+cross join by_day
 where
     leads.leads <> coalesce(by_channel.leads, 0)
+    or coalesce(leads.excluded_leads, 0) <> coalesce(by_channel.excluded_leads, 0)
+    or coalesce(leads.excluded_leads, 0) <> coalesce(by_day.excluded_leads, 0)
     or coalesce(leads.qualified_leads, 0) <> coalesce(by_channel.qualified_leads, 0)
     or coalesce(leads.platform_leads, 0) <> coalesce(by_campaign.leads, 0)
     or coalesce(leads.platform_leads, 0) <> coalesce(by_ad.leads, 0)

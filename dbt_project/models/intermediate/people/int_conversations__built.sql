@@ -9,10 +9,12 @@
     Grain: one row per conversation.
 
     `opened_at` is when the person first wrote in it (null while only we did); an answer counts from
-    there, and so does billing that betrays an ad (`first_free_entry_at`). `first_referral_key` is
-    the first message in it with a referral. `started_by` is outbound only where we wrote earlier:
-    what we sent in the very second the person wrote is an automatic answer, and WhatsApp's clock
-    knows nothing finer.
+    there. `first_free_entry_at` is billing that betrays an ad: the earliest from 72 hours before the
+    opening on, because the ad's own message may be the one that never reached us, seen only through
+    our answer (E6). `first_referral_key` is the first message in it with a referral. `started_by`
+    is outbound only where we wrote earlier: what we sent in the very second the person wrote is an
+    automatic answer, and WhatsApp's clock knows nothing finer. The lead is that of the opening, else
+    the one our first message falls in.
 */
 
 with
@@ -39,6 +41,7 @@ openings as (
     select
         conversation_id,
         message_key as opening_message_key,
+        lead_cycle,
         sent_at as opened_at
 
     from messages
@@ -65,6 +68,8 @@ aggregated as (
         messages.conversation_id,
         messages.person_key,
         messages.business_number_id,
+        messages.lead_scope,
+        coalesce(openings.lead_cycle, min(messages.lead_cycle)) as lead_cycle,
         openings.opening_message_key,
         case when openings.opened_at = min(messages.sent_at) then 'inbound' else 'outbound' end
             as started_by,
@@ -81,7 +86,10 @@ aggregated as (
         ) as first_response_at,
         min(
             case
-                when messages.first_free_entry_at >= openings.opened_at
+                when
+                    openings.opened_at is null
+                    or messages.first_free_entry_at
+                    >= {{ dbt.dateadd('hour', -72, 'openings.opened_at') }}
                     then messages.first_free_entry_at
             end
         ) as first_free_entry_at,
@@ -98,6 +106,8 @@ aggregated as (
         messages.conversation_id,
         messages.person_key,
         messages.business_number_id,
+        messages.lead_scope,
+        openings.lead_cycle,
         openings.opening_message_key,
         openings.opened_at
 
@@ -109,6 +119,8 @@ built as (
         aggregated.conversation_id,
         aggregated.person_key,
         aggregated.business_number_id,
+        aggregated.lead_scope,
+        aggregated.lead_cycle,
         aggregated.started_by,
         aggregated.opening_message_key,
         referrals.first_referral_key,

@@ -3,6 +3,9 @@
 /*
     Grain: one row per lead, with one sentence for people who buy media: the touch, when, and the
     rules with their version that gave the lead its source.
+
+    After the touch come, where there is something to say: where the ad is, what the settings made
+    of it (paid first, a lead per brand, a new cycle), and whether the lead is left out of the counts.
 */
 
 with
@@ -10,6 +13,18 @@ with
 leads as (
 
     select * from {{ ref('int_leads__sourced') }}
+
+),
+
+excluded as (
+
+    select * from {{ ref('int_leads__excluded') }}
+
+),
+
+posts as (
+
+    select * from {{ ref('int_posts__boosted') }}
 
 ),
 
@@ -24,13 +39,18 @@ phrased as (
     select
         leads.lead_id,
         leads.basis,
+        leads.platform,
         leads.rule_version,
-        {{ utc_text('leads.first_touch_at') }} as at_time,
+        {{ utc_text('leads.source_touch_at') }} as at_time,
         case
             when leads.ad_id is null then 'an ad that Meta did not name'
             when coalesce(ads.headline, ads.ad_name) is null then 'the ad ' || leads.ad_id
             else
                 'the ad "' || coalesce(ads.headline, ads.ad_name) || '" (ad ' || leads.ad_id || ')'
+        end
+        || case
+            when coalesce(leads.referral_source_type, 'ad') in ('ad', 'post') then ''
+            else ', of a new kind that Meta calls "' || leads.referral_source_type || '"'
         end as the_ad,
         case
             when leads.ad_id is null or ads.resolution = 'resolved' then ''
@@ -38,6 +58,41 @@ phrased as (
             when ads.resolution = 'gone' then '; the ad no longer exists'
             else '; the ad has not been looked up yet'
         end as whereabouts,
+        case
+            when posts.ads is null then ''
+            when posts.ads = 1
+                then '; an ad of ours shows the same post, so it may have been paid for'
+            else
+                '; ' || cast(posts.ads as {{ dbt.type_string() }})
+                || ' ads of ours show the same post, so it may have been paid for'
+        end as boost,
+        -- E16: only where the setting moved the source away from the birth.
+        case
+            when leads.source_touch_id = leads.first_touch_id then ''
+            else
+                '; had first written on ' || {{ utc_text('leads.first_touch_at') }}
+                || case leads.first_basis
+                    when 'direct' then ' with no sign of an ad'
+                    when 'outbound' then ' in answer to a message of ours'
+                    when 'post' then ' after tapping a post'
+                    else ' from an ad that Meta did not name'
+                end
+                || ', but the first paid touch gives the source'
+        end as earlier_touch,
+        -- E31 and E18.
+        case
+            when leads.lead_scope = '' then ''
+            else '; counted once per brand, here for ' || leads.lead_scope
+        end
+        || case
+            when leads.lead_cycle = 1 then ''
+            else
+                '; counted as a new lead (no. '
+                || cast(leads.lead_cycle as {{ dbt.type_string() }})
+                || ' of this person) after more than {{ lead_cycle_days() }} days of silence'
+        end as counting,
+        -- E20.
+        coalesce('; left out of the counts: ' || excluded.exclusion_reason, '') as exclusion,
         leads.is_withheld,
         leads.is_billed_as_ad,
         leads.has_referral
@@ -47,6 +102,12 @@ phrased as (
         on
             leads.platform = ads.platform
             and leads.ad_id = ads.ad_id
+    left join posts
+        on
+            posts.platform = 'meta'
+            and leads.post_id = posts.post_id
+    left join excluded
+        on leads.lead_id = excluded.lead_id
 
 ),
 
@@ -66,17 +127,28 @@ explained as (
             when basis in ('ctwa_click', 'ctwa_ad')
                 then 'Wrote on ' || at_time || ' after tapping ' || the_ad
             when basis = 'post'
-                then 'Wrote on ' || at_time || ' after tapping a post that was not paid for'
+                then
+                    'Wrote on ' || at_time || ' after tapping a post, which Meta does not call an ad'
+                    || boost
+            when basis = 'ad_suspected' and has_referral
+                then 'Wrote on ' || at_time || ' with a referral that names no ad'
+            -- It borrowed a referral (E6), and that one has no id.
+            when basis = 'ad_suspected' and platform is not null
+                then
+                    'Wrote on ' || at_time
+                    || case
+                        when is_withheld then ' in a message that Meta withheld'
+                        else '; Meta billed the chat as opened by an ad'
+                    end
+                    || '; the referral that followed within 72 hours names no ad'
             when basis = 'ad_suspected' and is_withheld
                 then
                     'Wrote on ' || at_time || ' in a message that Meta withheld, as it does with '
                     || 'first messages from ads, and no referral followed within 72 hours'
-            when basis = 'ad_suspected' and is_billed_as_ad and not has_referral
+            when basis = 'ad_suspected'
                 then
                     'Wrote on ' || at_time || '; Meta billed the chat as opened by an ad, but '
                     || 'no referral says which'
-            when basis = 'ad_suspected'
-                then 'Wrote on ' || at_time || ' with a referral that names no ad'
             when basis = 'outbound'
                 then 'Answered on ' || at_time || ' a message that we had sent first'
             else 'Wrote on ' || at_time || ' with no sign of an ad'
@@ -87,7 +159,11 @@ explained as (
             else ''
         end
         || whereabouts
-        || ' (first touch R5, basis R6 ' || basis || ', rules v' || rule_version || ').'
+        || earlier_touch
+        || counting
+        || exclusion
+        || ' (first {{ "paid " if first_touch() == "paid" }}touch R5, basis R6 ' || basis
+        || ', rules v' || rule_version || ').'
             as why
 
     from phrased

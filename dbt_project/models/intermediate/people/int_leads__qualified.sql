@@ -5,7 +5,8 @@
 
     Ever qualified: a stage of qualified or later was reached at any time (a later stage implies the
     earlier). Currently qualified: the latest stage is such a one; disqualified, lost or back to
-    lead ends it. A won value without a rate leaves the whole converted sum null, never a part of
+    lead ends it. Of several at the same instant the later stage is the current one, so a CRM that
+    moves a deal through stages in one second is not read backwards. A won value without a rate leaves the whole converted sum null, never a part of
     it (rule R13).
 */
 
@@ -26,7 +27,11 @@ ranked as (
         *,
         row_number() over (
             partition by lead_id
-            order by occurred_at desc, source desc, event_id desc
+            order by
+                occurred_at desc,
+                {{ funnel_rank('funnel_stage') }} desc,
+                source desc,
+                event_id desc
         ) as place_from_end
 
     from outcomes

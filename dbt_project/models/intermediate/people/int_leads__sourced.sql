@@ -5,13 +5,25 @@
     )
 }}
 
-/*
-    Grain: one row per lead, which is one row per person with a touch.
+{%- set order_r3 -%}
+order by occurred_at, case when has_referral then 0 else 1 end, touch_id
+{%- endset %}
+{%- set from_end -%}
+order by occurred_at desc, case when has_referral then 1 else 0 end, touch_id desc
+{%- endset %}
 
-    The source is the earliest touch (rule R5) in the order of rule R3, and never changes because of
-    later ones; the latest touch and the latest with an ad stand beside it. `lead_id` is the
-    identity that the earliest touch showed, so it stays when identities are learned later, and of
-    two leads that turn out to be one, the older's stays (rule R4).
+/*
+    Grain: one row per lead: one person within one scope and one cycle (by default once, for good).
+
+    The lead is born at its earliest touch in the order of rule R3. Its source is that touch (rule
+    R5), and never changes because of later ones; with `CTWA_FIRST_TOUCH=paid` it is the earliest
+    with an ad, if there is one (E16), and the birth stays where it was. The latest touch and the
+    latest with an ad stand beside it.
+
+    `lead_id` is the identity that the birth showed, so it stays when identities are learned later,
+    and of two leads that turn out to be one, the older's stays (rule R4). A brand's lead adds the
+    brand, a later cycle its number to the id of the first. `lead_number` counts a person's leads in
+    the order of birth; `person_id` is the id of the first.
 */
 
 with
@@ -38,17 +50,25 @@ ranked as (
     select
         *,
         row_number() over (
-            partition by person_key
-            order by occurred_at, case when has_referral then 0 else 1 end, touch_id
+            partition by person_key, lead_scope, lead_cycle
+            {{ order_r3 }}
         ) as place,
         row_number() over (
-            partition by person_key
-            order by occurred_at desc, case when has_referral then 1 else 0 end, touch_id desc
+            partition by person_key, lead_scope, lead_cycle
+            {{ from_end }}
         ) as place_from_end,
         row_number() over (
-            partition by person_key, case when ad_id is null then 0 else 1 end
-            order by occurred_at desc, case when has_referral then 1 else 0 end, touch_id desc
-        ) as ad_place_from_end
+            partition by person_key, lead_scope, lead_cycle, case when ad_id is null then 0 else 1 end
+            {{ order_r3 }}
+        ) as ad_place,
+        row_number() over (
+            partition by person_key, lead_scope, lead_cycle, case when ad_id is null then 0 else 1 end
+            {{ from_end }}
+        ) as ad_place_from_end,
+        first_value(identity_key) over (
+            partition by person_key, lead_scope
+            {{ order_r3 }}
+        ) as first_identity_key
 
     from touches
 
@@ -58,61 +78,117 @@ counted as (
 
     select
         person_key,
+        lead_scope,
+        lead_cycle,
         count(*) as touches,
-        sum(case when ad_id is not null then 1 else 0 end) as ad_touches
+        sum(case when ad_id is not null then 1 else 0 end) as ad_touches,
+        max(case when place = 1 then touch_id end) as birth_id,
+        max(case when place_from_end = 1 then touch_id end) as latest_id,
+        max(case when ad_id is not null and ad_place = 1 then touch_id end) as first_ad_id,
+        max(case when ad_id is not null and ad_place_from_end = 1 then touch_id end)
+            as latest_ad_touch_id
 
     from ranked
-    group by person_key
+    group by person_key, lead_scope, lead_cycle
+
+),
+
+identified as (
+
+    select
+        *,
+        {% if first_touch() == 'paid' %}
+        coalesce(first_ad_id, birth_id) as source_id
+        {% else %}
+        birth_id as source_id
+        {% endif %}
+
+    from counted
+
+),
+
+joined as (
+
+    select
+        birth.first_identity_key
+        || case when birth.lead_scope = '' then '' else ':' || birth.lead_scope end
+        || case
+            when birth.lead_cycle = 1 then ''
+            else '#' || cast(birth.lead_cycle as {{ dbt.type_string() }})
+        end as lead_id,
+        birth.person_key,
+        birth.lead_scope,
+        birth.lead_cycle,
+        birth.touch_id as first_touch_id,
+        source_touch.touch_id as source_touch_id,
+        latest_touch.touch_id as latest_touch_id,
+        latest_ad_touch.touch_id as latest_ad_touch_id,
+        birth.business_number_id,
+        birth.brand,
+        source_touch.basis,
+        source_touch.channel,
+        source_touch.platform,
+        source_touch.ad_id,
+        source_touch.post_id,
+        source_touch.referral_source_type,
+        source_touch.has_click_id,
+        source_touch.is_withheld,
+        source_touch.is_billed_as_ad,
+        source_touch.has_referral,
+        birth.basis as first_basis,
+        birth.platform as first_platform,
+        birth.ad_id as first_ad_id,
+        birth.origin,
+        birth.country,
+        birth.has_referral as is_born_of_referral,
+        latest_touch.basis as latest_basis,
+        latest_touch.channel as latest_channel,
+        latest_ad_touch.ad_id as latest_ad_id,
+        identified.touches,
+        identified.ad_touches,
+        birth.occurred_at as first_touch_at,
+        source_touch.occurred_at as source_touch_at,
+        latest_touch.occurred_at as latest_touch_at,
+        latest_ad_touch.occurred_at as latest_ad_touch_at,
+        birth.rule_version,
+        birth.rule_set
+
+    from identified
+    inner join ranked as birth
+        on identified.birth_id = birth.touch_id
+    inner join ranked as source_touch
+        on identified.source_id = source_touch.touch_id
+    inner join ranked as latest_touch
+        on identified.latest_id = latest_touch.touch_id
+    left join ranked as latest_ad_touch
+        on identified.latest_ad_touch_id = latest_ad_touch.touch_id
 
 ),
 
 sourced as (
 
     select
-        first_touch.identity_key as lead_id,
-        first_touch.person_key,
-        first_touch.touch_id as first_touch_id,
-        latest_touch.touch_id as latest_touch_id,
-        latest_ad_touch.touch_id as latest_ad_touch_id,
-        first_touch.business_number_id,
-        first_touch.basis,
-        first_touch.channel,
-        first_touch.platform,
-        first_touch.ad_id,
-        first_touch.has_click_id,
-        first_touch.is_withheld,
-        first_touch.is_billed_as_ad,
-        first_touch.has_referral,
-        first_touch.origin,
-        first_touch.country,
-        latest_touch.basis as latest_basis,
-        latest_touch.channel as latest_channel,
-        latest_ad_touch.ad_id as latest_ad_id,
-        counted.touches,
-        counted.ad_touches,
-        first_touch.occurred_at as first_touch_at,
-        latest_touch.occurred_at as latest_touch_at,
-        latest_ad_touch.occurred_at as latest_ad_touch_at,
-        first_touch.rule_version,
-        first_touch.rule_set,
+        *,
+        first_value(lead_id) over (
+            partition by person_key
+            order by
+                first_touch_at,
+                case when is_born_of_referral then 0 else 1 end,
+                first_touch_id
+        ) as person_id,
+        row_number() over (
+            partition by person_key
+            order by
+                first_touch_at,
+                case when is_born_of_referral then 0 else 1 end,
+                first_touch_id
+        ) as lead_number,
         (
             select max(upstream.changed_seq)
             from {{ ref('int_touches__classified') }} as upstream
         ) as changed_seq
 
-    from ranked as first_touch
-    inner join counted
-        on first_touch.person_key = counted.person_key
-    inner join ranked as latest_touch
-        on
-            first_touch.person_key = latest_touch.person_key
-            and latest_touch.place_from_end = 1
-    left join ranked as latest_ad_touch
-        on
-            first_touch.person_key = latest_ad_touch.person_key
-            and latest_ad_touch.ad_id is not null
-            and latest_ad_touch.ad_place_from_end = 1
-    where first_touch.place = 1
+    from joined
 
 )
 

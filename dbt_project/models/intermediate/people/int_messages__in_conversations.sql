@@ -13,6 +13,11 @@
     A conversation is what one person and one business number exchange without a gap over
     `CTWA_CONVERSATION_GAP_DAYS`, in the order of rule R3; its id is the key of its first message.
     A touch is the first message the person wrote in it, and each one that carries a referral.
+
+    A lead is one person within one scope (`CTWA_LEAD_SCOPE`: the company, or a brand, E31) and one
+    cycle: a touch that comes more than `CTWA_LEAD_CYCLE_DAYS` after the last message either side
+    wrote in that scope begins the next one (E18). What we wrote before the first touch belongs to
+    the first cycle.
 */
 
 {%- set order_r3 -%}
@@ -31,7 +36,10 @@ people_to_build as (
 
 messages as (
 
-    select * from {{ ref('int_messages__with_person') }}
+    select
+        *,
+        {{ "coalesce(brand, '')" if lead_scope() == 'brand' else "''" }} as lead_scope
+    from {{ ref('int_messages__with_person') }}
     where
         is_conversational
     {% if is_incremental() %}
@@ -90,14 +98,78 @@ grouped as (
 
 ),
 
+touched as (
+
+    select
+        *,
+        direction = 'inbound' and place_in_direction = 1 as is_opening,
+        has_referral or (direction = 'inbound' and place_in_direction = 1) as is_touch
+
+    from grouped
+
+),
+
+{% if lead_cycle_days() > 0 %}
+after_previous_in_scope as (
+
+    select
+        *,
+        lag(sent_at) over (
+            partition by person_key, lead_scope
+            {{ order_r3 }}
+        ) as previous_in_scope_at
+
+    from touched
+
+),
+
+after_silence as (
+
+    select
+        *,
+        sum(case when is_touch then 1 else 0 end) over (
+            partition by person_key, lead_scope
+            {{ order_r3 }}
+            rows between unbounded preceding and current row
+        ) as touch_number,
+        is_touch
+        and sent_at > {{ dbt.dateadd('day', lead_cycle_days(), 'previous_in_scope_at') }}
+            as is_after_silence
+
+    from after_previous_in_scope
+
+),
+
+{% endif %}
+in_cycles as (
+
+    select
+        *,
+        {% if lead_cycle_days() > 0 %}
+        1 + sum(case when is_after_silence and touch_number > 1 then 1 else 0 end) over (
+            partition by person_key, lead_scope
+            {{ order_r3 }}
+            rows between unbounded preceding and current row
+        ) as lead_cycle
+        {% else %}
+        1 as lead_cycle
+        {% endif %}
+
+    from {{ 'after_silence' if lead_cycle_days() > 0 else 'touched' }}
+
+),
+
 in_conversations as (
 
     select
         message_key,
         person_key,
+        lead_scope,
+        cast(lead_cycle as {{ dbt.type_int() }}) as lead_cycle,
         conversation_id,
         identity_key,
         business_number_id,
+        brand,
         direction,
         origin,
         has_referral,
@@ -108,15 +180,15 @@ in_conversations as (
         country,
         sent_at,
         first_free_entry_at,
-        direction = 'inbound' and place_in_direction = 1 as is_opening,
-        has_referral or (direction = 'inbound' and place_in_direction = 1) as is_touch,
+        is_opening,
+        is_touch,
         {{ rule_set() }} as rule_set,
         (
             select max(upstream.changed_seq)
             from {{ ref('int_messages__with_person') }} as upstream
         ) as changed_seq
 
-    from grouped
+    from in_cycles
 
 )
 

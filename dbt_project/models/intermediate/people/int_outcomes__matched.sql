@@ -1,11 +1,13 @@
 {{ config(materialized='table') }}
 
 /*
-    Grain: one row per outcome, with the person it speaks of, if we know a lead of theirs.
+    Grain: one row per outcome, with the lead it speaks of, if we know one of that person.
 
     Matched by the strongest identity that leads to a lead: message id, user id (BSUID), phone, web
-    lead id, e-mail. By identity only, never by name or time (E60). Whole at every run: an outcome
-    may wait for its lead, and a lead may become somebody else's.
+    lead id, e-mail. By identity only, never by name or time (E60). Of a person's leads it is the
+    one to which the named message belongs; else the latest born by then, else the first, for a CRM
+    may know somebody before they write (E61). Whole at every run: an outcome may wait for its
+    lead, and a lead may become somebody else's.
 */
 
 with
@@ -22,6 +24,22 @@ identities as (
 
 ),
 
+messages as (
+
+    select * from {{ ref('int_messages__with_person') }}
+
+),
+
+places as (
+
+    select
+        message_key,
+        lead_scope,
+        lead_cycle
+    from {{ ref('int_messages__in_conversations') }}
+
+),
+
 leads as (
 
     select * from {{ ref('int_leads__sourced') }}
@@ -32,13 +50,18 @@ named as (
 
     select
         outcomes.outcome_key,
+        outcomes.occurred_at,
         1 as strength,
         'message_id' as matched_by,
-        messages.identity_key
+        messages.person_key,
+        places.lead_scope,
+        places.lead_cycle
 
     from outcomes
-    inner join {{ ref('int_messages__with_person') }} as messages
+    inner join messages
         on outcomes.message_id_key = messages.message_id_key
+    left join places
+        on messages.message_key = places.message_key
 
     {% for column, matched_by in [
         ('bsuid_key', 'user_id'), ('phone_key', 'phone'), ('web_lead_key', 'lead_id'),
@@ -47,34 +70,57 @@ named as (
     union all
 
     select
-        outcome_key,
+        outcomes.outcome_key,
+        outcomes.occurred_at,
         {{ loop.index + 1 }} as strength,
         '{{ matched_by }}' as matched_by,
-        {{ column }} as identity_key
+        coalesce(identities.person_key, outcomes.{{ column }}) as person_key,
+        cast(null as {{ dbt.type_string() }}) as lead_scope,
+        cast(null as {{ dbt.type_int() }}) as lead_cycle
 
     from outcomes
-    where {{ column }} is not null
+    left join identities
+        on outcomes.{{ column }} = identities.identity_key
+    where outcomes.{{ column }} is not null
     {% endfor %}
+
+),
+
+candidates as (
+
+    select
+        named.outcome_key,
+        named.strength,
+        named.matched_by,
+        leads.person_key,
+        leads.lead_id,
+        leads.lead_number,
+        coalesce(
+            leads.lead_scope = named.lead_scope and leads.lead_cycle = named.lead_cycle, false
+        ) as is_named,
+        leads.first_touch_at <= named.occurred_at as is_born
+
+    from named
+    inner join leads
+        on named.person_key = leads.person_key
 
 ),
 
 ranked as (
 
     select
-        named.outcome_key,
-        named.matched_by,
-        leads.person_key,
-        leads.lead_id,
+        *,
         row_number() over (
-            partition by named.outcome_key
-            order by named.strength, leads.lead_id
+            partition by outcome_key
+            order by
+                strength,
+                case when is_named then 0 else 1 end,
+                case when is_born then 0 else 1 end,
+                case when is_born then -lead_number else lead_number end,
+                lead_id
         ) as place
 
-    from named
-    left join identities
-        on named.identity_key = identities.identity_key
-    inner join leads
-        on coalesce(identities.person_key, named.identity_key) = leads.person_key
+    from candidates
 
 ),
 

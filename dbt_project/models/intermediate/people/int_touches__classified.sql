@@ -55,9 +55,12 @@ classified as (
     select
         touch_id,
         person_key,
+        lead_scope,
+        lead_cycle,
         identity_key,
         conversation_id,
         business_number_id,
+        brand,
         evidence_key,
         basis,
         case

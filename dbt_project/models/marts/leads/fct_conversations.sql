@@ -3,7 +3,8 @@
     over `CTWA_CONVERSATION_GAP_DAYS`.
 
     Its source is that of its opening, the first message that the person wrote in it. A conversation
-    in which only we wrote is `outbound` and belongs to a lead only if the person is one (E14, E15).
+    in which only we wrote is `outbound`, or `ad_suspected` where Meta billed it as opened by an ad
+    whose message never reached us (E6); it belongs to a lead only if the person is one (E14, E15).
 */
 
 with
@@ -39,8 +40,16 @@ described as (
         leads.lead_id,
         conversations.business_number_id,
         conversations.opening_message_key as opening_touch_id,
-        coalesce(openings.channel, 'outbound') as channel,
-        coalesce(openings.basis, 'outbound') as basis,
+        case
+            when openings.touch_id is not null then openings.channel
+            when conversations.first_free_entry_at is not null then 'unknown_ad'
+            else 'outbound'
+        end as channel,
+        case
+            when openings.touch_id is not null then openings.basis
+            when conversations.first_free_entry_at is not null then 'ad_suspected'
+            else 'outbound'
+        end as basis,
         openings.platform,
         openings.ad_id,
         ads.campaign_id,
@@ -61,7 +70,10 @@ described as (
     left join openings
         on conversations.opening_message_key = openings.touch_id
     left join leads
-        on conversations.person_key = leads.person_key
+        on
+            conversations.person_key = leads.person_key
+            and conversations.lead_scope = leads.lead_scope
+            and conversations.lead_cycle = leads.lead_cycle
     left join ads
         on
             openings.platform = ads.platform

@@ -1,9 +1,11 @@
 /*
-    Grain: one row per lead: one person, once, born at their earliest touch (rule R5).
+    Grain: one row per lead: one person within one scope and one cycle (by default once, for good),
+    born at their earliest touch (rule R5).
 
-    `first_touch_date` is the day in the ad account's zone where the ad is known there, else in the
-    reporting zone (rule R10). What the ad is called is looked up by id at each run (rule R8);
-    `ad_name_at_touch` is what it was called then.
+    `first_touch_date` is the day in the zone of the account whose ad brought the first touch, where
+    that ad is known, else in the reporting zone (rule R10); a setting that gives the source to a
+    later touch does not move it. What the ad is called is looked up by id at each run (rule R8);
+    `ad_name_at_touch` is what it was called then. Leads that do not count stay here, marked (E20).
 */
 
 with
@@ -26,6 +28,24 @@ qualified as (
 
 ),
 
+excluded as (
+
+    select * from {{ ref('int_leads__excluded') }}
+
+),
+
+replied as (
+
+    select * from {{ ref('int_leads__replied') }}
+
+),
+
+posts as (
+
+    select * from {{ ref('int_posts__boosted') }}
+
+),
+
 ads as (
 
     select * from {{ ref('int_ads__described') }}
@@ -42,14 +62,18 @@ described as (
 
     select
         leads.lead_id,
+        leads.person_id,
         leads.first_touch_id,
+        leads.source_touch_id,
         leads.latest_touch_id,
         {{ local_date(
             'leads.first_touch_at',
-            "coalesce(case when ads.resolution = 'resolved' then ads.account_timezone end, "
+            "coalesce(case when first_ads.resolution = 'resolved' then first_ads.account_timezone end, "
             ~ reporting_timezone() ~ ")"
         ) }} as first_touch_date,
         leads.business_number_id,
+        leads.brand,
+        leads.lead_cycle,
         leads.channel,
         leads.basis,
         leads.platform,
@@ -71,6 +95,11 @@ described as (
         leads.origin,
         leads.origin = 'history' as is_backfilled,
         leads.has_click_id,
+        posts.post_id is not null as is_boosted_post_candidate,
+        coalesce(posts.ads, 0) as boosted_post_ads,
+        excluded.lead_id is not null as is_excluded,
+        excluded.exclusion_reason,
+        coalesce(replied.has_replied, false) as has_replied,
         qualified.current_stage,
         coalesce(qualified.is_qualified, false) as is_qualified,
         coalesce(qualified.is_currently_qualified, false) as is_currently_qualified,
@@ -95,11 +124,13 @@ described as (
         end as days_to_qualify,
         cast(leads.touches as bigint) as touches,
         cast(leads.ad_touches as bigint) as ad_touches,
+        coalesce(replied.inbound_messages, 0) as inbound_messages,
         cast(qualified.won_value as decimal(18, 6)) as won_value,
         qualified.won_currency,
         cast(qualified.won_value_reporting as decimal(18, 6)) as won_value_reporting,
         coalesce(qualified.has_unconverted_value, false) as has_unconverted_value,
         leads.first_touch_at,
+        leads.source_touch_at,
         leads.latest_touch_at,
         leads.latest_ad_touch_at,
         qualified.qualified_at,
@@ -112,16 +143,31 @@ described as (
         on leads.lead_id = explained.lead_id
     left join qualified
         on leads.lead_id = qualified.lead_id
+    left join excluded
+        on leads.lead_id = excluded.lead_id
+    left join replied
+        on
+            leads.person_key = replied.person_key
+            and leads.lead_scope = replied.lead_scope
+            and leads.lead_cycle = replied.lead_cycle
+    left join posts
+        on
+            posts.platform = 'meta'
+            and leads.post_id = posts.post_id
     left join ads
         on
             leads.platform = ads.platform
             and leads.ad_id = ads.ad_id
+    left join ads as first_ads
+        on
+            leads.first_platform = first_ads.platform
+            and leads.first_ad_id = first_ads.ad_id
     left join ad_names
         on
             leads.platform = ad_names.platform
             and leads.ad_id = ad_names.ad_id
-            and leads.first_touch_at >= ad_names.valid_from
-            and (ad_names.valid_to is null or leads.first_touch_at < ad_names.valid_to)
+            and leads.source_touch_at >= ad_names.valid_from
+            and (ad_names.valid_to is null or leads.source_touch_at < ad_names.valid_to)
 
 )
 

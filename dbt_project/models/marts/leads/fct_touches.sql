@@ -35,6 +35,12 @@ ads as (
 
 ),
 
+posts as (
+
+    select * from {{ ref('int_posts__boosted') }}
+
+),
+
 described as (
 
     select
@@ -48,6 +54,8 @@ described as (
         touches.ad_id,
         ads.campaign_id,
         touches.post_id,
+        posts.post_id is not null as is_boosted_post_candidate,
+        coalesce(posts.ads, 0) as boosted_post_ads,
         case
             when touches.ad_id is not null then coalesce(ads.resolution, 'pending')
         end as resolution,
@@ -58,6 +66,7 @@ described as (
         touches.has_click_id,
         touches.is_opening,
         touches.touch_id = leads.first_touch_id as is_first_touch,
+        touches.touch_id = leads.source_touch_id as is_source_touch,
         touches.touch_id = leads.latest_touch_id as is_latest_touch,
         touches.origin = 'history' as is_backfilled,
         touches.occurred_at,
@@ -65,13 +74,20 @@ described as (
 
     from touches
     inner join leads
-        on touches.person_key = leads.person_key
+        on
+            touches.person_key = leads.person_key
+            and touches.lead_scope = leads.lead_scope
+            and touches.lead_cycle = leads.lead_cycle
     left join messages
         on touches.evidence_key = messages.message_key
     left join ads
         on
             touches.platform = ads.platform
             and touches.ad_id = ads.ad_id
+    left join posts
+        on
+            posts.platform = 'meta'
+            and touches.post_id = posts.post_id
 
 )
 

@@ -3,8 +3,8 @@
 
     Conversations stand on the day they began, in the reporting zone; `platform_conversations` is
     Meta's own count by account day, a control beside ours, never a lead count (E55); outcomes
-    stand on the day they occurred, envelopes and quarantine on the day of receipt, repeats on the
-    day of the message.
+    stand on the day they occurred, excluded leads on the day of their birth, envelopes and
+    quarantine on the day of receipt, repeats on the day of the message.
 */
 
 with
@@ -39,6 +39,18 @@ spend as (
 
 ),
 
+touches as (
+
+    select * from {{ ref('fct_touches') }}
+
+),
+
+leads as (
+
+    select * from {{ ref('fct_leads') }}
+
+),
+
 accounts as (
 
     select * from {{ ref('dim_accounts') }}
@@ -64,9 +76,13 @@ conversation_days as (
         sum(case when ads.resolution = 'gone' then 1 else 0 end) as gone,
         sum(case when conversations.basis = 'ad_suspected' then 1 else 0 end) as ad_suspected,
         sum(case when conversations.basis = 'direct' then 1 else 0 end) as direct,
-        sum(case when conversations.basis = 'outbound' then 1 else 0 end) as outbound
+        sum(case when conversations.basis = 'outbound' then 1 else 0 end) as outbound,
+        sum(case when touches.is_boosted_post_candidate then 1 else 0 end)
+            as boosted_post_candidates
 
     from conversations
+    left join touches
+        on conversations.opening_touch_id = touches.touch_id
     left join ads
         on
             conversations.platform = ads.platform
@@ -83,6 +99,18 @@ outcome_days as (
 
     from outcomes
     group by report_date
+
+),
+
+lead_days as (
+
+    select
+        first_touch_date as report_date,
+        count(*) as excluded_leads
+
+    from leads
+    where is_excluded
+    group by first_touch_date
 
 ),
 
@@ -107,6 +135,8 @@ days as (
 
     select report_date from conversation_days
     union distinct
+    select report_date from lead_days
+    union distinct
     select report_date from outcome_days
     union distinct
     select report_date from platform_days
@@ -128,6 +158,9 @@ final as (
         cast(coalesce(conversation_days.ad_suspected, 0) as bigint) as ad_suspected,
         cast(coalesce(conversation_days.direct, 0) as bigint) as direct,
         cast(coalesce(conversation_days.outbound, 0) as bigint) as outbound,
+        cast(coalesce(conversation_days.boosted_post_candidates, 0) as bigint)
+            as boosted_post_candidates,
+        cast(coalesce(lead_days.excluded_leads, 0) as bigint) as excluded_leads,
         cast(coalesce(platform_days.platform_conversations, 0) as bigint)
             as platform_conversations,
         cast(coalesce(outcome_days.unmatched_outcomes, 0) as bigint) as unmatched_outcomes,
@@ -142,6 +175,8 @@ final as (
     cross join freshness
     left join conversation_days
         on days.report_date = conversation_days.report_date
+    left join lead_days
+        on days.report_date = lead_days.report_date
     left join outcome_days
         on days.report_date = outcome_days.report_date
     left join platform_days

@@ -185,6 +185,8 @@ final as (
         joined.inline_link_clicks,
         joined.platform_conversations,
         joined.leads,
+        joined.excluded_leads,
+        joined.replied_leads,
         joined.qualified_leads,
         joined.qualified_leads_7d,
         joined.qualified_leads_14d,

@@ -99,6 +99,8 @@ final as (
         impressions,
         clicks,
         leads,
+        excluded_leads,
+        replied_leads,
         qualified_leads,
         qualified_leads_7d,
         qualified_leads_14d,

@@ -1,0 +1,12 @@
+{{ config(severity='warn', store_failures=true, store_failures_as='view', schema='checks') }}
+
+-- E11: names the kinds of referral that Meta has invented since. Their leads are in channel
+-- `unknown_ad`, taken for paid; rule R7 has to be taught what they are.
+select
+    referral_source_type,
+    count(*) as touches,
+    min(occurred_at) as first_seen_at
+
+from {{ ref('fct_touches') }}
+where referral_source_type not in ('ad', 'post')
+group by referral_source_type
