@@ -24,6 +24,7 @@ RULE_SETTINGS = (
     "lead_cycle_days",
     "first_touch",
     "recycled_number_days",
+    "exchange_rates",
     "reporting_currency",
     "reporting_timezone",
 )
@@ -166,6 +167,11 @@ class Settings(BaseSettings):
         The warehouse is built again when one of them changes, and `ctwa diff-rules` takes any.
         """
         return {name: str(getattr(self, name)) for name in RULE_SETTINGS}
+
+    @property
+    def rules_text(self) -> str:
+        """The rules as one text, `name=value` comma-separated."""
+        return ",".join(f"{name}={value}" for name, value in self.rules.items())
 
     def dbt_environment(self, as_of: date) -> dict[str, str]:
         """Variables that `profiles.yml`, the dbt sources and the rule macros read.

@@ -7,8 +7,10 @@ from pathlib import Path
 import dagster as dg
 
 from ctwa.settings import PROJECT_DIR, Settings, load_settings
+from orchestration.assets.comparison import build_comparison_assets
 from orchestration.assets.dbt import build_dbt_assets
 from orchestration.assets.event_log import build_event_log_assets
+from orchestration.assets.exchange_rates import build_exchange_rate_assets
 from orchestration.assets.meta_ads import build_meta_assets
 from orchestration.assets.publish import build_publish_assets
 from orchestration.checks import build_checks
@@ -25,6 +27,7 @@ _SOURCES = (
     dg.AssetKey(["event_log", "envelopes"]),
     dg.AssetKey(["meta_ads", "accounts"]),
     dg.AssetKey(["meta_ads", "insights"]),
+    dg.AssetKey(["exchange_rates", "ecb_rates"]),
 )
 """The asset of each source that carries its `loaded` check."""
 
@@ -47,7 +50,9 @@ def build_definitions(
         assets=[
             *build_event_log_assets(settings),
             *build_meta_assets(settings),
+            *build_exchange_rate_assets(settings),
             build_dbt_assets(settings, manifest, project_dir),
+            *build_comparison_assets(settings, manifest, project_dir),
             *build_publish_assets(settings, manifest, _SOURCES),
         ],
         asset_checks=build_checks(settings),

@@ -1,4 +1,4 @@
-"""The jobs: everything, the small path from webhook to lead, the back-fill of insights."""
+"""The jobs: everything, the small path from webhook to lead, insights again, rules compared."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import dagster as dg
 NIGHTLY = "nightly_refresh"
 FRESH = "fresh_leads"
 BACKFILL = "meta_backfill"
+COMPARE = "compare_rules"
 REFRESH_JOBS = (NIGHTLY, FRESH)
 
 _HOUR = 3600
-_RAW_ADS = dg.AssetSelection.key_prefixes(["meta_ads"])
+_RAW_APIS = dg.AssetSelection.key_prefixes(["meta_ads"], ["exchange_rates"])
 _BACKFILL = dg.AssetSelection.assets(["meta_ads", "insights_backfill"])
+_COMPARISON = dg.AssetSelection.assets(["comparison", "credit_diff"])
 _RETENTION = dg.AssetSelection.assets(["vault", "retention"])
 
 
@@ -20,13 +22,13 @@ def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
     return [
         dg.define_asset_job(
             NIGHTLY,
-            selection=dg.AssetSelection.all() - _BACKFILL,
+            selection=dg.AssetSelection.all() - _BACKFILL - _COMPARISON,
             tags=_max_runtime(3),
             description="Reads every source, builds every model, publishes the marts.",
         ),
         dg.define_asset_job(
             FRESH,
-            selection=dg.AssetSelection.all() - _RAW_ADS - _RETENTION,
+            selection=dg.AssetSelection.all() - _RAW_APIS - _RETENTION - _COMPARISON,
             tags=_max_runtime(2),
             description="New envelopes into the marts, with the ads and spend that are there.",
         ),
@@ -35,6 +37,12 @@ def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
             selection=_BACKFILL,
             tags=_max_runtime(6),
             description="Reads insights of chosen days again; launch it with a range of days.",
+        ),
+        dg.define_asset_job(
+            COMPARE,
+            selection=_COMPARISON,
+            tags=_max_runtime(3),
+            description="Builds the leads under two sets of rules and shows which credit moves.",
         ),
     ]
 

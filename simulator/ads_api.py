@@ -177,14 +177,20 @@ def serve_ads_api(state: AdsState, **options: Any) -> Iterator[AdsApi]:
     api = AdsApi(state, **options)
     route = Route("/{version:str}/{path:path}", api.handle, methods=["GET", "POST"])
     bare = Route("/{version:str}", _bare(api), methods=["GET"])
-    app = Starlette(routes=[route, bare])
+    with serve_app(Starlette(routes=[route, bare]), "ads-api") as url:
+        api.url = url
+        yield api
+
+
+@contextmanager
+def serve_app(app: Starlette, name: str) -> Iterator[str]:
+    """Serve a stand-in on a free loopback port in a thread called `name`; yields its URL."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off")
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, name="ads-api", daemon=True)
+    thread = threading.Thread(target=server.run, name=name, daemon=True)
     thread.start()
     try:
-        api.url = f"http://127.0.0.1:{_port(server, thread)}"
-        yield api
+        yield f"http://127.0.0.1:{_port(server, thread, name)}"
     finally:
         server.should_exit = True
         thread.join(10)
@@ -198,10 +204,10 @@ def _bare(api: AdsApi) -> Any:
     return handle
 
 
-def _port(server: uvicorn.Server, thread: threading.Thread) -> int:
+def _port(server: uvicorn.Server, thread: threading.Thread, name: str) -> int:
     deadline = time.monotonic() + 15
     while not server.started:
         if not thread.is_alive() or time.monotonic() > deadline:
-            raise RuntimeError("the stand-in of the ads API did not start")
+            raise RuntimeError(f"the stand-in {name} did not start")
         time.sleep(0.005)
     return int(server.servers[0].sockets[0].getsockname()[1])

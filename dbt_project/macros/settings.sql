@@ -29,6 +29,11 @@
     {{ return(var("recycled_number_days", env_var("CTWA_RECYCLED_NUMBER_DAYS", "45")) | int) }}
 {%- endmacro %}
 
+{# `ecb`: the European Central Bank's rates count beside those of the seed (rule R13). #}
+{% macro exchange_rates_source() -%}
+    {{ return(var("exchange_rates", env_var("CTWA_EXCHANGE_RATES", "seed"))) }}
+{%- endmacro %}
+
 {% macro reporting_currency() -%}
     '{{ var("reporting_currency", env_var("CTWA_REPORTING_CURRENCY", "BRL")) }}'
 {%- endmacro %}

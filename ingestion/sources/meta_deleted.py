@@ -62,6 +62,7 @@ class DeletedAds:
     _told: dict[date, set[str]] = field(init=False)
     _given_up: bool = field(default=False, init=False)
     _unavailable: int = field(default=0, init=False)
+    _unfit: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._ads = _deleted_ads(self.lake, self.account)
@@ -82,26 +83,34 @@ class DeletedAds:
         """The same days, with the rows of deleted ads where there is a rest for them."""
         rests = {day.day: rest for day in days if (rest := _rest_of(day)) > 0}
         found: dict[date, list[Row]] = {day: [] for day in rests}
-        for ad_id in self._candidates([day for day in days if day.day in rests]):
+        # What the list shows on any day is not deleted: where it has no row, there is none.
+        listed = {row["ad_id"] for day in days for row in day.ads}
+        for ad_id in self._candidates(rests, listed):
             if self._given_up or not any(r > _sum(found[d]) for d, r in rests.items()):
                 break
             for row in self._rows_of(ad_id, min(rests), max(rests)):
                 if row["spend_date"] in rests:
                     found[row["spend_date"]].append(row)
-        return [self._with(day, found.get(day.day, [])) for day in days]
+        completed = [self._with(day, found.get(day.day, [])) for day in days]
+        if self._unfit:
+            log.warning(
+                "ad account %s: %d day(s) of deleted ads do not fit into the account's total and "
+                "stay unallocated, such as %s",
+                *(self.account.account_id, len(self._unfit), self._unfit[0]),
+            )
+            self.rows_left_out += len(self._unfit)
+            self._unfit.clear()
+        return completed
 
     # ---- details -------------------------------------------------------------------------
 
-    def _candidates(self, days: list[DayRead]) -> list[str]:
+    def _candidates(self, days: Iterable[date], listed: set[str]) -> list[str]:
         """Ads to ask for, those most likely to explain a rest first."""
-        missing: set[str] = set()
-        for day in days:
-            missing |= self._told.get(day.day, set()) - {row["ad_id"] for row in day.ads}
-        shown = {row["ad_id"] for day in days for row in day.ads}
-        last = max((day.day for day in days), default=date.min)
+        missing = set().union(*(self._told.get(day, set()) for day in days)) - listed
+        last = max(days, default=date.min)
         deleted = [ad for ad in self._ads if ad.first_day <= last]
         deleted.sort(key=lambda ad: (-ad.changed, ad.ad_id))
-        others = [a.ad_id for a in deleted if a.ad_id not in shown | missing]
+        others = [a.ad_id for a in deleted if a.ad_id not in listed | missing]
         return [*sorted(missing), *others]
 
     def _rows_of(self, ad_id: str, since: date, until: date) -> list[Row]:
@@ -153,11 +162,8 @@ class DeletedAds:
                 rest -= row["spend"]
                 kept.append(row)
                 continue
-            self.rows_left_out += 1
-            log.warning(
-                "ad account %s, %s: deleted ad %s spent %s, but only %s of the account's total is "
-                "open; it stays unallocated",
-                *(self.account.account_id, day.day, row["ad_id"], row["spend"], rest),
+            self._unfit.append(
+                f"{day.day}: ad {row['ad_id']} spent {row['spend']}, but only {rest} is open"
             )
         if len(kept) == len(day.ads):
             return day

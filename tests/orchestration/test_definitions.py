@@ -13,6 +13,7 @@ import yaml
 
 from ctwa.settings import PROJECT_DIR, Settings, load_settings
 from ingestion.parser.schema import EVENT_LOG
+from ingestion.sources.ecb_schema import EXCHANGE_RATES
 from ingestion.sources.meta_schema import META_ADS
 from orchestration.assets.dbt import leaves_parents_out, mart_names
 from orchestration.dbt_manifest import manifest_path
@@ -65,7 +66,7 @@ def test_a_misspelt_dependency_would_be_seen() -> None:
 def test_every_table_of_the_lake_is_an_asset(definitions: dg.Definitions) -> None:
     keys = {tuple(node.key.path) for node in nodes(definitions)}
     tables = {("event_log", t) for t in EVENT_LOG} | {("meta_ads", t) for t in META_ADS}
-    assert tables <= keys
+    assert tables | {("exchange_rates", t) for t in EXCHANGE_RATES} <= keys
 
 
 def test_a_source_that_is_off_says_so(definitions: dg.Definitions) -> None:
@@ -88,7 +89,7 @@ def test_tests_of_severity_error_block(definitions: dg.Definitions) -> None:
     from_dbt = [c for c in checks if c.key.asset_key.path[0] in ("marts", "intermediate")]
     assert any(check.blocking for check in from_dbt)
     loaded = [c for c in checks if c.key.name == "loaded"]
-    assert len(loaded) == 3
+    assert len(loaded) == 4
     assert not any(check.blocking for check in loaded)
 
 
@@ -110,7 +111,7 @@ def test_the_nightly_job_does_everything_but_the_backfill(definitions: dg.Defini
 def test_the_small_path_asks_no_api(definitions: dg.Definitions) -> None:
     keys = definitions.resolve_job_def("fresh_leads").asset_layer.executable_asset_keys
     assert {key.path[0] for key in keys} >= {"event_log", "marts", "publish"}
-    assert not [key for key in keys if key.path[0] in ("meta_ads", "vault")]
+    assert not [key for key in keys if key.path[0] in ("meta_ads", "exchange_rates", "vault")]
 
 
 def test_the_backfill_takes_a_range_of_days_in_one_run(definitions: dg.Definitions) -> None:

@@ -119,7 +119,21 @@ def test_e45_the_account_total_is_never_exceeded(
     assert on_day == {AD1: D("2.25"), AD2: D("2.25")}
     assert rest(shop, MAY[8]) == D("1.75")
     assert counts.rows_not_fitting == 1
-    assert f"2026-05-08: deleted ad {AD3} spent 2.250000, but only 1.750000" in caplog.text
+    assert f"2026-05-08: ad {AD3} spent 2.250000, but only 1.750000 is open" in caplog.text
+
+
+def test_e41_an_ad_that_the_list_shows_elsewhere_is_never_asked_for_nor_doubled(
+    shop: Advertiser,
+) -> None:
+    spend_some(shop)
+    shop.insights()
+    shop.state.withdraw(AD1, MAY[8])
+    for day in (MAY[7], MAY[8], MAY[9]):
+        shop.state.extra_spend[BRAZIL, day] = D("50")
+    shop.insights()
+    assert shop.spend() == told(shop)
+    assert [rest(shop, MAY[n]) for n in (7, 8, 9)] == [D(50)] * 3
+    assert asked_by_id(shop) == []
 
 
 def test_without_a_rest_no_ad_is_asked_for(shop: Advertiser) -> None:

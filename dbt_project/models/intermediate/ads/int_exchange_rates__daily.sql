@@ -3,14 +3,79 @@
 
     A rate holds for its day and the 7 days after it, until a newer one; a day beyond has no row,
     so that an amount stays unconverted instead of wrong (rule R13). Nothing converts a currency
-    to itself: such amounts stand as they are.
+    to itself: such amounts stand as they are. Of several rates that hold on a day the newest
+    counts, of the same day the seed's before the European Central Bank's; the made-up example
+    rates count only where there is no other.
 */
 
 with
 
-exchange_rates as (
+seed_rates as (
 
-    select * from {{ ref('exchange_rates') }}
+    select
+        rate_date,
+        currency,
+        rate,
+        source as rate_source,
+        case when source = 'example' then 2 else 0 end as rank_of_source
+
+    from {{ ref('exchange_rates') }}
+    where reporting_currency = {{ reporting_currency() }}
+
+),
+
+ecb_reads as (
+
+    select * from {{ ref('stg_exchange_rates__ecb_rates') }}
+    where '{{ exchange_rates_source() }}' = 'ecb'
+
+),
+
+latest_ecb_rates as (
+
+    {{ latest_read('ecb_reads', ['rate_date', 'currency']) }}
+
+),
+
+-- The euro is what the ECB quotes in: one euro is one euro.
+ecb_quotes as (
+
+    select
+        rate_date,
+        currency,
+        rate_per_eur
+    from latest_ecb_rates
+    union all
+    select distinct
+        rate_date,
+        'EUR' as currency,
+        cast(1 as decimal(18, 8)) as rate_per_eur
+    from latest_ecb_rates
+
+),
+
+ecb_rates as (
+
+    select
+        quotes.rate_date,
+        quotes.currency,
+        {{ exact_rate('reporting.rate_per_eur', 'quotes.rate_per_eur') }} as rate,
+        'ecb' as rate_source,
+        1 as rank_of_source
+
+    from ecb_quotes as quotes
+    inner join ecb_quotes as reporting
+        on
+            quotes.rate_date = reporting.rate_date
+            and reporting.currency = {{ reporting_currency() }}
+
+),
+
+rates as (
+
+    select * from seed_rates
+    union all
+    select * from ecb_rates
 
 ),
 
@@ -25,19 +90,18 @@ carried as (
 
     select
         cast(
-            {{ dbt.dateadd('day', 'offsets.days_old', 'exchange_rates.rate_date') }} as date
+            {{ dbt.dateadd('day', 'offsets.days_old', 'rates.rate_date') }} as date
         ) as rate_date,
-        exchange_rates.currency,
-        exchange_rates.rate,
-        exchange_rates.source as rate_source,
-        exchange_rates.rate_date as known_on,
+        rates.currency,
+        rates.rate,
+        rates.rate_source,
+        rates.rank_of_source,
+        rates.rate_date as known_on,
         offsets.days_old
 
-    from exchange_rates
+    from rates
     cross join offsets
-    where
-        exchange_rates.reporting_currency = {{ reporting_currency() }}
-        and exchange_rates.currency <> {{ reporting_currency() }}
+    where rates.currency <> {{ reporting_currency() }}
 
 ),
 
@@ -45,7 +109,13 @@ ranked as (
 
     select
         *,
-        row_number() over (partition by rate_date, currency order by days_old asc) as recency
+        row_number() over (
+            partition by rate_date, currency
+            order by
+                case when rank_of_source = 2 then 1 else 0 end asc,
+                days_old asc,
+                rank_of_source asc
+        ) as recency
 
     from carried
 

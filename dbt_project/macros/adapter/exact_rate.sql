@@ -1,0 +1,26 @@
+{# numerator / denominator as decimal(18, 8), rounded half up once; both are decimal(18, 8) and
+   positive. DuckDB divides decimals as doubles, which is good for 15 digits only: so it is done in
+   whole hundred-millionths. #}
+{% macro exact_rate(numerator, denominator) -%}
+    {{ return(adapter.dispatch('exact_rate', 'ctwa')(numerator, denominator)) }}
+{%- endmacro %}
+
+{% macro default__exact_rate(numerator, denominator) -%}
+    cast({{ numerator }} / {{ denominator }} as decimal(18, 8))
+{%- endmacro %}
+
+{% macro duckdb__exact_rate(numerator, denominator) -%}
+    cast(
+        cast(
+            (
+                cast({{ numerator }} * cast(100000000 as decimal(9, 0)) as hugeint)
+                * 200000000
+                + cast({{ denominator }} * cast(100000000 as decimal(9, 0)) as hugeint)
+            )
+            // (2 * cast({{ denominator }} * cast(100000000 as decimal(9, 0)) as hugeint))
+            as decimal(26, 0)
+        )
+        * cast(0.00000001 as decimal(9, 8))
+        as decimal(18, 8)
+    )
+{%- endmacro %}
