@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.support.people import (
     NUMBER,
-    Envelope,
     Inbox,
     link,
     message,
@@ -129,47 +126,6 @@ def test_e31_two_business_numbers_are_two_conversations_of_one_lead(dbt_world: D
 
     assert dbt_world.one("marts.fct_leads")["touches"] == 2
     assert len(dbt_world.rows("marts.fct_conversations")) == 2
-
-
-def test_message_that_moves_to_another_person_rebuilds_both(dbt_world: DbtWorld) -> None:
-    inbox = Inbox(dbt_world)
-    inbox.deliver(
-        message("2026-05-01 09:00", phone="ana", id="shared"),
-        message("2026-05-02 09:00", phone="ana"),
-    )
-    dbt_world.build(*people_models(), tests=False)
-
-    # A better copy of the first message shows another sender, and nothing links the two.
-    inbox.deliver(message("2026-05-01 09:00", bsuid="bia", id="shared", **referral(AD)))
-    dbt_world.build(*people_models(), tests=False)
-
-    ana = dbt_world.one("marts.fct_leads", "lead_id = 'phone:ana'")
-    bia = dbt_world.one("marts.fct_leads", "lead_id = 'bsuid:bia'")
-    assert (ana["touches"], ana["first_touch_at"].day) == (1, 2)
-    assert bia["ad_id"] == AD
-
-
-@pytest.mark.parametrize(
-    "rest",
-    [
-        status("2026-05-01 09:10", id="answer", phone="ana"),
-        message("2026-05-01 09:10", phone="ana", type="system"),
-    ],
-    ids=["answer", "notice"],
-)
-def test_message_that_moves_away_leaves_no_touch_with_its_former_person(
-    dbt_world: DbtWorld, rest: Envelope
-) -> None:
-    inbox = Inbox(dbt_world)
-    inbox.deliver(message("2026-05-01 09:00", phone="ana", id="shared"), rest)
-    dbt_world.build(*people_models(), tests=False)
-
-    # Of the former sender only what is no touch is left.
-    inbox.deliver(message("2026-05-01 09:00", bsuid="bia", id="shared", **referral(AD)))
-    dbt_world.build(*people_models(), tests=False)
-
-    assert dbt_world.one("marts.fct_leads")["lead_id"] == "bsuid:bia"
-    assert dbt_world.one("marts.fct_touches")["ad_id"] == AD
 
 
 def test_status_alone_links_a_person_and_their_number(dbt_world: DbtWorld) -> None:

@@ -19,6 +19,9 @@ from tests.support.warehouse import DbtWorld
 NUMBER = "5511400000001"
 """The business number that everybody writes to unless a test says otherwise."""
 
+WABA = "waba"
+"""The WhatsApp business account of everything that WhatsApp shows unless a test says otherwise."""
+
 
 @dataclass(frozen=True)
 class Envelope:
@@ -72,6 +75,7 @@ def message(
     """A message of somebody; both identities in it are evidence that they are one person."""
     row = {
         **_person(phone, bsuid),
+        "waba_id": WABA,
         "business_number_id": number,
         "sent_at": utc(at),
         "type": "text",
@@ -83,7 +87,9 @@ def message(
     row["content_key"] = _digest(row)
     rows = {"messages": [row]}
     if phone and bsuid:
-        rows["identity_links"] = [_link(f"phone:{phone}", f"bsuid:{bsuid}", "message", utc(at))]
+        rows["identity_links"] = [
+            _link(f"phone:{phone}", f"bsuid:{bsuid}", "message", utc(at), row["waba_id"])
+        ]
     return Envelope(rows)
 
 
@@ -123,6 +129,7 @@ def status(
     """A status of a message of ours; `pricing_type="free_entry_point"` betrays an ad."""
     row = {
         **_person(phone, bsuid),
+        "waba_id": WABA,
         "business_number_id": number,
         "message_key": f"{number}/{id}",
         "message_id_key": id,
@@ -133,13 +140,22 @@ def status(
     row["content_key"] = _digest(row)
     rows = {"statuses": [row]}
     if phone and bsuid:
-        rows["identity_links"] = [_link(f"phone:{phone}", f"bsuid:{bsuid}", "status", utc(at))]
+        rows["identity_links"] = [
+            _link(f"phone:{phone}", f"bsuid:{bsuid}", "status", utc(at), row["waba_id"])
+        ]
     return Envelope(rows)
 
 
-def link(at: str | datetime, left: str, right: str, kind: str = "number_change") -> Envelope:
+def link(
+    at: str | datetime,
+    left: str,
+    right: str,
+    kind: str = "number_change",
+    *,
+    waba_id: str | None = WABA,
+) -> Envelope:
     """Evidence that two identities (`phone:ana`, `bsuid:1` ...) are one person's."""
-    return Envelope({"identity_links": [_link(left, right, kind, utc(at))]})
+    return Envelope({"identity_links": [_link(left, right, kind, utc(at), waba_id)]})
 
 
 def outcome(
@@ -163,7 +179,7 @@ def outcome(
     }
     row["content_key"] = _digest(row)
     keys = sorted(v for k, v in identities.items() if k != "message_id_key")
-    links = [_link(keys[0], other, "outcome", utc(at)) for other in keys[1:]]
+    links = [_link(keys[0], other, "outcome", utc(at), None) for other in keys[1:]]
     return Envelope({"outcomes": [row], **({"identity_links": links} if links else {})})
 
 
@@ -185,8 +201,9 @@ def _person(phone: str | None, bsuid: str | None) -> dict[str, Any]:
     }
 
 
-def _link(left: str, right: str, kind: str, at: datetime) -> dict[str, Any]:
+def _link(left: str, right: str, kind: str, at: datetime, waba_id: str | None) -> dict[str, Any]:
     return {
+        "waba_id": waba_id,
         "left_key": left,
         "left_kind": left.split(":")[0],
         "right_key": right,

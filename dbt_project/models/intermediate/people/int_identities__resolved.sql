@@ -1,112 +1,181 @@
 {{ config(unique_key='identity_key') }}
 
+{%- set seen = own_highest('changed_seq') if is_incremental() %}
+
 /*
     Grain: one row per identity that is linked to another (rule R4).
 
-    `person_key` is the smallest of all connected identities. An identity without a link is its own
-    person and has no row here. A run looks at new links only, between the people known so far, and
-    changes the rows of those who turn out to be one.
+    `person_key` is the smallest of all identities of the person. An identity without a row is a
+    person of its own. What is linked is one person, unless a phone among it changed hands (E28):
+    then a link of that phone is one of whoever held it when the link was first observed, and what
+    the new holder's own user ids have to do with the phone joins nobody. Late evidence may join
+    people or take them apart again, so whoever new evidence touches is resolved again whole.
 */
 
 with recursive
 
-new_links as (
+links as (
+
+    select * from {{ ref('int_identities__linked') }}
+
+),
+
+clusters as (
+
+    select * from {{ ref('int_identities__clustered') }}
+
+),
+
+sightings as (
+
+    select * from {{ ref('int_phones__sighted') }}
+
+),
+
+holdings as (
+
+    select * from {{ ref('int_phones__held') }}
+
+),
+
+{% if is_incremental() %}
+disturbed as (
+
+    select left_key as identity_key
+    from links
+    where changed_seq > {{ seen }}
+    union distinct
+    select phone_key as identity_key
+    from sightings
+    where changed_seq > {{ seen }}
+
+),
+
+{% endif %}
+members as (
 
     select
-        left_key,
-        right_key,
-        changed_seq
+        identity_key,
+        cluster_key
 
-    from {{ ref('int_identities__linked') }}
+    from clusters
     {% if is_incremental() %}
-        where changed_seq > {{ own_highest('changed_seq') }}
+        where
+            cluster_key in (
+                select near_disturbed.cluster_key
+                from clusters as near_disturbed
+                inner join disturbed
+                    on near_disturbed.identity_key = disturbed.identity_key
+            )
     {% endif %}
 
 ),
 
-{% if is_incremental() %}
-known as (
+split_clusters as (
 
-    select
-        identity_key,
-        person_key
-
-    from {{ this }}
+    select distinct members.cluster_key
+    from members
+    inner join holdings
+        on members.identity_key = holdings.phone_key
 
 ),
 
-links_of_people as (
+split_members as (
 
-    select
-        coalesce(left_known.person_key, new_links.left_key) as left_node,
-        coalesce(right_known.person_key, new_links.right_key) as right_node
-
-    from new_links
-    left join known as left_known
-        on new_links.left_key = left_known.identity_key
-    left join known as right_known
-        on new_links.right_key = right_known.identity_key
+    select identity_key
+    from members
+    where cluster_key in (select split_clusters.cluster_key from split_clusters)
 
 ),
-{% else %}
-links_of_people as (
 
-    select
-        left_key as left_node,
-        right_key as right_node
+-- The phone and the user ids of whoever got it later: no evidence that both holders are one.
+refused_pairs as (
 
-    from new_links
+    select distinct
+        phone_key,
+        bsuid_key
+
+    from sightings
+    where held_from is not null
 
 ),
-{% endif %}
 
-{{ connected_components('links_of_people') }},
+split_links as (
 
-{% if is_incremental() %}
+    select
+        links.left_key,
+        links.right_key,
+        min(links.first_observed_at) as first_observed_at
+
+    from links
+    inner join split_members
+        on links.left_key = split_members.identity_key
+    left join refused_pairs
+        on
+            links.phone_key = refused_pairs.phone_key
+            and links.bsuid_key = refused_pairs.bsuid_key
+    where refused_pairs.phone_key is null
+    group by
+        links.left_key,
+        links.right_key
+
+),
+
+links_at_their_time as (
+
+    select
+        coalesce(left_held.identity_key, split_links.left_key) as left_node,
+        coalesce(right_held.identity_key, split_links.right_key) as right_node
+
+    from split_links
+    left join holdings as left_held
+        on {{ holds_at('left_held', 'split_links.left_key', 'split_links.first_observed_at') }}
+    left join holdings as right_held
+        on {{ holds_at('right_held', 'split_links.right_key', 'split_links.first_observed_at') }}
+
+),
+
+{{ connected_components('links_at_their_time') }},
+
 resolved as (
 
     select
-        known.identity_key,
-        labels.label as person_key
+        members.identity_key,
+        case
+            when split_clusters.cluster_key is null then members.cluster_key
+            else coalesce(labels.label, members.identity_key)
+        end as person_key
 
-    from known
-    inner join labels
-        on known.person_key = labels.node
-    where labels.label <> known.person_key
-
-    union all
-
-    -- Identities never linked before; a person known so far is a node, too, but has its rows.
-    select
-        labels.node as identity_key,
-        labels.label as person_key
-
-    from labels
-    left join known
-        on labels.node = known.identity_key
-    where known.identity_key is null
+    from members
+    left join split_clusters
+        on members.cluster_key = split_clusters.cluster_key
+    left join labels
+        on members.identity_key = labels.node
 
 ),
-{% else %}
-resolved as (
-
-    select
-        node as identity_key,
-        label as person_key
-
-    from labels
-
-),
-{% endif %}
 
 stamped as (
 
     select
         resolved.identity_key,
         resolved.person_key,
-        (select max(new_links.changed_seq) from new_links) as changed_seq
+        (
+            select max(upstream.changed_seq)
+            from (
+                select max(links.changed_seq) as changed_seq from links
+                union all
+                select max(sightings.changed_seq) as changed_seq from sightings
+            ) as upstream
+        ) as changed_seq
 
     from resolved
+    {% if is_incremental() %}
+        left join {{ this }} as known
+            on resolved.identity_key = known.identity_key
+        where
+            known.identity_key is null
+            or resolved.person_key <> known.person_key
+    {% endif %}
 
 )
 

@@ -12,7 +12,8 @@
 
     Of copies that differ the one with the referral wins, then one that is part of the talk, then
     the earlier, then by content: never by arrival, so that any order of deliveries ends alike.
-    `copies` counts the deliveries (rule R1); a mere repeat does not count as a change.
+    `copies` counts the deliveries (rule R1); a mere repeat does not count as a change. The least and
+    the greatest identity over all copies differ where copies show several (E2).
 */
 
 with
@@ -26,6 +27,8 @@ new_copies as (
         -- Notices and changes to earlier messages are not part of the talk, nor are groups (E22).
         coalesce(message_type, '') not in ('system', 'reaction', 'edit', 'revoke')
         and not is_group as is_conversational,
+        coalesce(bsuid_key, phone_key) as least_identity_key,
+        coalesce(bsuid_key, phone_key) as greatest_identity_key,
         cast(1 as bigint) as copies,
         cast(null as bigint) as known_seq
 
@@ -48,6 +51,8 @@ candidates as (
                 {{ column }},
             {% endfor %}
             is_conversational,
+            least_identity_key,
+            greatest_identity_key,
             copies,
             changed_seq as known_seq
 
@@ -62,6 +67,8 @@ ranked as (
     select
         *,
         cast(sum(copies) over (partition by message_key) as bigint) as all_copies,
+        min(least_identity_key) over (partition by message_key) as least_of_all,
+        max(greatest_identity_key) over (partition by message_key) as greatest_of_all,
         row_number() over (
             partition by message_key
             order by
@@ -84,6 +91,8 @@ deduplicated as (
         {{ column }},
         {% endfor %}
         is_conversational,
+        least_of_all as least_identity_key,
+        greatest_of_all as greatest_identity_key,
         all_copies as copies,
         coalesce(known_seq, {{ lake_seq() }}) as changed_seq,
         {{ lake_seq() }} as read_seq

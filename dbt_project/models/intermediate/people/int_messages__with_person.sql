@@ -6,9 +6,10 @@
     Grain: one row per message, in or out, with the person it was exchanged with (rule R4).
 
     Messages of ours that only statuses prove have origin `status`. `identity_key` is the identity
-    that the message itself shows, `person_key` whom it belongs to by all links known so far. When
-    one message of a person changes, all of that person count as changed: the message may have moved
-    to somebody else, and both have to be built again.
+    that the message itself shows, a phone being that of its holder at the time (E28); `person_key`
+    whom it belongs to by all links known so far. When one message of a person changes, all of that
+    person count as changed: the message may have moved to somebody else, and both have to be built
+    again. A business number that moved goes on under its current id (seed `business_numbers`, E30).
 */
 
 with
@@ -31,6 +32,39 @@ identities as (
 
 ),
 
+sightings as (
+
+    select * from {{ ref('int_phones__sighted') }}
+
+),
+
+holdings as (
+
+    select * from {{ ref('int_phones__held') }}
+
+),
+
+moved_numbers as (
+
+    select
+        business_number_id,
+        current_number_id
+
+    from {{ ref('business_numbers') }}
+
+),
+
+brands as (
+
+    select
+        current_number_id,
+        max(brand) as brand
+
+    from {{ ref('business_numbers') }}
+    group by current_number_id
+
+),
+
 {% if is_incremental() %}
 changed_messages as (
 
@@ -39,6 +73,14 @@ changed_messages as (
     union distinct
     select message_key from statuses
     where changed_seq > {{ seen }}
+    {% for exchanged_as in ['messages', 'statuses'] %}
+        union distinct
+        select {{ exchanged_as }}.message_key
+        from {{ exchanged_as }}
+        inner join sightings
+            on {{ exchanged_as }}.phone_key = sightings.phone_key
+        where sightings.changed_seq > {{ seen }}
+    {% endfor %}
     union distinct
     select built.message_key
     from {{ this }} as built
@@ -70,9 +112,9 @@ exchanged as (
     select
         messages.message_key,
         messages.message_id_key,
-        coalesce(messages.bsuid_key, messages.phone_key) as identity_key,
+        messages.bsuid_key,
+        messages.phone_key,
         messages.business_number_id,
-        messages.business_number_id as brand,
         messages.direction,
         messages.origin,
         messages.is_conversational,
@@ -96,9 +138,9 @@ exchanged as (
     select
         statuses.message_key,
         statuses.message_id_key,
-        coalesce(statuses.bsuid_key, statuses.phone_key) as identity_key,
+        statuses.bsuid_key,
+        statuses.phone_key,
         statuses.business_number_id,
-        statuses.business_number_id as brand,
         'outbound' as direction,
         'status' as origin,
         true as is_conversational,
@@ -120,6 +162,27 @@ exchanged as (
 
 ),
 
+with_identity as (
+
+    select
+        exchanged.*,
+        coalesce(exchanged.bsuid_key, holdings.identity_key, exchanged.phone_key) as identity_key,
+        coalesce(moved_numbers.current_number_id, exchanged.business_number_id)
+            as current_number_id
+
+    from exchanged
+    left join holdings
+        on {{ holds_at('holdings', 'exchanged.phone_key', 'exchanged.sent_at') }}
+    left join moved_numbers
+        on exchanged.business_number_id = moved_numbers.business_number_id
+    {% if is_incremental() %}
+        where exchanged.message_key in (
+            select messages_to_build.message_key from messages_to_build
+        )
+    {% endif %}
+
+),
+
 with_person as (
 
     select
@@ -127,8 +190,8 @@ with_person as (
         exchanged.message_id_key,
         exchanged.identity_key,
         coalesce(identities.person_key, exchanged.identity_key) as person_key,
-        exchanged.business_number_id,
-        exchanged.brand,
+        exchanged.current_number_id as business_number_id,
+        coalesce(brands.brand, exchanged.current_number_id) as brand,
         exchanged.direction,
         exchanged.origin,
         exchanged.is_conversational and exchanged.identity_key is not null as is_conversational,
@@ -148,17 +211,16 @@ with_person as (
                 select max(statuses.changed_seq) as changed_seq from statuses
                 union all
                 select max(identities.changed_seq) as changed_seq from identities
+                union all
+                select max(sightings.changed_seq) as changed_seq from sightings
             ) as upstream
         ) as changed_seq
 
-    from exchanged
+    from with_identity as exchanged
     left join identities
         on exchanged.identity_key = identities.identity_key
-    {% if is_incremental() %}
-        where exchanged.message_key in (
-            select messages_to_build.message_key from messages_to_build
-        )
-    {% endif %}
+    left join brands
+        on exchanged.current_number_id = brands.current_number_id
 
 )
 

@@ -6,7 +6,8 @@
     A status proves a message of ours that no webhook carries: what the business sends by the API.
     `sent_at` is its first `sent` status, else its first status that is not `failed`; null where it
     never left. `first_free_entry_at` is the first status that Meta billed as an answer to an ad.
-    All columns are minima, so that statuses may come in any order and any number of runs.
+    All columns are minima, so that statuses may come in any order and any number of runs; but for
+    the greatest identity, which differs from the least where statuses show several (E2).
 */
 
 with
@@ -20,6 +21,8 @@ new_statuses as (
         phone_key,
         bsuid_key,
         country,
+        coalesce(bsuid_key, phone_key) as least_identity_key,
+        coalesce(bsuid_key, phone_key) as greatest_identity_key,
         case when status = 'sent' then status_at end as first_sent_at,
         case when status <> 'failed' then status_at end as first_status_at,
         case
@@ -62,6 +65,8 @@ all_statuses as (
             phone_key,
             bsuid_key,
             country,
+            least_identity_key,
+            greatest_identity_key,
             first_sent_at,
             first_status_at,
             first_free_entry_at
@@ -80,6 +85,8 @@ aggregated as (
         min(phone_key) as phone_key,
         min(bsuid_key) as bsuid_key,
         min(country) as country,
+        min(least_identity_key) as least_identity_key,
+        max(greatest_identity_key) as greatest_identity_key,
         min(first_sent_at) as first_sent_at,
         min(first_status_at) as first_status_at,
         min(first_free_entry_at) as first_free_entry_at
@@ -98,6 +105,8 @@ stamped as (
         aggregated.phone_key,
         aggregated.bsuid_key,
         aggregated.country,
+        aggregated.least_identity_key,
+        aggregated.greatest_identity_key,
         aggregated.first_sent_at,
         aggregated.first_status_at,
         coalesce(aggregated.first_sent_at, aggregated.first_status_at) as sent_at,
