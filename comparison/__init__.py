@@ -1,1 +1,1 @@
-"""What a changed rule, or a later night, changes in the marts: by lead, by campaign day, by cause."""
+"""What a changed rule, or a later night, changes in the marts: by lead, day and cause."""

@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from comparison import statements
+from comparison import result_statements, spend_statements, statements
 from comparison.causes import causes_of_nights
 from comparison.sides import NotComparableError, open_sides
 from comparison.tables import CREDIT_DIFF, CREDIT_DIFF_CAMPAIGNS, DAY_CHANGES
@@ -52,13 +52,15 @@ def compare(
     with duckdb.connect() as connection:
         _prepare(connection, before, after, causes)
         days = _changes(connection)
-        connection.execute(statements.SOURCE_MACRO)
-        leads = connection.sql(statements.CREDIT_DIFF, params={"prefix": prefix}).to_arrow_table()
-        campaigns = connection.sql(statements.CAMPAIGNS).to_arrow_table().to_pylist()
+        connection.execute(result_statements.SOURCE_MACRO)
+        leads = connection.sql(
+            result_statements.CREDIT_DIFF, params={"prefix": prefix}
+        ).to_arrow_table()
+        campaigns = connection.sql(result_statements.CAMPAIGNS).to_arrow_table().to_pylist()
     return CreditDifference(
         leads=conform(leads, CREDIT_DIFF),
         campaigns=pa.Table.from_pylist(
-            [_with_deltas(row) for row in campaigns], schema=CREDIT_DIFF_CAMPAIGNS
+            [with_deltas(row) for row in campaigns], schema=CREDIT_DIFF_CAMPAIGNS
         ),
         days=days,
     )
@@ -102,9 +104,9 @@ def _prepare(
             statements.MECHANICS,
             f"create temp table flips as {flips}",
             statements.LEAD_DELTAS,
-            statements.SPEND_PAIRS,
-            statements.SPEND_SPLIT,
-            statements.SPEND_DELTAS,
+            spend_statements.SPEND_PAIRS,
+            spend_statements.SPEND_SPLIT,
+            spend_statements.SPEND_DELTAS,
             statements.DELTAS,
             statements.REST,
             statements.CHANGES,
@@ -118,9 +120,7 @@ def _prepare(
         )
 
 
-def _changes(
-    connection: duckdb.DuckDBPyConnection, days_before: date | None = None
-) -> pa.Table:
+def _changes(connection: duckdb.DuckDBPyConnection, days_before: date | None = None) -> pa.Table:
     table = connection.sql(
         "select * from changes where report_date < coalesce(?, date '9999-12-31') order by all",
         params=[days_before],
@@ -133,7 +133,7 @@ def _run(connection: duckdb.DuckDBPyConnection, sql: Iterable[str]) -> None:
         connection.execute(statement)
 
 
-def _with_deltas(row: dict[str, Any]) -> dict[str, Any]:
+def with_deltas(row: dict[str, Any]) -> dict[str, Any]:
     """A campaign's row with cost per qualified lead and the difference of each measure."""
     for side in ("a", "b"):
         spend, leads = row[f"spend_reporting_{side}"], row[f"qualified_leads_{side}"]

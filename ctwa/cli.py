@@ -281,6 +281,76 @@ def forget(
 
 
 @app.command()
+def exclude(
+    phone: Annotated[str | None, typer.Option(help="A phone number, in any spelling.")] = None,
+    bsuid: Annotated[str | None, typer.Option(help="A WhatsApp user id (BSUID).")] = None,
+    email: Annotated[str | None, typer.Option(help="An e-mail address.")] = None,
+    business_number: Annotated[
+        str | None, typer.Option(help="A business number of yours, such as a test line.")
+    ] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option(help="Shown in the marts: a word such as staff, test, agency; no names."),
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Count it again.")] = False,
+) -> None:
+    """Leave staff, testers or a business number out of every count; their leads stay visible.
+
+    Takes effect at the next refresh, for the whole history. Example:
+    `ctwa exclude --phone "+55 11 98765-4321" --reason staff`
+    """
+    from ingestion.exclude import ExclusionError
+    from ingestion.exclude import exclude as run_exclude
+
+    try:
+        done = run_exclude(
+            _settings(),
+            phone=phone,
+            bsuid=bsuid,
+            email=email,
+            business_number=business_number,
+            reason=reason,
+            undo=undo,
+        )
+    except ExclusionError as error:
+        _fail(str(error), 2)
+    else:
+        out.print(done.text())
+
+
+@app.command("diff-rules")
+def diff_rules(
+    a: Annotated[str, typer.Argument(help="`current`, or what differs: name=value,name=value")],
+    b: Annotated[str, typer.Argument(help="The other side, in the same way.")],
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Last day both speak of. Default: today."),
+    ] = None,
+) -> None:
+    """Show which credit moves under other rules, before you trust them. Changes no mart.
+
+    Names are the rule settings, such as conversation_gap_days, first_touch, lead_scope; project=DIR
+    takes the models of another checkout. The result is published as credit_diff. Example:
+    `ctwa diff-rules current conversation_gap_days=7`
+    """
+    from comparison.report import print_comparison
+    from comparison.rules import RuleError
+    from orchestration.comparison import DiffRulesError
+    from orchestration.comparison import diff_rules as run_diff
+    from publishing.marts import PublishError
+
+    settings = _settings()
+    try:
+        made = run_diff(settings, a, b, as_of=as_of.date() if as_of else None)
+    except RuleError as error:
+        _fail(str(error), 2)
+    except (DiffRulesError, PublishError) as error:
+        _fail(str(error))
+    else:
+        print_comparison(out, made.tables, made.words, settings.reporting_currency)
+
+
+@app.command()
 def bench(
     envelopes: Annotated[
         int, typer.Option(help="Envelopes of the vault-to-marts run.")

@@ -252,10 +252,40 @@ class Lake:
             self._prune(dataset)
         return merged
 
-    def _in_order(self, dataset: str, table: str, names: list[str], key: str) -> list[str]:
-        return sorted(names, key=lambda name: (self.bounds(dataset, table, name, key)[0], name))
+    # ---- single files, of datasets without tables (restatements) ---------------------------
+
+    def pages(self, dataset: str) -> list[str]:
+        """Names of the Parquet files right below a dataset, in order."""
+        self._fs.invalidate_cache()
+        return sorted(n for n in self._names(dataset) if n.endswith(".parquet"))
+
+    def read_page(self, dataset: str, name: str) -> pa.Table:
+        """The rows of one such file."""
+        with self._fs.open(f"{self._root}/{dataset}/{name}", "rb") as file:
+            return pq.read_table(file)
+
+    def write_page(self, dataset: str, name: str, rows: pa.Table) -> None:
+        """Write one such file; it appears whole, or not at all."""
+        final = f"{self._root}/{dataset}/{name}"
+        draft = final.removesuffix(".parquet") + ".tmp"
+        self._fs.makedirs(final.rsplit("/", 1)[0], exist_ok=True)
+        with self._fs.open(draft, "wb") as file:
+            pq.write_table(rows, file, compression="zstd")
+        if self.is_local:
+            dlt_runtime.fsync_files([Path(draft)])
+        self._fs.mv(draft, final)
+        if self.is_local:
+            dlt_runtime.fsync_files([Path(final)])
+
+    def remove_pages(self, dataset: str, names: Iterable[str]) -> None:
+        """Delete such files."""
+        for name in names:
+            self._fs.rm_file(f"{self._root}/{dataset}/{name}")
 
     # ---- details -------------------------------------------------------------------------
+
+    def _in_order(self, dataset: str, table: str, names: list[str], key: str) -> list[str]:
+        return sorted(names, key=lambda name: (self.bounds(dataset, table, name, key)[0], name))
 
     def _prune(self, dataset: str) -> None:
         """Drop markers and records that no longer name any file."""

@@ -6,12 +6,13 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from comparison import store
 from ctwa.lock import refresh_lock
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.erasure.forget import Forgotten, IdentityError, forget_person, repeat_all
 from ingestion.erasure.ledger import Ledger
 from publishing import files
-from publishing.marts import parquet_folder, versions
+from publishing.marts import baseline_path, parquet_folder, versions
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,12 @@ def forget(
     return ForgetResult(forgotten, repeated, refreshed=True, failures=failures)
 
 
+def drop_comparison_of_the_erased(settings: Settings) -> None:
+    """Forget the last comparison of rules after an erasure; called before each publication."""
+    if Ledger.of(settings).in_state("erased"):
+        store.drop(settings)
+
+
 def drop_copies_of_the_erased(settings: Settings, newest: str) -> int:
     """Remove publications from before an erasure; called after each publication. Their number.
 
@@ -102,6 +109,7 @@ def drop_copies_of_the_erased(settings: Settings, newest: str) -> int:
         return 0
     folder = parquet_folder(settings.marts_path)
     older = [p for p in versions(settings.marts_path) if newest not in p.name]
+    older.append(baseline_path(settings.marts_path))
     older += [p for p in folder.iterdir() if p.is_dir() and not p.is_symlink() and p.name != newest]
     files.remove(older)
     ledger.move("erased", "done")

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from ctwa.settings import Settings
+from orchestration.assets.comparison import RECORDED
 from orchestration.assets.dbt import run_folder
 from orchestration.assets.publish import MARTS_KEY, VERDICT_KEY
 from orchestration.assets.raw import CHECK_NAME as LOADED
@@ -66,6 +67,8 @@ def _check_text(check: dg.AssetCheckEvaluation) -> str:
         for name, value in check.metadata.items()
         if isinstance(_plain(value), int)
     )
+    if check.check_name == RECORDED:
+        return f"restatements: {check.description}"
     text = f"{'/'.join(check.asset_key.path)}: {check.check_name}"
     return f"{text} ({figures})" if figures else text
 

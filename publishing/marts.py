@@ -9,6 +9,7 @@ beside it under their time (`marts_20260131T050312123456.duckdb`) for going back
     <marts>_<version>.duckdb              the last three
     <marts>_parquet/<version>/*.parquet   the last three
     <marts>_parquet/current               link to the newest
+    <marts>_baseline.duckdb               the last of an earlier day, for `restatements`
 
 The file is written in the storage version of DuckDB 1.0, so that clients of DuckDB 1.x open it.
 In it `marts.<table>` names every mart, whatever the file is called (see `_schema_of`).
@@ -19,14 +20,17 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from ctwa import __version__
+from ctwa.publication import TABLE as PUBLICATION
+from ctwa.publication import Publication
 from ctwa.settings import Settings
 from publishing import files
 
@@ -34,8 +38,6 @@ log = logging.getLogger(__name__)
 
 STORAGE_VERSION = "v1.0.0"
 KEPT_VERSIONS = 3
-PUBLICATION = "publication"
-"""Table of one row beside the marts: version, as_of, published_at, rule_version, rows."""
 
 
 class PublishError(RuntimeError):
@@ -56,25 +58,70 @@ class Published:
     seconds: float
 
 
+@dataclass(frozen=True)
+class _Contents:
+    """What a new file is made of."""
+
+    source: Path
+    as_of: date
+    beside: Mapping[str, pa.Table]
+    expected: Sequence[str] | None = None
+    rules: str = ""
+    again: Publication | None = None
+    """Set where the source is a publication itself: its marts stay, what stands beside changes."""
+    schema: str = field(default="marts")
+
+
 def publish_marts(
-    settings: Settings, *, as_of: date, expected: Sequence[str] | None = None
+    settings: Settings,
+    *,
+    as_of: date,
+    expected: Sequence[str] | None = None,
+    beside: Mapping[str, pa.Table] | None = None,
 ) -> Published:
     """Copy schema `marts` of the warehouse to `CTWA_MARTS_PATH`; the caller holds the lock.
 
     `expected` names marts that must be there: a warehouse that was only half built publishes
-    nothing. Raises `PublishError`.
+    nothing. `beside`: further tables by name, described by the metadata `comment` of table and
+    fields. Raises `PublishError`.
     """
+    if not settings.warehouse_path.exists():
+        raise PublishError(
+            f"there is no warehouse at {settings.warehouse_path}; run `ctwa refresh`"
+        )
+    return _publish(
+        settings.marts_path,
+        _Contents(settings.warehouse_path, as_of, beside or {}, expected, settings.rules_text),
+    )
+
+
+def republish(settings: Settings, beside: Mapping[str, pa.Table]) -> Published | None:
+    """The marts that are published, with other tables beside them; the caller holds the lock.
+
+    Not from the warehouse, which may hold what a failed check keeps from being published. None
+    where nothing is published yet. Raises `PublishError`.
+    """
+    now = Publication.read(settings.marts_path)
+    if now is None:
+        return None
+    schema = _schema_of(settings.marts_path)
+    return _publish(
+        settings.marts_path,
+        _Contents(settings.marts_path, now.as_of, beside, again=now, schema=schema),
+    )
+
+
+def _publish(final: Path, contents: _Contents) -> Published:
     started = time.monotonic()
-    final = settings.marts_path
     final.parent.mkdir(parents=True, exist_ok=True)
     sweep(final)
     version = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
     draft = final.with_name(f"{final.name}.{version}.tmp")
-    folder = parquet_folder(final)
-    draft_folder = folder / f"{version}.tmp"
+    draft_folder = parquet_folder(final) / f"{version}.tmp"
     try:
-        rows = write_files(settings.warehouse_path, draft, draft_folder, version, as_of, expected)
+        rows = write_files(contents, draft, draft_folder, version)
         sync_files(draft, draft_folder)
+        _keep_baseline(final, contents.as_of)
     except PublishError:
         sweep(final)
         raise
@@ -86,8 +133,8 @@ def publish_marts(
     switch(draft, final, draft_folder, version)
     _forget_old(final, version)
     seconds = time.monotonic() - started
-    log.info("published %d marts as of %s in %.1f s", len(rows), as_of, seconds)
-    return Published(final, version, as_of, rows, final.stat().st_size, seconds)
+    log.info("published %d marts as of %s in %.1f s", len(rows), contents.as_of, seconds)
+    return Published(final, version, contents.as_of, rows, final.stat().st_size, seconds)
 
 
 def parquet_folder(marts_path: Path) -> Path:
@@ -102,6 +149,29 @@ def versions(marts_path: Path) -> list[Path]:
     return sorted(p for p in marts_path.parent.iterdir() if pattern.fullmatch(p.name))
 
 
+def baseline_path(marts_path: Path) -> Path:
+    """The last publication of an earlier day than the newest's."""
+    return marts_path.with_name(f"{marts_path.stem}_baseline{marts_path.suffix}")
+
+
+def published_before(settings: Settings, as_of: date) -> Publication | None:
+    """The last publication of an earlier day than `as_of` that is still there."""
+    path = settings.marts_path
+    found = [Publication.read(p) for p in (path, baseline_path(path))]
+    earlier = [p for p in found if p is not None and p.as_of < as_of]
+    return max(earlier, key=lambda p: (p.as_of, p.version), default=None)
+
+
+def _keep_baseline(final: Path, as_of: date) -> None:
+    """Keep what is published under another name, if what follows is of a later day."""
+    now = Publication.read(final)
+    if now is None or now.as_of >= as_of:
+        return
+    draft = final.with_name(f"{final.name}.baseline.tmp")
+    files.link_or_copy(final, draft)
+    files.replace_durably(draft, baseline_path(final))
+
+
 def sweep(marts_path: Path) -> None:
     """Remove what killed publications left."""
     files.remove(marts_path.parent.glob(f"{marts_path.name}.*.tmp*"))
@@ -109,34 +179,31 @@ def sweep(marts_path: Path) -> None:
 
 
 def write_files(
-    warehouse: Path,
-    draft: Path,
-    draft_folder: Path,
-    version: str,
-    as_of: date,
-    expected: Sequence[str] | None,
+    contents: _Contents, draft: Path, draft_folder: Path, version: str
 ) -> dict[str, int]:
-    """Write the new DuckDB file and Parquet files under their draft names; rows by mart."""
-    if not warehouse.exists():
-        raise PublishError(f"there is no warehouse at {warehouse}; run `ctwa refresh`")
+    """Write the new DuckDB file and Parquet files under their draft names; rows by table."""
     draft_folder.mkdir(parents=True)
     schema = _schema_of(draft)
     rows: dict[str, int] = {}
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
-        connection.execute(f"attach {_text(warehouse)} as warehouse (read_only)")
+        connection.execute(f"attach {_text(contents.source)} as source (read_only)")
         connection.execute(
             f"attach {_text(draft)} as publication (storage_version '{STORAGE_VERSION}')"
         )
         connection.execute(f"create schema if not exists publication.{schema}")
-        for mart in _marts(connection, expected):
+        for mart in _marts(connection, contents):
             name = f'publication.{schema}."{mart}"'
             # The names are those of the project's own models.
-            source = f'warehouse.marts."{mart}"'
+            source = f'source.{contents.schema}."{mart}"'
             connection.execute(f"create table {name} as select * from {source}")  # noqa: S608
-            _copy_comments(connection, mart, name)
+            _copy_comments(connection, contents.schema, mart, name)
             rows[mart] = _count(connection, name)
-        _describe(connection, f"publication.{schema}.{PUBLICATION}", version, as_of, rows)
+        for table, content in contents.beside.items():
+            name = f'publication.{schema}."{table}"'
+            _write_beside(connection, name, content)
+            rows[table] = len(content)
+        _describe(connection, f"publication.{schema}.{PUBLICATION}", version, contents, rows)
         for table in (*rows, PUBLICATION):
             target = draft_folder / f"{table}.parquet"
             connection.execute(
@@ -185,12 +252,14 @@ def _schema_of(draft: Path) -> str:
     return "main" if draft.name.split(".")[0].lower() == "marts" else "marts"
 
 
-def _marts(connection: duckdb.DuckDBPyConnection, expected: Sequence[str] | None) -> list[str]:
+def _marts(connection: duckdb.DuckDBPyConnection, contents: _Contents) -> list[str]:
+    expected = contents.expected
     found = [
         name
         for (name,) in connection.execute(
-            "select table_name from information_schema.tables "
-            "where table_catalog = 'warehouse' and table_schema = 'marts' order by table_name"
+            "select table_name from duckdb_tables() "
+            "where database_name = 'source' and schema_name = ? order by table_name",
+            [contents.schema],
         ).fetchall()
     ]
     missing = sorted(set(expected or ()) - set(found))
@@ -201,23 +270,49 @@ def _marts(connection: duckdb.DuckDBPyConnection, expected: Sequence[str] | None
             "The marts of before stay published"
         )
     # Only what the project defines: a mart that was dropped from it may still lie in the file.
-    return [m for m in found if expected is None or m in expected]
+    left_out = {*contents.beside, PUBLICATION}
+    return [m for m in found if m not in left_out and (expected is None or m in expected)]
 
 
-def _copy_comments(connection: duckdb.DuckDBPyConnection, mart: str, name: str) -> None:
+def _copy_comments(
+    connection: duckdb.DuckDBPyConnection, schema: str, mart: str, name: str
+) -> None:
     """Descriptions of table and columns, where dbt has put them into the warehouse."""
     table = connection.execute(
-        "select comment from duckdb_tables() where database_name = 'warehouse' "
-        "and schema_name = 'marts' and table_name = ? and comment is not null",
-        [mart],
+        "select comment from duckdb_tables() where database_name = 'source' "
+        "and schema_name = ? and table_name = ? and comment is not null",
+        [schema, mart],
     ).fetchone()
-    if table:
-        connection.execute(f"comment on table {name} is {_text(table[0])}")
-    for column, comment in connection.execute(
-        "select column_name, comment from duckdb_columns() where database_name = 'warehouse' "
-        "and schema_name = 'marts' and table_name = ? and comment is not null",
-        [mart],
-    ).fetchall():
+    columns = connection.execute(
+        "select column_name, comment from duckdb_columns() where database_name = 'source' "
+        "and schema_name = ? and table_name = ? and comment is not null",
+        [schema, mart],
+    ).fetchall()
+    _comment(connection, name, table[0] if table else None, columns)
+
+
+def _write_beside(connection: duckdb.DuckDBPyConnection, name: str, content: pa.Table) -> None:
+    connection.register("beside", content)
+    connection.execute(f"create table {name} as from beside")
+    connection.unregister("beside")
+    about = (content.schema.metadata or {}).get(b"comment", b"").decode()
+    columns = [
+        (f.name, f.metadata[b"comment"].decode())
+        for f in content.schema
+        if f.metadata and b"comment" in f.metadata
+    ]
+    _comment(connection, name, about or None, columns)
+
+
+def _comment(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    about: str | None,
+    columns: Sequence[tuple[str, str]],
+) -> None:
+    if about:
+        connection.execute(f"comment on table {name} is {_text(about)}")
+    for column, comment in columns:
         connection.execute(f'comment on column {name}."{column}" is {_text(comment)}')
 
 
@@ -225,24 +320,34 @@ def _describe(
     connection: duckdb.DuckDBPyConnection,
     name: str,
     version: str,
-    as_of: date,
+    contents: _Contents,
     rows: dict[str, int],
 ) -> None:
+    """The row of `publication`; marts published again keep the time they were published at."""
+    if contents.again is not None:
+        connection.execute(
+            f"create table {name} as select * replace (cast(? as varchar) as version, "  # noqa: S608
+            f"cast(? as bigint) as mart_rows) from source.{contents.schema}.{PUBLICATION}",
+            [version, sum(rows.values())],
+        )
+        return
     rule_version = None
     if "fct_touches" in rows:
-        with_rule = "select max(rule_version) from warehouse.marts.fct_touches"
+        with_rule = "select max(rule_version) from source.marts.fct_touches"
         rule_version = (connection.execute(with_rule).fetchone() or (None,))[0]
     connection.execute(
         f"create table {name} as select cast(? as varchar) as version, cast(? as date) as as_of, "
         "cast(? as timestamptz) as published_at, cast(? as varchar) as rule_version, "
-        "cast(? as varchar) as project_version, cast(? as bigint) as mart_rows",
-        [version, as_of, datetime.now(UTC), rule_version, __version__, sum(rows.values())],
-    )
+        "cast(? as varchar) as rules, cast(? as varchar) as project_version, "
+        "cast(? as bigint) as mart_rows",
+        [version, contents.as_of, datetime.now(UTC), rule_version, contents.rules, __version__,
+         sum(rows.values())],
+    )  # fmt: skip
 
 
 def _count(connection: duckdb.DuckDBPyConnection, name: str) -> int:
-    row = connection.execute(f"select count(*) from {name}").fetchone()  # noqa: S608
-    return int(row[0]) if row else 0
+    rows = connection.execute(f"select count(*) from {name}").fetchall()  # noqa: S608
+    return int(rows[0][0])
 
 
 def _text(value: object) -> str:

@@ -8,9 +8,11 @@ from pathlib import Path
 import dagster as dg
 
 from ctwa.settings import Settings
+from orchestration.assets.comparison import RESTATEMENTS_KEY
 from orchestration.assets.dbt import MARTS_SCHEMA, mart_names
 from orchestration.assets.raw import OWNERS, PROBLEM, STALE_SINCE, STATUS
-from orchestration.forget import drop_copies_of_the_erased
+from orchestration.comparison import beside_marts
+from orchestration.forget import drop_comparison_of_the_erased, drop_copies_of_the_erased
 from orchestration.resources import RefreshLock, RefreshOptions
 from publishing.marts import Published, parquet_folder, publish_marts
 
@@ -30,7 +32,7 @@ def build_publish_assets(
 
     @dg.asset(
         key=MARTS_KEY,
-        deps=[dg.AssetKey([MARTS_SCHEMA, m]) for m in marts],
+        deps=[*(dg.AssetKey([MARTS_SCHEMA, m]) for m in marts), RESTATEMENTS_KEY],
         group_name="publish",
         owners=OWNERS,
         kinds={"duckdb", "parquet"},
@@ -41,7 +43,10 @@ def build_publish_assets(
         ),
     )
     def published_marts(lock: RefreshLock, options: RefreshOptions) -> dg.MaterializeResult:
-        published = publish_marts(settings, as_of=options.day, expected=marts)
+        drop_comparison_of_the_erased(settings)
+        published = publish_marts(
+            settings, as_of=options.day, expected=marts, beside=beside_marts(settings)
+        )
         drop_copies_of_the_erased(settings, published.version)
         return dg.MaterializeResult(metadata=publication_metadata(published))
 

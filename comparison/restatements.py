@@ -1,0 +1,128 @@
+"""How figures of past days changed after they were published: the ledger, and what writes it.
+
+The marts about to be published are compared with the last publication of an earlier day (`as_of`);
+what differs on days that were over by then is written to `<lake>/restatements`, one file per such
+publication. All publications of one day replace the same file, so repeating a run, or a kill
+between this and the publishing, never counts a change twice, and the chain has no gap: what a
+publication said plus its rows is what the last one of the next day said.
+
+    <lake>/restatements/<version of the publication before>.<writing>.parquet
+
+A new writing is a new file, after which the older goes; readers take the highest. Files of the
+lake never change: that is what backups rely on.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from comparison.causes import causes_of_nights
+from comparison.credit import NotComparableError, changes
+from comparison.tables import RESTATEMENTS
+from ctwa.publication import Publication
+from ctwa.settings import Settings
+from ingestion.lake import Lake, conform
+
+DATASET = "restatements"
+_NAME = re.compile(r"(\w+)\.(\d+)\.parquet")
+
+
+@dataclass(frozen=True)
+class Restated:
+    """What `record` found."""
+
+    since: Publication | None
+    """The publication compared with; None: there is none of an earlier day."""
+    rows: pa.Table
+    note: str = ""
+    """Why nothing was compared."""
+
+
+def record(settings: Settings, since: Publication | None, *, as_of: date) -> Restated:
+    """Compare the warehouse with a publication of an earlier day; keep the rows in the ledger.
+
+    The caller holds the refresh lock. Raises what `changes` raises, and errors of the lake.
+    """
+    empty = RESTATEMENTS.empty_table()
+    if since is None:
+        return Restated(None, empty, "no earlier day is published yet")
+    differing = _rules_between(since.rules, settings.rules_text)
+    if since.rule_version and since.rule_version != _rule_version(settings.warehouse_path):
+        differing.add("rule_version")
+    try:
+        found = changes(
+            since.path,
+            settings.warehouse_path,
+            causes=causes_of_nights(differing),
+            days_before=since.as_of,
+        )
+    except NotComparableError as error:
+        return Restated(None, empty, str(error))
+    count = len(found)
+    head = {
+        "restated_on": pa.array([as_of] * count, pa.date32()),
+        "as_of": pa.array([since.as_of] * count, pa.date32()),
+        "version": pa.array([since.version] * count, pa.string()),
+    }
+    columns = [head[n] if n in head else found[n] for n in RESTATEMENTS.names]
+    rows = pa.Table.from_arrays(columns, schema=RESTATEMENTS)
+    write(Lake.from_settings(settings), since.version, rows)
+    return Restated(since, rows)
+
+
+def write(lake: Lake, version: str, rows: pa.Table) -> None:
+    """Make `rows` the ledger's page of one publication, in place of what it held."""
+    before = [n for n in lake.pages(DATASET) if _version(n) == version]
+    number = max((_number(n) for n in before), default=0) + 1
+    lake.write_page(DATASET, f"{version}.{number:06d}.parquet", rows)
+    lake.remove_pages(DATASET, before)
+
+
+def read(lake: Lake) -> tuple[pa.Table, list[str]]:
+    """The whole ledger by day, campaign and cause; and the names of pages that are damaged."""
+    newest: dict[str, str] = {}
+    for name in lake.pages(DATASET):
+        if _NAME.fullmatch(name):
+            newest[_version(name)] = max(newest.get(_version(name), ""), name)
+    rows, damaged = [RESTATEMENTS.empty_table()], []
+    for name in newest.values():
+        try:
+            rows.append(conform(lake.read_page(DATASET, name), RESTATEMENTS))
+        except (OSError, pa.ArrowException):
+            damaged.append(name)
+    order = ("restated_on", "version", "report_date", "platform", "campaign_id", "channel", "cause")
+    table = pa.concat_tables(rows).sort_by([(column, "ascending") for column in order])
+    return table, damaged
+
+
+def _rule_version(warehouse: Path) -> str:
+    """The version of the rules that the touches of a warehouse were made under."""
+    try:
+        with duckdb.connect(str(warehouse), read_only=True) as connection:
+            row = connection.execute("select max(rule_version) from marts.fct_touches").fetchone()
+    except duckdb.Error:
+        return ""
+    return str(row[0]) if row and row[0] else ""
+
+
+def _rules_between(before: str, after: str) -> set[str]:
+    """Names of rules that differ; a text that says nothing says nothing of a difference."""
+    if not before or before == after:
+        return set()
+    one, other = ({tuple(p.partition("=")) for p in t.split(",")} for t in (before, after))
+    return {name for name, _, _ in one ^ other}
+
+
+def _version(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _number(name: str) -> int:
+    match = _NAME.fullmatch(name)
+    return int(match[2]) if match else 0

@@ -1,0 +1,21 @@
+"""The lake as models read it: every table there, nothing of killed runs."""
+
+from __future__ import annotations
+
+from ctwa.settings import Settings
+from ingestion.lake import Lake
+from ingestion.parser.schema import EVENT_LOG
+from ingestion.sources.ecb_schema import EXCHANGE_RATES
+from ingestion.sources.meta_schema import META_ADS
+
+DATASETS = {"event_log": EVENT_LOG, "meta_ads": META_ADS, "exchange_rates": EXCHANGE_RATES}
+"""Everything dbt reads: dataset -> table -> schema."""
+
+
+def ready_lake(settings: Settings) -> Lake:
+    """The lake, made ready to be read; the caller holds the refresh lock."""
+    lake = Lake.from_settings(settings)
+    for dataset, schemas in DATASETS.items():
+        lake.ensure(dataset, schemas)
+        lake.sweep(dataset)
+    return lake
