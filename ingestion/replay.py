@@ -2,7 +2,8 @@
 
 A line is either the raw body of a WhatsApp webhook, kept byte for byte, or a wrapper
 `{"body": …, "received_at": "2026-05-04T14:31:00Z", "source": "whatsapp"}`, where `body` is the
-body as text (kept exactly) or as JSON, and `source` is `whatsapp` (default) or `outcomes`.
+body as text (kept exactly) or as JSON, and `source` is `whatsapp` (default), `outcomes` or
+`exclusions`.
 Repeats do no harm: a message counts once however often it is delivered.
 """
 
@@ -23,7 +24,7 @@ from ctwa.settings import Settings
 from ingestion.webhook.vault import NewEnvelope, Vault, microseconds
 
 MAX_BODY_BYTES = 3 * 2**20
-SOURCES = ("whatsapp", "outcomes")
+SOURCES = ("whatsapp", "outcomes", "exclusions")
 _BATCH = 500
 _BATCH_BYTES = 8 * 2**20
 

@@ -27,6 +27,9 @@ DATASET = "event_log"
 ERASED_CLICK = "erased"
 """In place of a click id: that there was one is part of the lead's basis (R6)."""
 
+ERASED_REASON = "erased"
+"""In place of an exclusion's reason: that the leads do not count stays so (E20)."""
+
 Row = dict[str, Any]
 
 
@@ -97,7 +100,7 @@ def find(lake: Lake, identities: set[str], before: datetime) -> Found:
     found = Found(identities)
     if not identities:
         return found
-    for table in ("messages", "statuses", "identity_links"):
+    for table in ("messages", "statuses", "exclusions", "identity_links"):
         found.rows[table] = _select(lake, table, _is_theirs(table, identities), before)
     keys = {r["message_key"] for t in ("messages", "statuses") for r in found.rows[t].values()}
     found.shared = _shared_messages(lake, found, keys)
@@ -187,6 +190,8 @@ class _Anonymous:
             row["ctwa_clid"] = ERASED_CLICK if row["ctwa_clid"] else row["ctwa_clid"]
             url = row["referral_source_url"]
             row["referral_source_url"] = url and url.partition("?")[0]
+        elif table == "exclusions":
+            row["reason"] = ERASED_REASON  # what somebody typed may name the person
         elif table == "outcomes":
             row["event_id"] = self._alias["event_id"].get(_event(row), row["event_id"])
         return row

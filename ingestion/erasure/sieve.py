@@ -23,6 +23,7 @@ IDENTITY_COLUMNS: dict[str, tuple[str, ...]] = {
     "messages": ("phone_key", "bsuid_key"),
     "statuses": ("phone_key", "bsuid_key"),
     "outcomes": ("phone_key", "bsuid_key", "email_key", "web_lead_key"),
+    "exclusions": ("identity_key",),
     "identity_links": ("left_key", "right_key"),
 }
 """Tables of the event log that speak of people, and their columns of identity keys."""
@@ -31,6 +32,7 @@ TIME_COLUMNS = {
     "messages": "sent_at",
     "statuses": "status_at",
     "outcomes": "occurred_at",
+    "exclusions": "declared_at",
     "identity_links": "observed_at",
 }
 _COUNTS = {

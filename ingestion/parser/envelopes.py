@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from ctwa.pseudonym import Pseudonymizer
+from ingestion.parser.exclusions import SOURCE as EXCLUSIONS
+from ingestion.parser.exclusions import Exclusions
 from ingestion.parser.limits import Reject, read_body
 from ingestion.parser.outcomes import Outcomes
 from ingestion.parser.people import Keys
@@ -39,6 +41,7 @@ class Parser:
         rows = Rows()
         whatsapp = WhatsApp(self._keys, rows)
         outcomes = Outcomes(self._keys, rows)
+        exclusions = Exclusions(self._keys, rows)
         columns = (
             batch.column("seq").to_pylist(),
             batch.column("received_at").cast(pa.int64()).to_pylist(),
@@ -47,15 +50,22 @@ class Parser:
         )
         for seq, received_us, source, body in zip(*columns, strict=True):
             rows.begin(seq, received_us, source)
-            self._envelope(rows, whatsapp, outcomes, body)
+            self._envelope(rows, whatsapp, outcomes, exclusions, body)
         return rows.tables()
 
-    def _envelope(self, rows: Rows, whatsapp: WhatsApp, outcomes: Outcomes, body: bytes) -> None:
+    def _envelope(
+        self,
+        rows: Rows,
+        whatsapp: WhatsApp,
+        outcomes: Outcomes,
+        exclusions: Exclusions,
+        body: bytes,
+    ) -> None:
         messages, statuses = len(rows.messages), len(rows.statuses)
         outcome_rows, quarantine = len(rows.outcomes), len(rows.quarantine)
         whatsapp.elements = whatsapp.rejected = 0
         try:
-            self._read(rows, whatsapp, outcomes, body)
+            self._read(rows, whatsapp, outcomes, exclusions, body)
         except Reject as reject:
             rows.reject("envelope", (), str(reject))
         except Exception as error:  # noqa: BLE001 - one envelope must never stop the others
@@ -78,15 +88,19 @@ class Parser:
         )
 
     @staticmethod
-    def _read(rows: Rows, whatsapp: WhatsApp, outcomes: Outcomes, body: bytes) -> None:
+    def _read(
+        rows: Rows, whatsapp: WhatsApp, outcomes: Outcomes, exclusions: Exclusions, body: bytes
+    ) -> None:
         value: Any
         if rows.source == "whatsapp":
             value, suspicious = read_body(body)
             whatsapp.read(value, suspicious)
         elif rows.source == "outcomes":
             outcomes.read(body)
+        elif rows.source == EXCLUSIONS:
+            exclusions.read(body)
         else:
-            raise Reject("unknown_source: expected whatsapp or outcomes")
+            raise Reject("unknown_source: expected whatsapp, outcomes or exclusions")
 
 
 @contextmanager

@@ -38,7 +38,7 @@ ENVELOPES = pa.schema(
     [
         pa.field("seq", pa.int64(), nullable=False),
         pa.field("received_at", TS, nullable=False),
-        pa.field("source", pa.string(), nullable=False),  # whatsapp | outcomes
+        pa.field("source", pa.string(), nullable=False),  # whatsapp | outcomes | exclusions
         pa.field("size", pa.int32(), nullable=False),
         pa.field("body_key", pa.string(), nullable=False),  # keyed hash of the bytes: repeats
         pa.field("parser_version", pa.int32(), nullable=False),

@@ -89,7 +89,9 @@ def test_no_byte_of_the_person_is_left_anywhere(landed: Settings) -> None:
     done = forget_person(landed, phone="+55 (11) 98765-4321")
     assert files_with(landed.data_dir, traces(landed)) == []
     assert done.erased.identities == 4  # two numbers, a BSUID, an e-mail address
-    assert done.erased.rows == {"messages": 6, "statuses": 2, "outcomes": 3, "identity_links": 5}
+    assert done.erased.rows == {
+        "messages": 6, "statuses": 2, "outcomes": 3, "exclusions": 1, "identity_links": 5,
+    }  # fmt: skip
     assert done.needs_refresh
 
 
@@ -112,11 +114,20 @@ def test_counts_stay_and_copies_stay_copies(landed: Settings) -> None:
     assert len(somebody) == 1
 
 
+def test_e20_whoever_was_left_out_of_the_counts_stays_so_as_nobody(landed: Settings) -> None:
+    land_event_log(landed)
+    forget_person(landed, phone=ANA)
+    (left,) = [r for r in rows(landed, "exclusions") if r["reason"] != "agency"]
+    somebody = {m["phone_key"] for m in rows(landed, "messages") if m["country"] is None}
+    assert (left["identity_key"], left["is_excluded"]) == (*somebody, True)
+    assert left["reason"] == "erased"
+
+
 def test_other_people_keep_every_row_as_it_was(landed: Settings) -> None:
     land_event_log(landed)
     before = _of_bia(landed)
     assert {table for table, found in before.items() if found} == {
-        "messages", "statuses", "outcomes", "identity_links",
+        "messages", "statuses", "outcomes", "exclusions", "identity_links",
     }  # fmt: skip
     forget_person(landed, bsuid=ANA_ID)
     assert _of_bia(landed) == before
@@ -127,8 +138,8 @@ def test_other_people_keep_every_row_as_it_was(landed: Settings) -> None:
 def test_bodies_that_name_the_person_only_in_passing_go_too(landed: Settings) -> None:
     receive(landed, [webhook(messages=[message(BIA, 90)])])
     forget_person(landed, phone=ANA)
-    assert list(bodies(landed)) == [10]  # Bia's own envelope; all others named Ana somewhere
-    assert len(rows(landed, "envelopes")) == 10
+    assert list(bodies(landed)) == [11]  # Bia's own envelope; all others named Ana somewhere
+    assert len(rows(landed, "envelopes")) == 11
 
 
 def test_conversation_order_survives_at_equal_times(settings: Settings) -> None:
@@ -186,7 +197,7 @@ def test_an_old_webhook_delivered_again_does_not_bring_the_person_back(landed: S
     assert (counts.messages, counts.statuses, counts.outcomes) == (4, 1, 1)  # Bia's
     assert files_with(landed.data_dir, traces(landed)) == []
     after = {t: len(r) for t, r in all_rows(landed).items()}
-    assert after["envelopes"] == before["envelopes"] + 10
+    assert after["envelopes"] == before["envelopes"] + 11
     for envelope in rows(landed, "envelopes"):  # R1 adds up
         seq = envelope["seq"]
         assert envelope["messages"] == sum(m["seq"] == seq for m in rows(landed, "messages"))
@@ -248,7 +259,7 @@ def test_a_landing_killed_after_keeping_rows_out_still_empties_the_body(
         patched.setattr("ingestion.sources.event_log.finish", lambda _stores: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             land_event_log(landed)
-    assert Ledger.of(landed).bodies == {10}
+    assert Ledger.of(landed).bodies == {11}
     land_event_log(landed)
     assert files_with(landed.data_dir, traces(landed)) == []
 

@@ -84,6 +84,12 @@ def outcomes(*rows: Json) -> bytes:
     return orjson.dumps(list(rows))
 
 
+def exclusions(*rows: Json) -> bytes:
+    """A body that says who does not count."""
+    declared = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(AT))
+    return orjson.dumps([{**row, "declared_at": declared} for row in rows])
+
+
 def won(event_id: str, **identities: str) -> Json:
     """A sale an hour after `AT`."""
     occurred = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(AT + 3_600))
@@ -117,6 +123,10 @@ def shared_envelopes() -> list[bytes]:
             won("crm-3", email=ANA_MAIL.upper()),
             won("crm-4", message_id=wamid(ANA, 0)),
         ),
+        exclusions(
+            {"phone": "+55 11 98765-4321", "reason": f"staff: {ANA_MAIL}"},
+            {"phone": BIA, "reason": "agency"},
+        ),
         # Quarantined, and a number in somebody else's text: rows of Ana come of neither.
         webhook(messages=[{"from": ANA, "timestamp": "1"}]),
         webhook(messages=[message(BIA, 61) | {"text": {"body": "call +55 (11) 98765-4321"}}]),
@@ -124,14 +134,18 @@ def shared_envelopes() -> list[bytes]:
     ]
 
 
+def _source_of(body: bytes) -> str:
+    if b'"declared_at"' in body:
+        return "exclusions"
+    return "outcomes" if body[:1] == b"[" else "whatsapp"
+
+
 def receive(settings: Settings, bodies: Iterable[bytes], at: float | None = None) -> None:
     """Into the vault, as the receiver does."""
     now = int((time.time() if at is None else at) * 1_000_000)
     vault = Vault.open(settings.vault_url)
     try:
-        vault.append(
-            [NewEnvelope(now, "outcomes" if b[:1] == b"[" else "whatsapp", b) for b in bodies]
-        )
+        vault.append([NewEnvelope(now, _source_of(b), b) for b in bodies])
     finally:
         vault.close()
 
