@@ -17,7 +17,7 @@ class NotComparableError(ValueError):
     """A file has no marts to compare; the text says which and what it lacks."""
 
 
-_COLUMNS: Mapping[str, Mapping[str, str]] = {
+COLUMNS: Mapping[str, Mapping[str, str]] = {
     "fct_leads": {
         "lead_id": "varchar", "first_touch_id": "varchar", "first_touch_at": "timestamptz",
         "first_touch_date": "date", "channel": "varchar", "basis": "varchar",
@@ -102,7 +102,7 @@ def open_sides(connection: duckdb.DuckDBPyConnection, before: Path, after: Path)
         else:
             literal = "'" + str(path).replace("'", "''") + "'"
             connection.execute(f"attach {literal} as {name} (read_only)")
-        tables = {t: _select(connection, name, t, path) for t in _COLUMNS}
+        tables = {t: _select(connection, name, t, path) for t in COLUMNS}
         connection.execute(_VIEWS.format(side=side, **tables))
 
 
@@ -118,7 +118,7 @@ def _select(connection: duckdb.DuckDBPyConnection, name: str, table: str, path: 
     there = {column for _, column in found}
     columns = ", ".join(
         f"cast({c if c in there else 'null'} as {kind}) as {c}"
-        for c, kind in _COLUMNS[table].items()
+        for c, kind in COLUMNS[table].items()
     )
     if not found:
         return f"(select {columns} limit 0)"
