@@ -94,6 +94,9 @@ class DbtWorld:
         )
         self.as_of = as_of
         self.changed_code: dict[str, tuple[str, str]] = {}
+        self.seeds: dict[str, str] = {}
+        """Seed -> CSV in place of the project's own."""
+        self._seed_folder = root / "seeds"
         self.lake = Path(self.settings.lake_url)
         ensure_lake(self.lake)
 
@@ -116,6 +119,11 @@ class DbtWorld:
 
     def change_models(self, manifest: Manifest) -> None:
         """Apply `changed_code`, model or macro -> (old, new) piece of it: known-bad variants."""
+        for name, text in self.seeds.items():
+            self._seed_folder.mkdir(parents=True, exist_ok=True)
+            (self._seed_folder / f"{name}.csv").write_text(text)
+            seed: Any = manifest.nodes[f"seed.ctwa.{name}"]
+            seed.root_path, seed.original_file_path = str(self._seed_folder), f"{name}.csv"
         for name, (old, new) in self.changed_code.items():
             node = manifest.nodes.get(f"model.ctwa.{name}")
             macro = manifest.macros.get(f"macro.ctwa.{name}")
