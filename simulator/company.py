@@ -47,8 +47,9 @@ class CampaignRef:
 class AdRef:
     """An ad with its one ad set and creative. `foreign`: of a company we may not look into.
 
-    `gone`: no API knows it. `deleted`: no list shows it, its own id does. `story_id` is the post
-    that the ad shows, where it is a boosted one.
+    `gone`: no API knows it. `deleted`: no list shows it, its own id does. `story_id` and
+    `instagram_id` are the posts that the ad shows, where it is a boosted one. `delivers`: from how
+    many days before the world's end until how many. `is_new`: made just before the last night.
     """
 
     ad_id: str
@@ -64,6 +65,9 @@ class AdRef:
     daily_budget_cents: int
     first_name: str | None = None
     story_id: str | None = None
+    instagram_id: str | None = None
+    delivers: tuple[int, int] = (10_000, 1)
+    is_new: bool = False
 
     @property
     def is_resolved(self) -> bool:
@@ -73,6 +77,8 @@ class AdRef:
 
 SAO_PAULO = AccountRef("1204090807060501", "Clínica Aurora — São Paulo", "BRL", "America/Sao_Paulo")
 NEW_YORK = AccountRef("1204090807060502", 'Aurora "US" & Co', "USD", "America/New_York")
+LISBON = AccountRef("1204090807060503", "Clínica Aurora — Europe", "EUR", "Europe/Lisbon")
+"""A zone and a currency never change: for others Meta makes a new account (E43)."""
 FOREIGN = AccountRef("1204090807060599", "Somebody else", "BRL", "America/Sao_Paulo")
 
 MAIN = BusinessNumber("104200000000001", "206600000000011", "551140028922")
@@ -80,6 +86,9 @@ SECOND = BusinessNumber("104200000000001", "206600000000012", "552140028933")
 OTHER_WABA = BusinessNumber("104200000000002", "206600000000013", "12125550140")
 MOVED = BusinessNumber("104200000000002", "206600000000014", MAIN.display)
 """The main number after its move to the other WABA: new ids, same display number (E30)."""
+
+TEST_LINE = BusinessNumber("104200000000001", "206600000000015", "551140028999")
+"""Where the agency tries things out: declared as not to be counted (E20)."""
 
 NUMBERS = (MAIN, SECOND, OTHER_WABA)
 
@@ -89,6 +98,13 @@ _AD_BASE = 120226305854810726
 _CREATIVE_BASE = 998877665544331001
 STORY_ID = "301200000000007_120226305854899001"
 POST_ID = "120226305854899001"
+"""The post of `STORY_ID`, as a referral names it: two ads show it."""
+INSTAGRAM_ID = "17895695668004550"
+"""One ad shows this one."""
+OTHER_POST_ID = "120226305854899002"
+"""No ad shows this one."""
+
+IN_LISBON, NEW_AD = "carrossel v1 (new account)", "resolved a night late"
 
 
 def _campaigns() -> list[CampaignRef]:
@@ -108,6 +124,9 @@ def _campaigns() -> list[CampaignRef]:
         ("US | Retargeting; DROP TABLE leads--", NEW_YORK, "OUTCOME_SALES", "WHATSAPP", None),
         ("Verão 2027 (new name)", SAO_PAULO, "OUTCOME_LEADS", "WHATSAPP", "Verão 2026"),
         ("Not ours", FOREIGN, "OUTCOME_LEADS", "WHATSAPP", None),
+        # The same names as the first campaign's, in the account that came after its own.
+        ("Botox | SP | CTWA", LISBON, "OUTCOME_ENGAGEMENT", "WHATSAPP", None),
+        ("made yesterday", SAO_PAULO, "OUTCOME_ENGAGEMENT", "WHATSAPP", None),
     ]
     return [
         CampaignRef(str(_CAMPAIGN_BASE + i), name, account, objective, destination, before)
@@ -137,7 +156,16 @@ def _ads(campaigns: list[CampaignRef]) -> list[AdRef]:
         (0, "deleted before we ever looked", "deleted", 1, 1_433),
         (8, "partner's ad", "foreign", 1, 0),
         (8, "nobody knows this id", "gone", 1, 0),
+        (9, IN_LISBON, "active", 2, 2_345),
+        (10, NEW_AD, "active", 0, 1_777),
+        (7, "boosted post on Instagram", "active", 1, 1_099),
     ]
+    delivers = {
+        "archived in spring": (10_000, 20),  # stopped; its leads still come (E47)
+        "@promo\tcom tab": (18, 1),
+        IN_LISBON: (25, 1),
+        NEW_AD: (1, 1),
+    }
     ads: list[AdRef] = []
     for i, (campaign, name, kind, popularity, budget) in enumerate(rows):
         texts = 0 if i == 1 else i
@@ -157,7 +185,10 @@ def _ads(campaigns: list[CampaignRef]) -> list[AdRef]:
                 popularity=popularity,
                 daily_budget_cents=budget,
                 first_name="before the rename" if name.startswith("renamed") else None,
-                story_id=STORY_ID if name == "boosted post" else None,
+                story_id=STORY_ID if name.startswith("boosted post") else None,
+                instagram_id=INSTAGRAM_ID if name.endswith("Instagram") else None,
+                delivers=delivers.get(name, (10_000, 1)),
+                is_new=name == NEW_AD,
             )
         )
     return ads
@@ -165,7 +196,7 @@ def _ads(campaigns: list[CampaignRef]) -> list[AdRef]:
 
 CAMPAIGNS = _campaigns()
 ADS = _ads(CAMPAIGNS)
-ACCOUNTS = (SAO_PAULO, NEW_YORK)
+ACCOUNTS = (SAO_PAULO, NEW_YORK, LISBON)
 
 
 def ad_of_kind(kind: AdKind, account: AccountRef | None = None) -> AdRef:

@@ -9,20 +9,22 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import random
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
 import urllib3
 
-from simulator.people import Event, Night, Outcome
+from simulator.people import Event, Exclusion, Outcome
 from simulator.world import World
 
+Item = Event | Outcome | Exclusion
 T = TypeVar("T", Event, Outcome)
 Path = Literal["/webhooks/whatsapp", "/webhooks/outcomes"]
 _HEADERS: dict[Path, str] = {
@@ -56,19 +58,20 @@ def deliveries(
     world: World,
     seed: int = 0,
     *,
-    night: Night | None = None,
+    night: int | None = None,
     largest: int = 12,
     duplicates: float = 0.08,
 ) -> list[Delivery]:
-    """All bodies of a world (or of one night), in the order they are sent.
+    """All bodies of a world (or of one of its nights), in the order they are sent.
 
     `seed` decides batches, order and repeats; the world is the same under each. `largest`: most
     elements in one body; `duplicates`: share of bodies that are sent twice, and of elements that
     come again in another body.
     """
     rng = random.Random(f"{world.seed}:{seed}:delivery")
-    events = [e for e in world.events if night in (None, _night_of(world, e))]
-    outcomes = [o for o in world.outcomes if night in (None, _night_of(world, o))]
+    night_of = _nights(world)
+    events = [e for e in world.events if night in (None, night_of(e))]
+    outcomes = [o for o in world.outcomes if night in (None, night_of(o))]
     good = [e for e in events if not e.malformed]
     again = [e for e in good if rng.random() < duplicates / 2]
     bodies = [_envelope(chunk, rng) for chunk in _chunks(_late(events + again, rng), largest, rng)]
@@ -76,7 +79,7 @@ def deliveries(
         rows: Any = [o.body for o in chunk]
         body = rows[0] if len(rows) == 1 and rng.random() < 0.5 else rows
         bodies.append(Delivery("/webhooks/outcomes", json.dumps(body).encode()))
-    if night != 1:
+    if night in (None, len(world.nights)):
         bodies += [Delivery("/webhooks/whatsapp", junk, 1) for junk in world.junk]
     bodies += [b for b in bodies if not b.malformed and rng.random() < duplicates]
     # Mostly in order, as in life: a body overtakes a few others, some come last.
@@ -86,24 +89,58 @@ def deliveries(
     return [bodies[i] for _, i in sorted(places)]
 
 
-def _night_of(world: World, item: Event | Outcome) -> Night:
-    """The same for every delivery seed: what is not pinned comes in time, but for a few."""
-    if item.night is not None:
-        return item.night
-    at = item.at if isinstance(item, Event) else item.occurred_at
-    if at >= world.end - timedelta(days=2):
-        return 2
-    text = json.dumps(item.element if isinstance(item, Event) else item.body, sort_keys=True)
-    return 2 if hashlib.sha256(text.encode()).digest()[0] < 30 else 1
+def _nights(world: World) -> Callable[[Item], int]:
+    """Which night brings what; the same for every delivery seed.
+
+    What is not pinned comes in the first night that can have it, but for a few that come up to
+    six nights late. What is pinned to come late comes after all that its scene has pinned early.
+    """
+    last = len(world.nights)
+
+    def on_time(item: Item) -> int:
+        # A webhook may come in a night that is at least a day after it.
+        over = (world.end - timedelta(days=1) - _time_of(item)) / timedelta(days=1)
+        return min(max(last - max(0, math.ceil(over) - 1), 1), last)
+
+    def early(item: Item) -> int:
+        return min(on_time(item), last - 1)
+
+    pinned: dict[int, int] = defaultdict(int)
+    items: tuple[Item, ...] = (*world.events, *world.outcomes, *world.exclusions)
+    for item in items:
+        if item.night == 1:
+            pinned[item.scene] = max(pinned[item.scene], early(item))
+
+    def night_of(item: Item) -> int:
+        if item.night == 1:
+            return early(item)
+        luck = hashlib.sha256(_text_of(item).encode()).digest()
+        if item.night == 2:
+            return min(max(pinned[item.scene] + 1 + luck[1] % 4, on_time(item)), last)
+        return min(on_time(item) + (1 + luck[1] % 6 if luck[0] < 30 else 0), last)
+
+    return night_of
+
+
+def _time_of(item: Item) -> datetime:
+    match item:
+        case Event():
+            return item.at
+        case Outcome():
+            return item.occurred_at
+    return item.declared_at
+
+
+def _text_of(item: Item) -> str:
+    return json.dumps(item.element if isinstance(item, Event) else item.body, sort_keys=True)
 
 
 def _late(items: list[T], rng: random.Random) -> list[T]:
     """By time, some hours or days late."""
 
     def arrival(item: T) -> float:
-        at = item.at if isinstance(item, Event) else item.occurred_at
         lag = rng.expovariate(1 / 3_600) if rng.random() < 0.9 else rng.uniform(0, 5 * 86_400)
-        return at.timestamp() + lag
+        return _time_of(item).timestamp() + lag
 
     return sorted(items, key=arrival)
 
@@ -143,7 +180,14 @@ def _envelope(events: list[Event], rng: random.Random) -> Delivery:
 
 
 def _fits(event: Event, value: dict[str, Any]) -> bool:
-    """One change shows one contact of a person: never a second one with other ids."""
+    """One change shows one contact of a person: never a second one with other ids.
+
+    What comes without a contact stays without: it would be taken for the contact's otherwise.
+    """
+    if event.malformed:
+        return True
+    if (event.contact is None) == ("contacts" in value):
+        return False
     mine = event.contact or {}
     return all(
         other == mine

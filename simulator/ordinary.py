@@ -1,67 +1,160 @@
-"""Ordinary people: the volume around the nasty cases, so that tables look like a real company's."""
+"""Ordinary people: the volume around the nasty cases, so that tables look like a real company's.
+
+Each is put together by luck from what people do, and what follows is stated as it is put together.
+"""
 
 from __future__ import annotations
 
+import random
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from simulator import payloads
-from simulator.company import POST_ID, AdRef
-from simulator.people import Funnel, Person, Scene
+from simulator.company import OTHER_POST_ID, POST_ID, AdRef, BusinessNumber
+from simulator.people import Funnel, Lead, Person
+from simulator.scene import Scene
 
 _KINDS = ("click", "status_ad", "direct", "outbound", "post", "suspected")
-_WEIGHTS = (62, 7, 19, 6, 3, 3)
+_BASIS = {"click": "ctwa_click", "status_ad": "ctwa_ad", "suspected": "ad_suspected"}
 _COUNTRIES = ("BR", "BR9", "MX", "AR", "US")
 _STEPS = ("qualified", "opportunity", "won")
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
-def ordinary_lead(s: Scene) -> None:
-    """One person who writes, is answered, and perhaps qualifies, buys or drops out."""
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """What is frequent in one company: weights in the order of what they weigh."""
+
+    kinds: tuple[float, ...]
+    countries: tuple[float, ...]
+    sequels: tuple[float, ...]
+    quality: float
+
+    @classmethod
+    def of(cls, rng: random.Random) -> Mix:
+        """Around the usual, so that no two seeds are one company with other names."""
+
+        def about(*weights: float) -> tuple[float, ...]:
+            return tuple(w * rng.uniform(0.5, 1.6) for w in weights)
+
+        return cls(
+            kinds=about(62, 7, 19, 6, 3, 3),
+            countries=about(55, 25, 4, 4, 12),
+            sequels=about(70, 9, 9, 6, 6),
+            quality=rng.uniform(0.7, 1.3),
+        )
+
+
+@dataclass(slots=True)
+class _Chat:
+    """What is known of the lead while it is put together."""
+
+    person: Person
+    number: BusinessNumber
+    ids: str
+    at: datetime
+    last: datetime
+    ad: AdRef | None
+    answered: datetime | None = None
+    replied: bool = False
+    touches: int = 1
+    latest: tuple[str, AdRef | None] | None = None
+
+
+def ordinary_lead(s: Scene, *, mix: Mix) -> Lead:
+    """One person who writes, is answered, and perhaps comes back, qualifies, buys or drops out."""
     rng = s.rng
-    person = s.person(rng.choices(_COUNTRIES, (55, 25, 4, 4, 12))[0])
-    kind = rng.choices(_KINDS, _WEIGHTS)[0]
+    person = s.person(rng.choices(_COUNTRIES, mix.countries)[0])
+    kind = rng.choices(_KINDS, mix.kinds)[0]
     ad = s.ad() if kind in ("click", "status_ad") else None
     if ad and ad.campaign.account.currency == "USD" and rng.random() < 0.6:
         person = s.person("US")
-    at, number = s.moment(), s.number()
+    at = s.moment()
     ids = rng.choices(("both", "phone", "bsuid"), (80, 10, 10))[0]
-    basis = {"click": "ctwa_click", "status_ad": "ctwa_ad", "suspected": "ad_suspected"}.get(
-        kind, kind
-    )
-    if kind == "outbound":
-        s.says(person, at - timedelta(hours=rng.randrange(1, 40)), number=number, ids=ids)
-    referral = s.referral(ad, click=kind == "click") if ad else None
-    if kind == "post":
-        referral = payloads.post_referral(POST_ID)
-    message_type = rng.choices(("text", "audio", "image", "button"), (84, 8, 5, 3))[0]
-    s.hears(person, at, number=number, ids=ids, referral=referral, kind=message_type)
-    pays = "free_entry_point" if ad or kind == "suspected" else "free_customer_service"
-    if kind == "suspected" or rng.random() < 0.8:
-        reply = at + timedelta(seconds=rng.randrange(30, 20_000))
-        s.says(person, reply, number=number, ids=ids, billing=pays)
-    for _ in range(rng.choices((0, 1, 2, 4), (30, 30, 25, 15))[0]):
-        later = at + timedelta(seconds=rng.randrange(60, 80_000))
-        s.hears(person, later, number=number, ids=ids)
-    funnel, event_ids = _outcomes(s, person, ids, at, ad)
-    identity = "phone" if ids == "phone" else "bsuid"
-    s.lead(
+    chat = _Chat(person, s.number(), ids, at, last=at, ad=ad)
+    post_id = rng.choice((POST_ID, OTHER_POST_ID))
+    _opens(s, chat, kind, post_id)
+    is_entry = ad is not None or kind == "suspected"
+    billing = "free_entry_point" if is_entry else "free_customer_service"
+    _goes_on(s, chat, billing, answered=kind == "suspected" or rng.random() < 0.8)
+    _comes_back(s, chat, mix)
+    funnel, event_ids = _outcomes(s, person, ids, at, ad, mix.quality)
+    return s.lead(
         person,
         at,
-        basis,
+        _BASIS.get(kind, kind),
         ad,
-        identity=identity,  # type: ignore[arg-type]
+        identity="phone" if ids == "phone" else "bsuid",
+        latest=chat.latest,
+        touches=chat.touches,
         funnel=funnel,
         event_ids=event_ids,
+        replied=chat.replied,
+        boosted=kind == "post" and post_id == POST_ID,
     )
+
+
+def _opens(s: Scene, chat: _Chat, kind: str, post_id: str) -> None:
+    """The first touch, and before it our own message where we wrote first."""
+    rng = s.rng
+    if kind == "outbound":
+        before = chat.at - timedelta(hours=rng.randrange(1, 40))
+        s.says(chat.person, before, number=chat.number, ids=chat.ids)
+    referral = s.referral(chat.ad, click=kind == "click") if chat.ad else None
+    if kind == "post":
+        referral = payloads.post_referral(post_id)
+    message_type = rng.choices(("text", "audio", "image", "button"), (84, 8, 5, 3))[0]
+    _hears(s, chat, chat.at, referral=referral, kind=message_type)
+
+
+def _hears(s: Scene, chat: _Chat, at: datetime, **message: Any) -> None:
+    """They write once more."""
+    s.hears(chat.person, at, number=chat.number, ids=chat.ids, **message)
+    chat.last = max(chat.last, at)
+    chat.replied |= chat.answered is not None and at > chat.answered
+
+
+def _goes_on(s: Scene, chat: _Chat, billing: str, *, answered: bool) -> None:
+    """Our answer, perhaps, and what they write within the day, before or after it."""
+    rng = s.rng
+    if answered:
+        chat.answered = chat.at + timedelta(seconds=rng.randrange(30, 20_000))
+        s.says(chat.person, chat.answered, number=chat.number, ids=chat.ids, billing=billing)
+        chat.last = max(chat.last, chat.answered)
+    for _ in range(rng.choices((0, 1, 2, 4), (30, 30, 25, 15))[0]):
+        _hears(s, chat, chat.at + timedelta(seconds=rng.randrange(60, 80_000)))
+
+
+def _comes_back(s: Scene, chat: _Chat, mix: Mix) -> None:
+    """Later: by an ad within the gap; or after it by themselves, by an ad, or woken by us."""
+    rng = s.rng
+    how = rng.choices(("", "ad", "direct", "ad after", "woken"), mix.sequels)[0]
+    # Not within 72 hours: there an ad would explain a suspicious opening.
+    days = rng.uniform(4, 29) if how == "ad" else rng.uniform(30.1, 50)
+    at = (chat.last + days * _DAY).replace(microsecond=0)
+    if not how or at >= s.end - _DAY:
+        return
+    chat.touches += 1
+    if how in ("ad", "ad after"):
+        ad = s.ad()
+        chat.latest = ("click_to_whatsapp", ad)
+        _hears(s, chat, at, referral=s.referral(ad))
+        return
+    chat.latest = ("direct", chat.ad)
+    if how == "woken":
+        s.says(chat.person, at - _HOUR, number=chat.number, ids=chat.ids, billing="regular")
+        chat.latest, chat.answered = ("outbound", chat.ad), chat.answered or at - _HOUR
+    _hears(s, chat, at)
 
 
 def _outcomes(
-    s: Scene, person: Person, ids: str, at: datetime, ad: AdRef | None
+    s: Scene, person: Person, ids: str, at: datetime, ad: AdRef | None, factor: float
 ) -> tuple[Funnel, tuple[str, ...]]:
     """Steps up the funnel, as far as luck and the world's time go; some fall out again."""
     rng = s.rng
-    quality = 0.15 if ad is None else 0.12 + (int(ad.ad_id) % 7) * 0.07
+    quality = factor * (0.15 if ad is None else 0.12 + (int(ad.ad_id) % 7) * 0.07)
     when = at
     reached: list[str] = []
     event_ids: list[str] = []

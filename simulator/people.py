@@ -2,44 +2,20 @@
 
 A story tells both at once: it emits events (a message, a status, an outcome) and states the lead
 that follows from them. Nothing here repeats the product's SQL: the person who wrote the story knew
-the answer. `Scene` is the vocabulary the stories are written in.
+the answer. `simulator.scene` is the vocabulary the stories are written in.
 """
 
 from __future__ import annotations
 
-import base64
-import random
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
-from simulator import payloads
-from simulator.company import ADS, MAIN, NUMBERS, AdRef, BusinessNumber
+from simulator.company import AdRef, BusinessNumber
 
 Night = Literal[1, 2]
-REPORTING_ZONE = "America/Sao_Paulo"
-
-_HOSTILE_TEXTS = (
-    "Oi, vi o anúncio 👋",
-    '=HYPERLINK("http://x","y")',
-    "<script>alert('oi')</script>",
-    "Olá \\ \"aspas\" 'e' /barras/",
-    "quanto custa?\n\n\tobrigado",
-    "",
-    "مرحبا 你好 🇧🇷",
-)
-_NAMES = ("Ana", "José d'Ávila", "=1+1", "<b>Bia</b>", "João 😀", 'O"Neil', "Zoë; --", "李雷")
-
-# country: prefix of the wa_id, prefix as people write it, digits that follow
-_SPELLINGS: dict[str, tuple[str, str, str]] = {
-    "BR": ("55{area}", "+55 ({area}) 9", "31 41 51 61 71 81 85 91 19 48"),
-    "BR9": ("55{area}9", "+55 {area} 9", "11 21 27 12"),
-    "MX": ("521{area}", "+52 {area} ", "55 33 81"),
-    "AR": ("549{area}", "+54 {area} ", "11 35"),
-    "US": ("1212", "+1 (212) ", ""),
-}
+"""To come early or late: evidence of the second night finds that of the first already built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +35,7 @@ class Event:
     """One element of a webhook. `field` and `part` say in which list it travels.
 
     `night` pins it to a delivery; None leaves that to the deliverer. `malformed` elements must end
-    in quarantine, each as one row.
+    in quarantine, each as one row. `scene` tells whose story it belongs to.
     """
 
     at: datetime
@@ -71,6 +47,7 @@ class Event:
     night: Night | None = None
     malformed: bool = False
     message_key: tuple[str, str] | None = None
+    scene: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +59,17 @@ class Outcome:
     funnel_stage: str
     night: Night | None = None
     superseded: bool = False
+    scene: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Somebody in the company declares a person or a number as not to be counted (E20)."""
+
+    body: dict[str, Any]
+    declared_at: datetime
+    night: Night | None = None
+    scene: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +88,11 @@ class Funnel:
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """One expected row of `fct_leads`. `identity` is the one whose keyed hash is the lead id."""
+    """One expected row of `fct_leads`. `identity` is the one whose keyed hash is the lead id.
+
+    `replied`: wrote again after our first answer. `excluded`: the reason, where not to be counted.
+    `boosted`: came by a post that some ad shows.
+    """
 
     story: str
     identity: tuple[Literal["phone", "bsuid"], str]
@@ -116,216 +108,6 @@ class Lead:
     touches: int
     funnel: Funnel
     event_ids: tuple[str, ...]
-
-
-_CHANNELS = {
-    "ctwa_click": "click_to_whatsapp",
-    "ctwa_ad": "click_to_whatsapp",
-    "post": "organic_social",
-    "ad_suspected": "unknown_ad",
-    "outbound": "outbound",
-    "direct": "direct",
-}
-
-
-@dataclass(slots=True)
-class Scene:
-    """Where one story plays: its own luck, its own people, and what it emitted so far.
-
-    `start` and `end` bound the moments; all times are whole seconds in UTC, like WhatsApp's.
-    """
-
-    name: str
-    serial: int
-    start: datetime
-    end: datetime
-    rng: random.Random
-    events: list[Event] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
-    leads: list[Lead] = field(default_factory=list)
-    _made: int = 0
-
-    def _next(self) -> int:
-        self._made += 1
-        return self.serial * 200 + self._made
-
-    def person(self, country: str = "BR", *, local: str | None = None, area: str = "") -> Person:
-        """A new person; nobody else in the world has the same last eight digits by accident."""
-        serial = self._next()
-        prefix, written, areas = _SPELLINGS[country]
-        area = area or (self.rng.choice(areas.split()) if areas else "")
-        # 61-99 million: mobile numbers of Brazil before the ninth digit was put in front.
-        local = local or f"{61_000_000 + serial * 7 % 38_000_000:08d}"
-        if country == "US":
-            local = f"{2_000_000 + serial % 7_999_999:07d}"
-        digits = "".join(self.rng.choices("0123456789", k=16))
-        code = country[:2]
-        return Person(
-            name=self.rng.choice(_NAMES),
-            country=code,
-            wa_id=prefix.format(area=area) + local,
-            crm_phone=f"{written.format(area=area)}{local[:-4]}-{local[-4:]}",
-            bsuid=f"{code}.{digits}{serial:05d}",
-            email=f"Person.{serial}@Example.COM",
-        )
-
-    def moment(self, *, before: float = 1, after: float = 0) -> datetime:
-        """A second at least `after` days past the start and `before` days ahead of the end."""
-        first = self.start + timedelta(days=after)
-        span = int((self.end - timedelta(days=before) - first).total_seconds())
-        return first + timedelta(seconds=self.rng.randrange(max(span, 1)))
-
-    def ad(self, *, but: AdRef | None = None) -> AdRef:
-        """An ordinary ad that may bring leads, by popularity."""
-        ads = [a for a in ADS if a.popularity and a is not but and a.kind in ("active", "paused")]
-        return self.rng.choices(ads, [a.popularity for a in ads])[0]
-
-    def number(self) -> BusinessNumber:
-        """One of the company's numbers, mostly the main one."""
-        return self.rng.choices(NUMBERS, (6, 3, 1))[0]
-
-    def wamid(self, person: Person) -> str:
-        """A message id; like the real ones it holds the phone number in base64."""
-        raw = f"\x1c\x18\x0d{person.wa_id}\x15\x02\x00\x12\x18{self._next():016X}"
-        return "wamid." + base64.b64encode(raw.encode("latin-1")).decode()
-
-    def click_id(self) -> str:
-        """A new `ctwa_clid`."""
-        return "Af" + base64.urlsafe_b64encode(self.rng.randbytes(72)).decode().rstrip("=")
-
-    def referral(self, ad: AdRef, *, click: bool = True) -> dict[str, Any]:
-        """The referral of a tap on this ad."""
-        return payloads.ad_referral(ad, self.click_id() if click else None)
-
-    def hears(
-        self,
-        person: Person,
-        at: datetime,
-        *,
-        number: BusinessNumber = MAIN,
-        ids: str = "both",
-        **message: Any,
-    ) -> str:
-        """An inbound message. `ids`: both, phone, bsuid, or swapped (BSUID where phones stand).
-
-        Further keywords go to `payloads.message` (kind, referral, errors, group ...), `night` and
-        `wamid` to the event. Returns the message id.
-        """
-        night, wamid = message.pop("night", None), message.pop("wamid", None) or self.wamid(person)
-        message.setdefault("text", self.rng.choice(_HOSTILE_TEXTS))
-        element = payloads.message(person, wamid, at, ids=ids, **message)
-        contact = payloads.contact(person, ids)
-        key = (number.display, wamid)
-        self.events.append(
-            Event(at, number, "messages", "messages", element, contact, night, False, key)
-        )
-        return wamid
-
-    def says(
-        self,
-        person: Person,
-        at: datetime,
-        *,
-        number: BusinessNumber = MAIN,
-        billing: str = "free_customer_service",
-        ids: str = "both",
-        statuses: tuple[str, ...] = ("sent", "delivered", "read"),
-        night: Night | None = None,
-    ) -> str:
-        """We write by the API: nothing but statuses tells. Returns the message id."""
-        wamid = self.wamid(person)
-        for delay, status in enumerate(statuses):
-            moment = at + timedelta(seconds=2 * delay)
-            element = payloads.status(person, wamid, moment, status, billing=billing, ids=ids)
-            contact = payloads.contact(person, ids) if status != "failed" else None
-            self.events.append(
-                Event(moment, number, "messages", "statuses", element, contact, night)
-            )
-        return wamid
-
-    def echoes(self, person: Person, at: datetime, *, number: BusinessNumber = MAIN) -> str:
-        """A colleague writes from the WhatsApp Business app."""
-        wamid = self.wamid(person)
-        element = payloads.echo(person, number, wamid, at)
-        key = (number.display, wamid)
-        self.events.append(
-            Event(at, number, "smb_message_echoes", "message_echoes", element, message_key=key)
-        )
-        return wamid
-
-    def emits(self, at: datetime, element: Any, **where: Any) -> None:
-        """Any other element: a notice, a history chunk, something malformed."""
-        number = where.pop("number", MAIN)
-        field_name, part = where.pop("field", "messages"), where.pop("part", "messages")
-        self.events.append(Event(at, number, field_name, part, element, **where))
-
-    def crm(
-        self,
-        stage: str,
-        at: datetime,
-        *,
-        value: tuple[str, str] | None = None,
-        event_id: str | None = None,
-        funnel_stage: str | None = None,
-        night: Night | None = None,
-        superseded: bool = False,
-        **who: Any,
-    ) -> str:
-        """The CRM reports a stage of whoever `who` names (phone, wa_id, user_id ...)."""
-        event_id = event_id or f"{self.name}-{self._next()}"
-        body: dict[str, Any] = {
-            "event_id": event_id,
-            "source": "crm",
-            "stage": stage,
-            "occurred_at": at.isoformat(),
-            **who,
-        }
-        if value:
-            body["value"], body["currency"] = float(value[0]), value[1]
-        funnel = funnel_stage or stage.casefold()
-        self.outcomes.append(Outcome(body, at, funnel, night, superseded))
-        return event_id
-
-    def lead(
-        self,
-        person: Person,
-        at: datetime,
-        basis: str,
-        ad: AdRef | None = None,
-        *,
-        identity: Literal["phone", "bsuid"] = "bsuid",
-        channel: str | None = None,
-        platform: str | None = None,
-        latest: tuple[str, AdRef | None] | None = None,
-        touches: int = 1,
-        funnel: Funnel | None = None,
-        event_ids: tuple[str, ...] = (),
-        day: date | None = None,
-    ) -> Lead:
-        """State the lead this story makes. `latest` defaults to the first touch itself."""
-        channel = channel or _CHANNELS[basis]
-        zone = ad.campaign.account.zone if ad and ad.is_resolved else REPORTING_ZONE
-        row = Lead(
-            story=self.name,
-            identity=(identity, person.bsuid if identity == "bsuid" else person.wa_id),
-            country=person.country,
-            first_touch_at=at,
-            first_touch_date=day or at.astimezone(ZoneInfo(zone)).date(),
-            basis=basis,
-            channel=channel,
-            platform="meta" if ad or channel == "click_to_whatsapp" else platform,
-            ad=ad,
-            latest_channel=latest[0] if latest else channel,
-            latest_ad=latest[1] if latest else ad,
-            touches=touches,
-            funnel=funnel or Funnel(),
-            event_ids=event_ids,
-        )
-        self.leads.append(row)
-        return row
-
-
-def local_time(day: date, hour: int, minute: int, zone: str, second: int = 0) -> datetime:
-    """A wall-clock time in `zone`, in UTC."""
-    local = datetime(day.year, day.month, day.day, hour, minute, second, tzinfo=ZoneInfo(zone))
-    return local.astimezone(UTC)
+    replied: bool = False
+    excluded: str | None = None
+    boosted: bool = False

@@ -16,12 +16,15 @@ from simulator.company import (
     ad_named,
     ad_of_kind,
 )
-from simulator.people import REPORTING_ZONE, Scene, local_time
+from simulator.scene import REPORTING_ZONE, Scene, local_time
+from simulator.stories import Chapter
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+told = Chapter()
 CTWA = "click_to_whatsapp"
 
 
+@told()
 def ad_click_first(s: Scene) -> None:
     """The plain good case: a tap, the referral, a reply billed as free entry point."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=3)
@@ -31,6 +34,7 @@ def ad_click_first(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
+@told("E7")
 def ad_in_status_without_click_id(s: Scene) -> None:
     """Ads in WhatsApp Status carry no click id (E7)."""
     ana, ad, at = s.person(), s.ad(), s.moment()
@@ -38,6 +42,7 @@ def ad_in_status_without_click_id(s: Scene) -> None:
     s.lead(ana, at, "ctwa_ad", ad)
 
 
+@told("E9")
 def empty_click_id(s: Scene) -> None:
     """An empty click id is none, and is never replaced by the ad id (E9)."""
     ana, ad, at = s.person(), s.ad(), s.moment()
@@ -45,6 +50,7 @@ def empty_click_id(s: Scene) -> None:
     s.lead(ana, at, "ctwa_ad", ad)
 
 
+@told("E8")
 def click_id_without_ad(s: Scene) -> None:
     """Meta says paid, but not which ad (E8)."""
     ana, at = s.person(), s.moment()
@@ -54,6 +60,7 @@ def click_id_without_ad(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", channel="unknown_ad", platform="meta")
 
 
+@told()
 def referral_without_any_id(s: Scene) -> None:
     """Said to be an ad, and nothing more: suspected, and Meta's."""
     ana, at = s.person(), s.moment()
@@ -63,6 +70,7 @@ def referral_without_any_id(s: Scene) -> None:
     s.lead(ana, at, "ad_suspected", platform="meta")
 
 
+@told("E11")
 def referral_of_a_new_kind(s: Scene) -> None:
     """A source type of the future: paid by its click id, counted under no known channel (E11)."""
     ana, ad, at = s.person(), ad_of_kind("gone"), s.moment()
@@ -70,6 +78,7 @@ def referral_of_a_new_kind(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, channel="unknown_ad")
 
 
+@told("E38")
 def ad_id_as_number(s: Scene) -> None:
     """A JSON number of 18 digits must stay exact (E38)."""
     ana, ad, at = s.person(), s.ad(), s.moment()
@@ -77,6 +86,7 @@ def ad_id_as_number(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
+@told("E16")
 def organic_then_ad(s: Scene) -> None:
     """First touch stays direct; the ad is the latest (E16)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=20)
@@ -85,6 +95,7 @@ def organic_then_ad(s: Scene) -> None:
     s.lead(ana, at, "direct", latest=(CTWA, ad), touches=2)
 
 
+@told()
 def organic_then_ad_in_one_hour(s: Scene) -> None:
     """The free entry point is explained by the later tap: the opening stays direct."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=3)
@@ -94,6 +105,7 @@ def organic_then_ad_in_one_hour(s: Scene) -> None:
     s.lead(ana, at, "direct", latest=(CTWA, ad), touches=2)
 
 
+@told("E4", "E17")
 def two_ads(s: Scene) -> None:
     """A second ad an hour later: one lead, of the first (E4, E17)."""
     ana, at, first = s.person(), s.moment(), s.ad()
@@ -103,6 +115,7 @@ def two_ads(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", first, latest=(CTWA, second), touches=2)
 
 
+@told()
 def same_ad_twice(s: Scene) -> None:
     """A second click on the same ad."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -111,6 +124,7 @@ def same_ad_twice(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, touches=2)
 
 
+@told("E18")
 def back_after_the_gap(s: Scene) -> None:
     """Silent for longer than the gap: a new conversation, the same lead (E18)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=40)
@@ -119,6 +133,7 @@ def back_after_the_gap(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, latest=("direct", ad), touches=2)
 
 
+@told()
 def back_within_the_gap(s: Scene) -> None:
     """Exactly the gap is not over it: still one conversation."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=40)
@@ -127,6 +142,7 @@ def back_within_the_gap(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
+@told("E10")
 def post(s: Scene) -> None:
     """A post is organic, even one that an ad boosts (E10)."""
     ana, at = s.person(), s.moment()
@@ -134,6 +150,7 @@ def post(s: Scene) -> None:
     s.lead(ana, at, "post")
 
 
+@told()
 def post_without_id(s: Scene) -> None:
     """One collected sample of a post has no id."""
     ana, at = s.person(), s.moment()
@@ -141,6 +158,7 @@ def post_without_id(s: Scene) -> None:
     s.lead(ana, at, "post")
 
 
+@told("E5")
 def referral_on_any_type(s: Scene) -> None:
     """Voice notes, cards, opened chats, types of the future: all carry referrals (E5)."""
     kinds = ("audio", "contacts", "request_welcome", "button", "location", "image", "hologram")
@@ -150,6 +168,7 @@ def referral_on_any_type(s: Scene) -> None:
         s.lead(ana, at, "ctwa_click", ad)
 
 
+@told()
 def message_without_type(s: Scene) -> None:
     """Seen in third-party samples."""
     ana, ad, at = s.person(), s.ad(), s.moment()
@@ -157,6 +176,7 @@ def message_without_type(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
+@told("E6")
 def unsupported_then_referral(s: Scene) -> None:
     """131060 first, the referral within 72 h: the opening is that ad's (E6)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=5)
@@ -165,6 +185,7 @@ def unsupported_then_referral(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, touches=2)
 
 
+@told("E6")
 def unsupported_never_explained(s: Scene) -> None:
     """131060 and no referral: suspected, never direct (E6)."""
     ana, at = s.person(), s.moment(before=5)
@@ -173,6 +194,7 @@ def unsupported_never_explained(s: Scene) -> None:
     s.lead(ana, at, "ad_suspected")
 
 
+@told()
 def unsupported_explained_too_late(s: Scene) -> None:
     """A referral after 72 h is another touch, no explanation."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -181,6 +203,7 @@ def unsupported_explained_too_late(s: Scene) -> None:
     s.lead(ana, at, "ad_suspected", latest=(CTWA, ad), touches=2)
 
 
+@told("E32", "E34", "E36")
 def ads_in_every_state(s: Scene) -> None:
     """Archived, deleted, foreign, unknown, renamed: the lead keeps its ad (E32, E34, E36)."""
     for ad in (
@@ -196,6 +219,7 @@ def ads_in_every_state(s: Scene) -> None:
         s.lead(ana, at, "ctwa_click", ad)
 
 
+@told("E37")
 def same_texts_other_ad(s: Scene) -> None:
     """Duplicated ads share name, texts and link: only the id tells (E37)."""
     for ad in (ad_named("carrossel v1"), s.ad(but=ad_named("carrossel v1"))):
@@ -204,6 +228,7 @@ def same_texts_other_ad(s: Scene) -> None:
         s.lead(ana, at, "ctwa_click", ad)
 
 
+@told("E42")
 def midnight_in_the_accounts_zone(s: Scene) -> None:
     """The day is the ad account's, with its summer time, or the reporting zone's (E42)."""
     day = s.moment(before=3, after=2).date()
@@ -225,30 +250,3 @@ def midnight_in_the_accounts_zone(s: Scene) -> None:
     ana, at = s.person(), local_time(day, 23, 30, REPORTING_ZONE)
     s.hears(ana, at)
     s.lead(ana, at, "direct", day=day)
-
-
-STORIES = (
-    ad_click_first,
-    ad_in_status_without_click_id,
-    empty_click_id,
-    click_id_without_ad,
-    referral_without_any_id,
-    referral_of_a_new_kind,
-    ad_id_as_number,
-    organic_then_ad,
-    organic_then_ad_in_one_hour,
-    two_ads,
-    same_ad_twice,
-    back_after_the_gap,
-    back_within_the_gap,
-    post,
-    post_without_id,
-    referral_on_any_type,
-    message_without_type,
-    unsupported_then_referral,
-    unsupported_never_explained,
-    unsupported_explained_too_late,
-    ads_in_every_state,
-    same_texts_other_ad,
-    midnight_in_the_accounts_zone,
-)

@@ -6,12 +6,15 @@ from datetime import timedelta
 
 from simulator import payloads
 from simulator.company import MAIN, MOVED, SECOND
-from simulator.people import Scene
+from simulator.scene import Scene
+from simulator.stories import Chapter
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+told = Chapter()
 CTWA = "click_to_whatsapp"
 
 
+@told()
 def other_unsupported_is_direct(s: Scene) -> None:
     """131051 is a poll or the like: a message as any other."""
     ana, at = s.person(), s.moment()
@@ -19,6 +22,7 @@ def other_unsupported_is_direct(s: Scene) -> None:
     s.lead(ana, at, "direct")
 
 
+@told("E6")
 def billed_as_free_entry(s: Scene) -> None:
     """Meta billed an ad's chat, the referral is lost: suspected (E6)."""
     ana, at = s.person(), s.moment(before=3)
@@ -27,6 +31,7 @@ def billed_as_free_entry(s: Scene) -> None:
     s.lead(ana, at, "ad_suspected")
 
 
+@told()
 def direct(s: Scene) -> None:
     """They wrote by themselves; replies are free customer service."""
     ana, at = s.person(), s.moment(before=2)
@@ -35,6 +40,7 @@ def direct(s: Scene) -> None:
     s.lead(ana, at, "direct")
 
 
+@told("E14")
 def we_wrote_first(s: Scene) -> None:
     """A template, then their answer: not acquisition (E14)."""
     ana, at = s.person(), s.moment(before=3)
@@ -43,6 +49,7 @@ def we_wrote_first(s: Scene) -> None:
     s.lead(ana, at + DAY, "outbound")
 
 
+@told()
 def template_never_delivered(s: Scene) -> None:
     """A failed message is no contact: what they write later is theirs."""
     ana, at = s.person(), s.moment(before=3)
@@ -51,6 +58,7 @@ def template_never_delivered(s: Scene) -> None:
     s.lead(ana, at + DAY, "direct")
 
 
+@told()
 def template_answered_after_the_gap(s: Scene) -> None:
     """Answered 40 days on: another conversation, which they opened."""
     ana, at = s.person(), s.moment(before=45)
@@ -59,6 +67,7 @@ def template_answered_after_the_gap(s: Scene) -> None:
     s.lead(ana, at + 40 * DAY, "direct")
 
 
+@told()
 def we_woke_them_up(s: Scene) -> None:
     """Direct once; after the gap we wrote and they answered."""
     ana, at = s.person(), s.moment(before=45)
@@ -68,6 +77,7 @@ def we_woke_them_up(s: Scene) -> None:
     s.lead(ana, at, "direct", latest=("outbound", None), touches=2)
 
 
+@told()
 def template_then_ad(s: Scene) -> None:
     """We wrote, and they came by an ad: the referral is the stronger evidence."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=3)
@@ -76,6 +86,7 @@ def template_then_ad(s: Scene) -> None:
     s.lead(ana, at + DAY, "ctwa_click", ad)
 
 
+@told("E15")
 def echo_before_inbound(s: Scene) -> None:
     """A colleague's message from the phone opens the conversation (E15)."""
     ana, at = s.person(), s.moment(before=3)
@@ -84,12 +95,14 @@ def echo_before_inbound(s: Scene) -> None:
     s.lead(ana, at + HOUR, "outbound")
 
 
+@told("E15")
 def only_ours(s: Scene) -> None:
     """Echoes and templates without an answer make no lead (E15)."""
     s.echoes(s.person(), s.moment())
     s.says(s.person(), s.moment(), billing="regular")
 
 
+@told("E22")
 def never_conversational(s: Scene) -> None:
     """Groups, reactions, edits and deletions are no touch (E22)."""
     s.hears(s.person(), s.moment(), group="120363041234567890", referral=s.referral(s.ad()))
@@ -98,6 +111,7 @@ def never_conversational(s: Scene) -> None:
         s.hears(s.person(), s.moment(), kind=kind, content={"original_message_id": "wamid.X"})
 
 
+@told("E12")
 def history_then_ad(s: Scene) -> None:
     """Imported history shows an older chat: the lead is born there (E12)."""
     ana, ad, at = s.person(), s.ad(), s.moment()
@@ -108,6 +122,7 @@ def history_then_ad(s: Scene) -> None:
     s.lead(ana, old, "direct", identity="phone", latest=(CTWA, ad), touches=2)
 
 
+@told("E1")
 def live_and_in_history(s: Scene) -> None:
     """The day of onboarding comes both ways: one message (E1)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=2)
@@ -117,6 +132,7 @@ def live_and_in_history(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
+@told()
 def copies_that_differ(s: Scene) -> None:
     """Of two copies the one with the referral wins (R2)."""
     ana, ad, at = s.person(), s.ad(), s.moment()
@@ -125,6 +141,7 @@ def copies_that_differ(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
+@told()
 def one_second_two_messages(s: Scene) -> None:
     """A tie: the message with the referral comes first (R3)."""
     ana, ad, at = s.person(), s.ad(), s.moment()
@@ -133,6 +150,7 @@ def one_second_two_messages(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
+@told("E31")
 def two_numbers(s: Scene) -> None:
     """Two of our numbers, one person, one lead (E31)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=3)
@@ -141,30 +159,10 @@ def two_numbers(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, latest=("direct", ad), touches=2)
 
 
+@told("E30")
 def number_moved_to_another_waba(s: Scene) -> None:
     """Same display number, new ids: the chat goes on (E30)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
     s.hears(ana, at, referral=s.referral(ad))
     s.hears(ana, at + 3 * DAY, number=MOVED)
     s.lead(ana, at, "ctwa_click", ad)
-
-
-STORIES = (
-    other_unsupported_is_direct,
-    billed_as_free_entry,
-    direct,
-    we_wrote_first,
-    template_never_delivered,
-    template_answered_after_the_gap,
-    we_woke_them_up,
-    template_then_ad,
-    echo_before_inbound,
-    only_ours,
-    never_conversational,
-    history_then_ad,
-    live_and_in_history,
-    copies_that_differ,
-    one_second_two_messages,
-    two_numbers,
-    number_moved_to_another_waba,
-)

@@ -10,12 +10,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 from simulator import payloads
-from simulator.people import Funnel, Scene
+from simulator.people import Funnel
+from simulator.scene import Scene
+from simulator.stories import Chapter
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+told = Chapter()
 CTWA = "click_to_whatsapp"
 
 
+@told("E12")
 def earlier_message_arrives_late(s: Scene) -> None:
     """The second night brings the first message: the source becomes the ad (E12)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=5)
@@ -24,6 +28,7 @@ def earlier_message_arrives_late(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
+@told("E6")
 def unsupported_explained_next_night(s: Scene) -> None:
     """131060 in the first night, the referral in the second (E6)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=5)
@@ -32,6 +37,7 @@ def unsupported_explained_next_night(s: Scene) -> None:
     s.lead(ana, at, "ctwa_ad", ad, touches=2)
 
 
+@told()
 def late_message_bridges_the_gap(s: Scene) -> None:
     """Two conversations turn out to be one: the second was no touch."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=45)
@@ -41,6 +47,7 @@ def late_message_bridges_the_gap(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
+@told()
 def our_template_shows_late(s: Scene) -> None:
     """We had written first; its status comes a night late."""
     ana, at = s.person(), s.moment(before=5)
@@ -49,6 +56,7 @@ def our_template_shows_late(s: Scene) -> None:
     s.lead(ana, at, "outbound")
 
 
+@told()
 def bill_shows_late(s: Scene) -> None:
     """The bill that makes an organic chat suspicious comes a night late."""
     ana, at = s.person(), s.moment(before=5)
@@ -57,6 +65,7 @@ def bill_shows_late(s: Scene) -> None:
     s.lead(ana, at, "ad_suspected")
 
 
+@told()
 def lead_arrives_after_its_outcome(s: Scene) -> None:
     """The CRM is faster than the webhook: unmatched for a night."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=5)
@@ -65,6 +74,7 @@ def lead_arrives_after_its_outcome(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(at + DAY, True), event_ids=(done,))
 
 
+@told("E24")
 def two_leads_turn_out_to_be_one(s: Scene) -> None:
     """A later payload joins them: the older lead's id and source stay (E24)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -84,6 +94,7 @@ def two_leads_turn_out_to_be_one(s: Scene) -> None:
     )
 
 
+@told("E27")
 def number_change_shows_late(s: Scene) -> None:
     """Two leads for a night; the notice makes them one, of the older number (E27)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=12)
@@ -93,15 +104,3 @@ def number_change_shows_late(s: Scene) -> None:
     notice = payloads.number_change(ana, s.wamid(ana), at + 5 * DAY, new.wa_id)
     s.emits(at + 5 * DAY, notice, night=2)
     s.lead(ana, at, "ctwa_click", ad, identity="phone")
-
-
-STORIES = (
-    earlier_message_arrives_late,
-    unsupported_explained_next_night,
-    late_message_bridges_the_gap,
-    our_template_shows_late,
-    bill_shows_late,
-    lead_arrives_after_its_outcome,
-    two_leads_turn_out_to_be_one,
-    number_change_shows_late,
-)

@@ -6,11 +6,15 @@ from datetime import timedelta
 from decimal import Decimal
 
 from simulator.company import NEW_YORK, ad_of_kind
-from simulator.people import Funnel, Scene
+from simulator.people import Funnel
+from simulator.scene import Scene
+from simulator.stories import Chapter
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+told = Chapter()
 
 
+@told()
 def qualified_in_a_week(s: Scene) -> None:
     """The plain case."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -19,6 +23,7 @@ def qualified_in_a_week(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(at + 7 * DAY, True), event_ids=(done,))
 
 
+@told()
 def qualified_a_second_too_late(s: Scene) -> None:
     """One second after each window counts in the next (R11)."""
     for days in (7, 14, 30):
@@ -29,6 +34,7 @@ def qualified_a_second_too_late(s: Scene) -> None:
         s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(when, True), event_ids=(done,))
 
 
+@told("E58")
 def disqualified(s: Scene) -> None:
     """Qualified once, then not: ever, but not currently (E58)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=12)
@@ -40,6 +46,7 @@ def disqualified(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(at + DAY), event_ids=ids)
 
 
+@told()
 def never_qualified(s: Scene) -> None:
     """Straight out."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=6)
@@ -48,6 +55,7 @@ def never_qualified(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, event_ids=ids)
 
 
+@told("E58")
 def reopened(s: Scene) -> None:
     """Qualified, disqualified, qualified again; the middle is delivered last (E58)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=12)
@@ -60,6 +68,7 @@ def reopened(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(at + 2 * DAY, True), event_ids=ids)
 
 
+@told("E58")
 def straight_to_won(s: Scene) -> None:
     """A skipped stage is implied (E58)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -70,6 +79,7 @@ def straight_to_won(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(when, True, won), event_ids=(done,))
 
 
+@told()
 def won_twice_in_dollars(s: Scene) -> None:
     """Two sales in another currency, each at the rate of its day (R13)."""
     ana, ad, at = s.person("US"), ad_of_kind("active", NEW_YORK), s.moment(before=20)
@@ -87,6 +97,7 @@ def won_twice_in_dollars(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(at + DAY, True, won), event_ids=ids)
 
 
+@told("E61")
 def outcome_before_the_first_message(s: Scene) -> None:
     """The CRM knew them before (E61): matched, and 0 days to qualify."""
     ana, ad, at = s.person(), s.ad(), s.moment(after=9)
@@ -95,6 +106,7 @@ def outcome_before_the_first_message(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(at - 6 * DAY, True), event_ids=(done,))
 
 
+@told("E60")
 def outcome_of_nobody(s: Scene) -> None:
     """No lead: kept and counted, by no means matched by time (E60)."""
     ana, at = s.person(), s.moment()
@@ -102,6 +114,7 @@ def outcome_of_nobody(s: Scene) -> None:
     s.crm("won", at, email=ana.email, value=("10", "BRL"))
 
 
+@told()
 def outcome_by_message(s: Scene) -> None:
     """By their message's id, and by our answer's."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -114,6 +127,7 @@ def outcome_by_message(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(at + 2 * DAY, True), event_ids=ids)
 
 
+@told()
 def outcome_by_email(s: Scene) -> None:
     """One outcome shows phone and address, the next the address only, spelt differently."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -125,6 +139,7 @@ def outcome_by_email(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(at + 2 * DAY, True), event_ids=ids)
 
 
+@told()
 def outcome_corrected(s: Scene) -> None:
     """One event id, told twice: the later word counts, whichever came first."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -135,6 +150,7 @@ def outcome_corrected(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(when, True), event_ids=(done,))
 
 
+@told()
 def outcome_of_direct_lead(s: Scene) -> None:
     """Organic leads qualify too."""
     ana, at = s.person(), s.moment(before=9)
@@ -143,6 +159,7 @@ def outcome_of_direct_lead(s: Scene) -> None:
     s.lead(ana, at, "direct", funnel=Funnel(at + 4 * DAY, True), event_ids=(done,))
 
 
+@told()
 def malformed_beside_good(s: Scene) -> None:
     """What cannot be taken goes to quarantine alone (R1)."""
     ana, ad, at = s.person(), s.ad(), s.moment()
@@ -152,21 +169,3 @@ def malformed_beside_good(s: Scene) -> None:
     s.emits(at, "not an object", malformed=True)
     s.emits(at, [s.wamid(ana)], malformed=True)
     s.lead(ana, at, "ctwa_click", ad)
-
-
-STORIES = (
-    qualified_in_a_week,
-    qualified_a_second_too_late,
-    disqualified,
-    never_qualified,
-    reopened,
-    straight_to_won,
-    won_twice_in_dollars,
-    outcome_before_the_first_message,
-    outcome_of_nobody,
-    outcome_by_message,
-    outcome_by_email,
-    outcome_corrected,
-    outcome_of_direct_lead,
-    malformed_beside_good,
-)

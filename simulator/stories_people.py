@@ -6,12 +6,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 from simulator import payloads
-from simulator.people import Funnel, Scene
+from simulator.people import Funnel
+from simulator.scene import Scene
+from simulator.stories import Chapter
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+told = Chapter()
 CTWA = "click_to_whatsapp"
 
 
+@told("E23")
 def user_id_only(s: Scene) -> None:
     """A user name and no phone: a lead like any other (E23)."""
     ana, ad, at = s.person(), s.ad(), s.moment()
@@ -19,6 +23,7 @@ def user_id_only(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
+@told()
 def phone_only(s: Scene) -> None:
     """Nothing but a phone, as before 2026."""
     ana, ad, at = s.person("AR"), s.ad(), s.moment()
@@ -26,6 +31,7 @@ def phone_only(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, identity="phone")
 
 
+@told()
 def user_id_in_place_of_the_phone(s: Scene) -> None:
     """Some gateways put the user id into `from` and `wa_id`."""
     ana, ad, at = s.person("MX"), s.ad(), s.moment()
@@ -33,6 +39,7 @@ def user_id_in_place_of_the_phone(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
+@told("E24")
 def phone_then_both_then_user_id(s: Scene) -> None:
     """The key changes from phone to user id: still one lead (E24)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -42,6 +49,7 @@ def phone_then_both_then_user_id(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, identity="phone")
 
 
+@told("E24")
 def user_id_then_phone_by_status(s: Scene) -> None:
     """The contact beside a status shows both (E24); the CRM knows the phone only."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -53,6 +61,7 @@ def user_id_then_phone_by_status(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=funnel, event_ids=(done,))
 
 
+@told()
 def the_crm_joins_two_leads(s: Scene) -> None:
     """One outcome with phone and user id is evidence like a payload's."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -63,6 +72,7 @@ def the_crm_joins_two_leads(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=funnel, event_ids=(done,))
 
 
+@told("E27")
 def number_change(s: Scene) -> None:
     """A new number, and with it a new user id: the notice joins them, and is no touch (E27)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=12)
@@ -75,12 +85,14 @@ def number_change(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
+@told("E27")
 def number_change_of_nobody(s: Scene) -> None:
     """A notice of somebody who never wrote makes no lead (E27)."""
     ana, new, at = s.person(), s.person(), s.moment()
     s.emits(at, payloads.number_change(ana, s.wamid(ana), at, new.wa_id))
 
 
+@told("E24")
 def user_id_change(s: Scene) -> None:
     """The system notice joins old and new user id (E24)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -91,6 +103,7 @@ def user_id_change(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
+@told()
 def user_id_update(s: Scene) -> None:
     """The same news by the webhook field `user_id_update`."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -102,6 +115,7 @@ def user_id_update(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
+@told("E23")
 def shares_their_own_card(s: Scene) -> None:
     """Answering "share contact info": the card's phone is the sender's (E23)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -113,6 +127,7 @@ def shares_their_own_card(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=funnel, event_ids=(done,))
 
 
+@told()
 def shares_a_friends_card(s: Scene) -> None:
     """A card that nobody asked for is somebody else's: two people, two leads."""
     ana, bia, ad, at = s.person(), s.person(), s.ad(), s.moment(before=3)
@@ -123,6 +138,7 @@ def shares_a_friends_card(s: Scene) -> None:
     s.lead(bia, at + DAY, "direct")
 
 
+@told("E26")
 def ninth_digit(s: Scene) -> None:
     """WhatsApp and the CRM spell one number differently (E26)."""
     for country in ("BR", "BR9", "MX", "AR"):
@@ -133,6 +149,7 @@ def ninth_digit(s: Scene) -> None:
         s.lead(ana, at, "ctwa_click", ad, identity="phone", funnel=funnel, event_ids=(done,))
 
 
+@told("E26")
 def same_last_eight_digits(s: Scene) -> None:
     """Two area codes, one suffix: two people (E26)."""
     ana = s.person("BR", area="31")
@@ -144,6 +161,7 @@ def same_last_eight_digits(s: Scene) -> None:
     s.lead(bia, at + HOUR, "direct", identity="phone")
 
 
+@told("E26")
 def landline(s: Scene) -> None:
     """Landlines have WhatsApp too, and no ninth digit (E26)."""
     serial = f"{30_000_000 + s.serial:08d}"
@@ -152,22 +170,3 @@ def landline(s: Scene) -> None:
     s.hears(ana, at, referral=s.referral(ad))
     done = s.crm("qualified", at + DAY, phone=ana.crm_phone)
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(at + DAY, True), event_ids=(done,))
-
-
-STORIES = (
-    user_id_only,
-    phone_only,
-    user_id_in_place_of_the_phone,
-    phone_then_both_then_user_id,
-    user_id_then_phone_by_status,
-    the_crm_joins_two_leads,
-    number_change,
-    number_change_of_nobody,
-    user_id_change,
-    user_id_update,
-    shares_their_own_card,
-    shares_a_friends_card,
-    ninth_digit,
-    same_last_eight_digits,
-    landline,
-)

@@ -327,7 +327,7 @@ class _Cell:
             "leads": len(self.leads),
             "qualified_leads": self.qualified,
             **windows,
-            "is_mature_30d": day + timedelta(days=30) <= today,
+            "is_mature_30d": day + timedelta(days=30) < today,
             "won_value_reporting": sum(
                 (r["won_value_reporting"] or Decimal(0) for r in self.leads), Decimal(0)
             ),

@@ -48,7 +48,7 @@ def test_a_world_has_the_leads_asked_for_and_never_fewer_than_its_stories(world:
 
 
 def test_every_story_plays_and_every_channel_and_basis_occurs(world: World) -> None:
-    names = {story.__name__ for story in STORIES}
+    names = {story.name for story in STORIES}
     assert len(names) == len(STORIES)
     assert Counter(lead.channel for lead in world.leads).keys() == {
         "click_to_whatsapp",

@@ -1,0 +1,64 @@
+"""Whole companies of many seeds, delivered in many ways: every row of every mart as it must be.
+
+What must come out was stated by whoever wrote the stories (`simulator.truth`), so an error of the
+SQL cannot be made twice. How the webhooks travel (batches, repeats, order, nights) is drawn anew
+for each seed.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from simulator.delivery import deliveries
+from simulator.world import build_world
+from tests.support.worlds import WorldRun, playing
+
+LEADS = 2_000
+
+
+def play(root: Path, seed: int, leads: int = LEADS) -> None:
+    """One company, delivered as its seed has it; every difference from the truth is told."""
+    rng = random.Random(f"how {seed} is delivered")
+    world = build_world(seed, leads, count=rng.choice([2, 2, 3, 4]))
+    with playing(root, world) as run:
+        if len(world.nights) == 2 and rng.random() < 0.5:
+            run.whole(seed)
+        else:
+            _in_nights(run, rng)
+        found = run.compare()
+
+    assert found.differences == [], f"seed {seed}: {found.summary()}"
+    assert found.is_equal
+    assert found.leads_compared == len(world.leads) >= leads
+
+
+def _in_nights(run: WorldRun, rng: random.Random) -> None:
+    """Night by night, each with batches, repeats and an order of its own."""
+    again: list[int] = []
+    for night, ads in enumerate(run.world.nights, 1):
+        bodies = deliveries(
+            run.world,
+            rng.randrange(1_000),
+            night=night,
+            largest=rng.choice([1, 3, 12, 60]),
+            duplicates=rng.choice([0, 0.08, 0.4]),
+        )
+        if rng.random() < 0.5:
+            rng.shuffle(bodies)
+        run.night(bodies, ads, run.world.day(night))
+        again.append(len(bodies))
+    assert all(again), f"a night brought nothing: {again}"
+
+
+@pytest.mark.parametrize("seed", [11, 12])
+def test_a_company_of_2000_leads_comes_out_as_it_happened(tmp_path: Path, seed: int) -> None:
+    play(tmp_path, seed)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("seed", range(20))
+def test_twenty_companies_come_out_as_they_happened(tmp_path: Path, seed: int) -> None:
+    play(tmp_path, seed)
