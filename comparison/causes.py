@@ -48,7 +48,7 @@ _CAN_DO: Mapping[str, Collection[str]] = {
     "outcome": _PEOPLE,
     "outcome_person": _PEOPLE,
     "latest": ("conversation_gap_days", *_PEOPLE),
-    "rate": ("reporting_currency",),
+    "rate": ("reporting_currency", "exchange_rates"),
 }
 # What no rule changes: an ad's campaign, an exclusion, the platform's own amounts.
 _NOT_RULES = {

@@ -72,6 +72,7 @@ _WORDS = {
     "lead_cycle_days": "a new lead after {b} instead of {a} days of silence (0: never)",
     "first_touch": "source is the first touch of kind {b} instead of {a}",
     "recycled_number_days": "a number changes hands after {b} instead of {a} days",
+    "exchange_rates": "exchange rates of {b} instead of {a}",
     "reporting_currency": "reporting currency {b} instead of {a}",
     "reporting_timezone": "days of {b} instead of {a}",
     PROJECT: "the rules of {b} instead of those of {a}",

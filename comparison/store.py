@@ -43,6 +43,7 @@ def keep(settings: Settings, tables: Mapping[str, pa.Table]) -> None:
     """Put a comparison in the place of the one before, in one step."""
     final = comparison_path(settings)
     draft = final.with_name(final.name + ".tmp")
+    final.parent.mkdir(parents=True, exist_ok=True)
     draft.unlink(missing_ok=True)
     with duckdb.connect(str(draft)) as connection:
         for name, table in tables.items():

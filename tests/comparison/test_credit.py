@@ -100,9 +100,7 @@ LEAD_CASES: dict[str, tuple[Marts, Marts, list[tuple[str, str, int, int]]]] = {
         [("A", "late_outcome", 0, 1)],
     ),
     "an outcome turns out to be another lead's": (
-        Marts(
-            [lead("ana", "A", is_qualified=True), lead("bea", "B")], outcomes=[qualified("ana")]
-        ),
+        Marts([lead("ana", "A", is_qualified=True), lead("bea", "B")], outcomes=[qualified("ana")]),
         Marts(
             [lead("ana", "A"), lead("bea", "B", is_qualified=True)],
             outcomes=[qualified("bea", "e-ana")],

@@ -106,5 +106,8 @@ class Marts:
                 if values:
                     marks = ", ".join("?" * len(columns))
                     connection.executemany(f"insert into marts.{table} values ({marks})", values)
+            connection.execute(
+                "alter table marts.fct_touches add column rule_version varchar default '2'"
+            )
             connection.execute(_PERFORMANCE)
         return path
