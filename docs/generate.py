@@ -76,9 +76,11 @@ def _tests(path: Path) -> Iterator[str]:
             yield node.name
 
 
-def _rank(proof: Proof) -> tuple[int, str, str]:
+def _rank(proof: Proof) -> tuple[int, int, str, str]:
+    """Tests of this case alone before those of many, whole scenarios before parts."""
     telling = [proof.path.startswith(f"{folder}/") for folder in _TELLING]
-    return telling.index(True) if any(telling) else len(telling), proof.path, proof.test
+    place = telling.index(True) if any(telling) else len(telling)
+    return len(_ID.findall(proof.test)), place, proof.path, proof.test
 
 
 def complaints(cases: Iterable[Case], tests: dict[int, list[Proof]]) -> list[str]:
