@@ -183,6 +183,22 @@ def outcome(
     return Envelope({"outcomes": [row], **({"identity_links": links} if links else {})})
 
 
+def exclusion(
+    at: str | datetime, reason: str = "staff", *, off: bool = False, **target: str
+) -> Envelope:
+    """Somebody (`phone`, `bsuid`, `email`) or a `number` does not count; `off`: does again."""
+    ((kind, name),) = target.items()
+    row = {
+        "identity_key": None if kind == "number" else f"{kind}:{name}",
+        "identity_kind": None if kind == "number" else kind,
+        "business_number_id": name if kind == "number" else None,
+        "reason": reason,
+        "is_excluded": not off,
+        "declared_at": utc(at),
+    }
+    return Envelope({"exclusions": [row | {"content_key": _digest(row)}]})
+
+
 def quarantined(count: int = 1) -> Envelope:
     """An envelope whose messages could not be read."""
     rows = [{"source": "whatsapp", "element": "message", "reason": "not an object"}] * count

@@ -4,7 +4,8 @@
     Grain: one row per lead that does not count (E20): any identity of the person is excluded, or
     the business number is to which its first touch was sent.
 
-    Of several reasons the person's own comes first, then the latest.
+    A phone means whoever held it when that was declared (E28), a business number that moved the one
+    that goes on for it (E30). Of several reasons the person's own comes first, then the latest.
 */
 
 with
@@ -21,34 +22,62 @@ identities as (
 
 ),
 
+holdings as (
+
+    select * from {{ ref('int_phones__held') }}
+
+),
+
+moved_numbers as (
+
+    select * from {{ ref('business_numbers') }}
+
+),
+
 leads as (
 
     select * from {{ ref('int_leads__sourced') }}
 
 ),
 
-people as (
+held as (
 
     select
-        coalesce(identities.person_key, declared.identity_key) as person_key,
+        coalesce(holdings.identity_key, declared.identity_key) as identity_key,
         declared.reason,
         declared.declared_at
 
     from declared
-    left join identities
-        on declared.identity_key = identities.identity_key
+    left join holdings
+        on {{ holds_at('holdings', 'declared.identity_key', 'declared.declared_at') }}
     where declared.identity_key is not null
+
+),
+
+people as (
+
+    select
+        coalesce(identities.person_key, held.identity_key) as person_key,
+        held.reason,
+        held.declared_at
+
+    from held
+    left join identities
+        on held.identity_key = identities.identity_key
 
 ),
 
 numbers as (
 
     select
-        declared.business_number_id,
+        coalesce(moved_numbers.current_number_id, declared.business_number_id)
+            as business_number_id,
         declared.reason,
         declared.declared_at
 
     from declared
+    left join moved_numbers
+        on declared.business_number_id = moved_numbers.business_number_id
     where declared.business_number_id is not null
 
 ),

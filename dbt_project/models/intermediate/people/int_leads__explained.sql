@@ -5,7 +5,8 @@
     rules with their version that gave the lead its source.
 
     After the touch come, where there is something to say: where the ad is, what the settings made
-    of it (paid first, a lead per brand, a new cycle), and whether the lead is left out of the counts.
+    of it (paid first, a lead per brand, a new cycle), whether the phone number was somebody else's
+    before, and whether the lead is left out of the counts.
 */
 
 with
@@ -25,6 +26,17 @@ excluded as (
 posts as (
 
     select * from {{ ref('int_posts__boosted') }}
+
+),
+
+refused as (
+
+    select
+        later_person_key as person_key,
+        max(last_seen_earlier_at) as last_seen_earlier_at
+
+    from {{ ref('int_identities__refused') }}
+    group by later_person_key
 
 ),
 
@@ -91,6 +103,12 @@ phrased as (
                 || cast(leads.lead_cycle as {{ dbt.type_string() }})
                 || ' of this person) after more than {{ lead_cycle_days() }} days of silence'
         end as counting,
+        -- E28.
+        coalesce(
+            '; whoever had this phone number before, until '
+            || {{ utc_text('refused.last_seen_earlier_at') }} || ', is another person',
+            ''
+        ) as former_holder,
         -- E20.
         coalesce('; left out of the counts: ' || excluded.exclusion_reason, '') as exclusion,
         leads.is_withheld,
@@ -106,6 +124,8 @@ phrased as (
         on
             posts.platform = 'meta'
             and leads.post_id = posts.post_id
+    left join refused
+        on leads.person_key = refused.person_key
     left join excluded
         on leads.lead_id = excluded.lead_id
 
@@ -161,6 +181,7 @@ explained as (
         || whereabouts
         || earlier_touch
         || counting
+        || former_holder
         || exclusion
         || ' (first {{ "paid " if first_touch() == "paid" }}touch R5, basis R6 ' || basis
         || ', rules v' || rule_version || ').'

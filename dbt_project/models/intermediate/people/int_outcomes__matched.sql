@@ -3,8 +3,9 @@
 /*
     Grain: one row per outcome, with the lead it speaks of, if we know one of that person.
 
-    Matched by the strongest identity that leads to a lead: message id, user id (BSUID), phone, web
-    lead id, e-mail. By identity only, never by name or time (E60). Of a person's leads it is the
+    Matched by the strongest identity that leads to a lead: message id, user id (BSUID), phone (its
+    holder at the time of the outcome, E28), web lead id, e-mail. By identity only, never by name or
+    time (E60). Of a person's leads it is the
     one to which the named message belongs; else the latest born by then, else the first, for a CRM
     may know somebody before they write (E61). Whole at every run: an outcome may wait for its
     lead, and a lead may become somebody else's.
@@ -21,6 +22,12 @@ outcomes as (
 identities as (
 
     select * from {{ ref('int_identities__resolved') }}
+
+),
+
+holdings as (
+
+    select * from {{ ref('int_phones__held') }}
 
 ),
 
@@ -46,6 +53,18 @@ leads as (
 
 ),
 
+held as (
+
+    select
+        outcomes.*,
+        coalesce(holdings.identity_key, outcomes.phone_key) as holder_key
+
+    from outcomes
+    left join holdings
+        on {{ holds_at('holdings', 'outcomes.phone_key', 'outcomes.occurred_at') }}
+
+),
+
 named as (
 
     select
@@ -64,24 +83,24 @@ named as (
         on messages.message_key = places.message_key
 
     {% for column, matched_by in [
-        ('bsuid_key', 'user_id'), ('phone_key', 'phone'), ('web_lead_key', 'lead_id'),
+        ('bsuid_key', 'user_id'), ('holder_key', 'phone'), ('web_lead_key', 'lead_id'),
         ('email_key', 'email'),
     ] %}
     union all
 
     select
-        outcomes.outcome_key,
-        outcomes.occurred_at,
+        held.outcome_key,
+        held.occurred_at,
         {{ loop.index + 1 }} as strength,
         '{{ matched_by }}' as matched_by,
-        coalesce(identities.person_key, outcomes.{{ column }}) as person_key,
+        coalesce(identities.person_key, held.{{ column }}) as person_key,
         cast(null as {{ dbt.type_string() }}) as lead_scope,
         cast(null as {{ dbt.type_int() }}) as lead_cycle
 
-    from outcomes
+    from held
     left join identities
-        on outcomes.{{ column }} = identities.identity_key
-    where outcomes.{{ column }} is not null
+        on held.{{ column }} = identities.identity_key
+    where held.{{ column }} is not null
     {% endfor %}
 
 ),

@@ -3,8 +3,9 @@
 
     Conversations stand on the day they began, in the reporting zone; `platform_conversations` is
     Meta's own count by account day, a control beside ours, never a lead count (E55); outcomes
-    stand on the day they occurred, excluded leads on the day of their birth, envelopes and
-    quarantine on the day of receipt, repeats on the day of the message.
+    stand on the day they occurred, excluded leads on the day of their birth, refused links on the
+    day a phone number showed up with somebody else, envelopes and quarantine on the day of receipt,
+    repeats on the day of the message.
 */
 
 with
@@ -48,6 +49,15 @@ touches as (
 leads as (
 
     select * from {{ ref('fct_leads') }}
+
+),
+
+conflicts as (
+
+    select
+        *,
+        {{ local_date('first_seen_later_at', reporting_timezone()) }} as report_date
+    from {{ ref('identity_conflicts') }}
 
 ),
 
@@ -114,6 +124,17 @@ lead_days as (
 
 ),
 
+conflict_days as (
+
+    select
+        report_date,
+        count(*) as refused_links
+
+    from conflicts
+    group by report_date
+
+),
+
 platform_days as (
 
     select
@@ -136,6 +157,8 @@ days as (
     select report_date from conversation_days
     union distinct
     select report_date from lead_days
+    union distinct
+    select report_date from conflict_days
     union distinct
     select report_date from outcome_days
     union distinct
@@ -161,6 +184,7 @@ final as (
         cast(coalesce(conversation_days.boosted_post_candidates, 0) as bigint)
             as boosted_post_candidates,
         cast(coalesce(lead_days.excluded_leads, 0) as bigint) as excluded_leads,
+        cast(coalesce(conflict_days.refused_links, 0) as bigint) as refused_links,
         cast(coalesce(platform_days.platform_conversations, 0) as bigint)
             as platform_conversations,
         cast(coalesce(outcome_days.unmatched_outcomes, 0) as bigint) as unmatched_outcomes,
@@ -177,6 +201,8 @@ final as (
         on days.report_date = conversation_days.report_date
     left join lead_days
         on days.report_date = lead_days.report_date
+    left join conflict_days
+        on days.report_date = conflict_days.report_date
     left join outcome_days
         on days.report_date = outcome_days.report_date
     left join platform_days
