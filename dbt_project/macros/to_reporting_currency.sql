@@ -3,6 +3,7 @@
 {% macro to_reporting_currency(amount, currency, rate) -%}
     case
         when {{ currency }} = {{ reporting_currency() }} then cast({{ amount }} as decimal(18, 6))
-        else cast({{ amount }} * {{ rate }} as decimal(18, 6))
+        -- The wider type: DuckDB keeps a product of two decimals(18) in 64 bits, enough for 16,000.
+        else cast(cast({{ amount }} as decimal(24, 6)) * {{ rate }} as decimal(18, 6))
     end
 {%- endmacro %}

@@ -13,11 +13,11 @@
     cast(
         cast(
             (
-                cast({{ numerator }} * cast(100000000 as decimal(9, 0)) as hugeint)
+                cast(cast({{ numerator }} as decimal(28, 8)) * cast(100000000 as decimal(9, 0)) as hugeint)
                 * 200000000
-                + cast({{ denominator }} * cast(100000000 as decimal(9, 0)) as hugeint)
+                + cast(cast({{ denominator }} as decimal(28, 8)) * cast(100000000 as decimal(9, 0)) as hugeint)
             )
-            // (2 * cast({{ denominator }} * cast(100000000 as decimal(9, 0)) as hugeint))
+            // (2 * cast(cast({{ denominator }} as decimal(28, 8)) * cast(100000000 as decimal(9, 0)) as hugeint))
             as decimal(26, 0)
         )
         * cast(0.00000001 as decimal(9, 8))

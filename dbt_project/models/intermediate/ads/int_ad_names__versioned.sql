@@ -1,9 +1,10 @@
 /*
-    Grain: one row per platform, ad and time from which its names (ad, ad set, campaign) were so.
+    Grain: one row per platform, ad and time from which its names (ad, ad set, campaign) and its
+    place in them were so.
 
     Made from the history of reads (E36). The first version begins with the ad itself, or before
     all time when its beginning is unknown, so that every touch finds a name; a later one begins
-    when a read first saw it.
+    when a read first saw it. An ad that moved has the names of the parents it had then.
 */
 
 with
@@ -21,28 +22,48 @@ described as (
 
 ),
 
-ad_objects as (
+-- Every parent that the ad has today or had in any read.
+places as (
 
     select
         platform,
         ad_id,
+        adset_id,
+        campaign_id
+    from described
+    union distinct
+    select
+        platform,
+        object_id as ad_id,
+        adset_id,
+        campaign_id
+    from object_versions
+    where object_level = 'ad'
+
+),
+
+ad_objects as (
+
+    select distinct
+        platform,
+        ad_id,
         'ad' as object_level,
         ad_id as object_id
-    from described
-    union all
+    from places
+    union distinct
     select
         platform,
         ad_id,
         'adset' as object_level,
         adset_id as object_id
-    from described
-    union all
+    from places
+    union distinct
     select
         platform,
         ad_id,
         'campaign' as object_level,
         campaign_id as object_id
-    from described
+    from places
 
 ),
 
@@ -75,7 +96,7 @@ change_points as (
 
 ),
 
-named_points as (
+placed_points as (
 
     select
         points.platform,
@@ -84,8 +105,8 @@ named_points as (
         points.seen_at,
         described.created_at,
         coalesce(ad_versions.object_name, described.ad_name) as ad_name,
-        coalesce(adset_versions.object_name, described.adset_name) as adset_name,
-        coalesce(campaign_versions.object_name, described.campaign_name) as campaign_name
+        coalesce(ad_versions.adset_id, described.adset_id) as adset_id,
+        coalesce(ad_versions.campaign_id, described.campaign_id) as campaign_id
 
     from change_points as points
     inner join described
@@ -95,22 +116,43 @@ named_points as (
     left join object_versions as ad_versions
         on
             ad_versions.object_level = 'ad'
-            and described.platform = ad_versions.platform
-            and described.ad_id = ad_versions.object_id
+            and points.platform = ad_versions.platform
+            and points.ad_id = ad_versions.object_id
             and points.read_no >= ad_versions.from_no
             and points.read_no < ad_versions.to_no
+
+),
+
+named_points as (
+
+    select
+        points.*,
+        coalesce(
+            adset_versions.object_name,
+            case when points.adset_id = described.adset_id then described.adset_name end
+        ) as adset_name,
+        coalesce(
+            campaign_versions.object_name,
+            case when points.campaign_id = described.campaign_id then described.campaign_name end
+        ) as campaign_name
+
+    from placed_points as points
+    inner join described
+        on
+            points.platform = described.platform
+            and points.ad_id = described.ad_id
     left join object_versions as adset_versions
         on
             adset_versions.object_level = 'adset'
-            and described.platform = adset_versions.platform
-            and described.adset_id = adset_versions.object_id
+            and points.platform = adset_versions.platform
+            and points.adset_id = adset_versions.object_id
             and points.read_no >= adset_versions.from_no
             and points.read_no < adset_versions.to_no
     left join object_versions as campaign_versions
         on
             campaign_versions.object_level = 'campaign'
-            and described.platform = campaign_versions.platform
-            and described.campaign_id = campaign_versions.object_id
+            and points.platform = campaign_versions.platform
+            and points.campaign_id = campaign_versions.object_id
             and points.read_no >= campaign_versions.from_no
             and points.read_no < campaign_versions.to_no
 
@@ -120,15 +162,15 @@ compared as (
 
     select
         *,
-        row_number() over (partition by platform, ad_id order by read_no) as place,
-        lag(ad_name) over (partition by platform, ad_id order by read_no) as ad_name_before,
-        lag(adset_name) over (partition by platform, ad_id order by read_no) as adset_name_before,
-        lag(campaign_name) over (
-            partition by platform, ad_id
-            order by read_no
-        ) as campaign_name_before
+        row_number() over versions as place,
+        lag(ad_name) over versions as ad_name_before,
+        lag(adset_id) over versions as adset_id_before,
+        lag(adset_name) over versions as adset_name_before,
+        lag(campaign_id) over versions as campaign_id_before,
+        lag(campaign_name) over versions as campaign_name_before
 
     from named_points
+    window versions as (partition by platform, ad_id order by read_no)
 
 ),
 
@@ -138,7 +180,9 @@ changes as (
         platform,
         ad_id,
         ad_name,
+        adset_id,
         adset_name,
+        campaign_id,
         campaign_name,
         read_no,
         case
@@ -152,7 +196,9 @@ changes as (
     where
         place = 1
         or ad_name is distinct from ad_name_before
+        or adset_id is distinct from adset_id_before
         or adset_name is distinct from adset_name_before
+        or campaign_id is distinct from campaign_id_before
         or campaign_name is distinct from campaign_name_before
 
 ),
@@ -173,7 +219,9 @@ versioned as (
         platform,
         ad_id,
         ad_name,
+        adset_id,
         adset_name,
+        campaign_id,
         campaign_name,
         valid_from,
         lead(valid_from) over (partition by platform, ad_id order by valid_from) as valid_to

@@ -1,7 +1,7 @@
 /*
     Grain: one row per platform, level (ad, adset, campaign), object and read that found it new or
-    changed: its name as of that read, and the reads for which it stands, `from_no` to before
-    `to_no`. The first version stands for all earlier reads as well.
+    changed: its name and parents as of that read, and the reads for which it stands, `from_no` to
+    before `to_no`. The first version stands for all earlier reads as well.
 
     Reads are ordered by number. `seen_at` is made to rise with it, so a clock that was set back
     cannot make versions overlap.
@@ -34,6 +34,8 @@ named_reads as (
         'ad' as object_level,
         ad_id as object_id,
         ad_name as object_name,
+        adset_id,
+        campaign_id,
         read_no,
         read_at
     from ads
@@ -43,6 +45,8 @@ named_reads as (
         'adset' as object_level,
         adset_id as object_id,
         adset_name as object_name,
+        adset_id,
+        campaign_id,
         read_no,
         read_at
     from adsets
@@ -52,6 +56,8 @@ named_reads as (
         'campaign' as object_level,
         campaign_id as object_id,
         campaign_name as object_name,
+        cast(null as varchar) as adset_id,
+        campaign_id,
         read_no,
         read_at
     from campaigns
@@ -65,6 +71,8 @@ object_versions as (
         object_level,
         object_id,
         object_name,
+        adset_id,
+        campaign_id,
         read_no,
         max(read_at) over (
             order by read_no

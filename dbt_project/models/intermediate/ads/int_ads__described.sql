@@ -54,6 +54,7 @@ described as (
         placed.effective_instagram_media_id,
         placed.effective_status,
         adsets.destination_type,
+        coalesce(adsets.is_mixed_destination, false) as is_mixed_destination,
         coalesce(adsets.is_in_api, false) as is_adset_in_api,
         placed.name_source,
         placed.resolution,

@@ -65,7 +65,9 @@ described as (
         latest_adsets.optimization_goal,
         latest_adsets.effective_status,
         upper(coalesce(latest_adsets.destination_type, '')) like '%WHATSAPP%'
-            as is_whatsapp_destination
+            as is_whatsapp_destination,
+        upper(coalesce(latest_adsets.destination_type, '')) like '%WHATSAPP%'
+        and upper(latest_adsets.destination_type) <> 'WHATSAPP' as is_mixed_destination
 
     from ids
     left join latest_adsets

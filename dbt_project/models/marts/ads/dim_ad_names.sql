@@ -15,7 +15,9 @@ final as (
         ad_id,
         valid_from,
         ad_name,
+        adset_id,
         adset_name,
+        campaign_id,
         campaign_name,
         valid_to
 

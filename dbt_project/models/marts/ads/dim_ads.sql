@@ -37,6 +37,7 @@ final as (
         ads.thumbnail_url,
         ads.effective_status,
         ads.destination_type,
+        ads.is_mixed_destination,
         ads.name_source,
         ads.resolution,
         -- A referral names only ads that lead to WhatsApp, also those of other accounts.

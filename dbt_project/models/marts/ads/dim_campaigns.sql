@@ -30,25 +30,36 @@ evidence as (
     select
         platform,
         campaign_id,
-        is_whatsapp_destination as is_whatsapp
+        is_whatsapp_destination as is_whatsapp,
+        is_mixed_destination as is_mixed,
+        -- Without a destination it is not said where it sends people.
+        coalesce(upper(destination_type), 'UNDEFINED') <> 'UNDEFINED' as is_decided
     from adsets
     union all
     select
         platform,
         campaign_id,
-        is_click_to_whatsapp as is_whatsapp
+        is_click_to_whatsapp as is_whatsapp,
+        false as is_mixed,
+        false as is_decided
     from ads
 
 ),
 
-whatsapp_campaigns as (
+destinations as (
 
-    select distinct
+    select
         platform,
-        campaign_id
+        campaign_id,
+        max(case when is_whatsapp then 1 else 0 end) = 1 as is_click_to_whatsapp,
+        max(case when is_mixed then 1 else 0 end) = 1
+        or (
+            max(case when is_whatsapp then 1 else 0 end) = 1
+            and max(case when is_decided and not is_whatsapp then 1 else 0 end) = 1
+        ) as has_mixed_destinations
 
     from evidence
-    where is_whatsapp
+    group by platform, campaign_id
 
 ),
 
@@ -62,15 +73,16 @@ final as (
         campaigns.objective,
         campaigns.buying_type,
         campaigns.effective_status,
-        whatsapp_campaigns.campaign_id is not null as is_click_to_whatsapp,
+        coalesce(destinations.is_click_to_whatsapp, false) as is_click_to_whatsapp,
+        coalesce(destinations.has_mixed_destinations, false) as has_mixed_destinations,
         campaigns.is_deleted,
         campaigns.created_at
 
     from campaigns
-    left join whatsapp_campaigns
+    left join destinations
         on
-            campaigns.platform = whatsapp_campaigns.platform
-            and campaigns.campaign_id = whatsapp_campaigns.campaign_id
+            campaigns.platform = destinations.platform
+            and campaigns.campaign_id = destinations.campaign_id
 
 )
 
