@@ -14,15 +14,15 @@ from rich.table import Table
 TOP = 15
 
 _CHANGES = {
-    "moved": "get another campaign or channel",
-    "appeared": "are leads of their own that were none",
-    "vanished": "are no leads of their own any more",
-    "excluded": "are left out of the counts",
-    "included": "are counted that were left out",
-    "redated": "count on another day, same campaign",
-    "requalified": "change whether they are qualified",
-    "reclassified": "keep campaign and day, with another touch, ad or basis",
-    "latest_touch": "keep their source; only the latest touch is another",
+    "moved": "moved to another campaign or channel",
+    "appeared": "appeared as a lead of its own",
+    "vanished": "vanished as a lead of its own",
+    "excluded": "fell out of the counts",
+    "included": "came into the counts",
+    "redated": "moved to another day of the same campaign",
+    "requalified": "changed whether qualified",
+    "reclassified": "kept campaign and day, with another touch, ad or basis",
+    "latest_touch": "kept the source; only the latest touch is another",
 }
 
 

@@ -77,11 +77,24 @@ def record(settings: Settings, since: Publication | None, *, as_of: date) -> Res
 
 
 def write(lake: Lake, version: str, rows: pa.Table) -> None:
-    """Make `rows` the ledger's page of one publication, in place of what it held."""
+    """Make `rows` the ledger's page of one publication; nothing is written that stands there."""
     before = [n for n in lake.pages(DATASET) if _version(n) == version]
-    number = max((_number(n) for n in before), default=0) + 1
+    if not before and not len(rows):
+        return
+    newest = max(before, default="")
+    if newest and _holds(lake, newest, rows):
+        lake.remove_pages(DATASET, [n for n in before if n != newest])
+        return
+    number = _number(newest) + 1
     lake.write_page(DATASET, f"{version}.{number:06d}.parquet", rows)
     lake.remove_pages(DATASET, before)
+
+
+def _holds(lake: Lake, name: str, rows: pa.Table) -> bool:
+    try:
+        return bool(conform(lake.read_page(DATASET, name), rows.schema).equals(rows))
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def read(lake: Lake) -> tuple[pa.Table, list[str]]:

@@ -399,7 +399,8 @@ def test_any_two_worlds_differ_by_exactly_their_deltas(before: Marts, after: Mar
 
 
 @pytest.mark.deep
-@settings(_QUIET, max_examples=1_000)
+@pytest.mark.timeout(1_800)
+@settings(_QUIET, max_examples=300)
 @given(worlds(), worlds())
 def test_any_two_worlds_differ_by_exactly_their_deltas_many(before: Marts, after: Marts) -> None:
     check_sums(before, after)

@@ -20,7 +20,7 @@ from orchestration.dbt_manifest import manifest_path
 from orchestration.definitions import build_definitions
 from orchestration.instance import TEMPLATE, prepare_home
 
-JOBS = ("nightly_refresh", "fresh_leads", "meta_backfill")
+JOBS = ("nightly_refresh", "fresh_leads", "meta_backfill", "compare_rules")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,9 @@ def test_publishing_waits_for_every_mart(definitions: dg.Definitions, settings: 
     marts = mart_names(manifest_path(settings))
     graph = definitions.resolve_asset_graph()
     parents = graph.get(dg.AssetKey(["publish", "marts"])).parent_keys
-    assert parents == {dg.AssetKey(["marts", mart]) for mart in marts}
+    restatements = dg.AssetKey(["publish", "restatements"])
+    assert parents == {dg.AssetKey(["marts", mart]) for mart in marts} | {restatements}
+    assert graph.get(restatements).parent_keys == parents - {restatements}
     assert {"fct_ad_spend", "dim_ads"} <= set(marts)
 
 
@@ -105,7 +107,10 @@ def test_the_nightly_job_does_everything_but_the_backfill(definitions: dg.Defini
     graph = definitions.resolve_asset_graph()
     nightly = definitions.resolve_job_def("nightly_refresh").asset_layer.executable_asset_keys
     left_out = graph.get_all_asset_keys() - nightly
-    assert left_out == {dg.AssetKey(["meta_ads", "insights_backfill"])}
+    assert left_out == {
+        dg.AssetKey(["meta_ads", "insights_backfill"]),
+        dg.AssetKey(["comparison", "credit_diff"]),
+    }
 
 
 def test_the_small_path_asks_no_api(definitions: dg.Definitions) -> None:
