@@ -56,7 +56,7 @@ def import_outcomes(
     try:
         for line, row in rows:
             try:
-                held.append(_element(row))
+                held.append(_element(row, settings.default_country))
             except (IntakeError, _CellError) as error:
                 report.rejected.append((line, str(error)))
             if len(held) == MAX_ELEMENTS:
@@ -79,11 +79,12 @@ def _store(vault: Vault, held: list[str], now: Callable[[], float], report: Impo
     held.clear()
 
 
-def _element(row: Row) -> str:
+def _element(row: Row, default_country: str) -> str:
     """The outcome as JSON text, checked. Money keeps its digits: no double in between."""
     outcome = {k: _text(k, row[k]) for k in COLUMNS if k != "value" and not _empty(row.get(k))}
     amount = None if _empty(row.get("value")) else _amount(row["value"])
-    found = validate_outcome(outcome if amount is None else outcome | {"value": amount})
+    given = outcome if amount is None else outcome | {"value": amount}
+    found = validate_outcome(given, default_country=default_country)
     text = json.dumps(outcome)
     # The checked value: `1e-999999999` as it came would be written out in a billion digits.
     return text if found.value is None else f'{text[:-1]}, "value": {found.value:f}}}'

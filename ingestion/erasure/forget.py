@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ctwa.lock import refresh_lock
+from ctwa.phones import DEFAULT_COUNTRY, PhoneError, typed_phone
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
 from ingestion.backup import complete_backups
@@ -54,12 +55,17 @@ def identity_key(
     phone: str | None = None,
     bsuid: str | None = None,
     email: str | None = None,
+    default_country: str = DEFAULT_COUNTRY,
 ) -> str:
-    """Key of the one identity given. Raises `IdentityError`."""
+    """Key of the one identity given, a phone as somebody typed it. Raises `IdentityError`."""
     given = [(o, v) for o, v in (("phone", phone), ("bsuid", bsuid), ("email", email)) if v]
     if len(given) != 1:
         raise IdentityError("give exactly one of --phone, --bsuid, --email")
     option, value = given[0]
+    try:
+        value = typed_phone(value, default_country) if option == "phone" else value
+    except PhoneError:
+        raise IdentityError(f"--phone: {_EXPECTED[option]}") from None
     key = {"phone": names.phone, "bsuid": names.bsuid, "email": names.email}[option](value)
     if key is None or (option == "bsuid" and "." not in value):
         raise IdentityError(f"--{option}: {_EXPECTED[option]}")
@@ -88,7 +94,9 @@ def forget_person(
     `RefreshBusyError`, `SourceError`, `VaultError`.
     """
     names = Pseudonymizer.from_settings(settings)
-    key = identity_key(names, phone=phone, bsuid=bsuid, email=email)
+    key = identity_key(
+        names, phone=phone, bsuid=bsuid, email=email, default_country=settings.default_country
+    )
     with refresh_lock(settings.lock_path):
         land_event_log(settings)
         ledger = Ledger.of(settings)

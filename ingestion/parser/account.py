@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from ingestion.parser.limits import Reject
-from ingestion.parser.messages import Business, Link, Messages, change_links, links_of
+from ingestion.parser.messages import Business, Link, Messages, id_change_links, links_of
 from ingestion.parser.people import Keys
 from ingestion.parser.rows import Rows
 from ingestion.parser.values import (
@@ -91,7 +91,7 @@ class Account:
         key = keys.content(orjson.dumps(content, default=str))
         rows.outcomes.append((*rows.place(), *content, key))
 
-    def app_contact(self, item: Any, number_id: str) -> None:
+    def app_contact(self, item: Any, business: Business) -> None:
         """A contact of the business app that has both ids."""
         if type(item) is not dict:
             raise Reject("state_sync_not_object: expected an object")
@@ -100,9 +100,9 @@ class Account:
         contact = child(item, "contact")
         person = self._keys.person(text(contact, "phone_number"), text(contact, "user_id"))
         at = moment(child(item, "metadata").get("timestamp"), self._rows.received_us)
-        self._link(links_of(person, "contact_book"), number_id, at)
+        self._link(links_of(person, "contact_book"), business, at)
 
-    def new_user_id(self, item: Any, number_id: str) -> None:
+    def new_user_id(self, item: Any, business: Business) -> None:
         """Field `user_id_update`: a BSUID was replaced; two spellings are seen."""
         if type(item) is not dict:
             raise Reject("user_id_update_not_object: expected an object")
@@ -111,11 +111,11 @@ class Account:
             old_id, new_id = text(ids, "previous"), text(ids, "current")
         else:
             old_id, new_id = text(item, "previous_user_id"), text(item, "user_id")
-        old = self._keys.person(None, old_id)
-        new = self._keys.person(text(item, "wa_id"), new_id)
-        links = change_links(old, new._replace(phone_key=None)) + links_of(new, "contact")
-        self._link(links, number_id, moment(item.get("timestamp"), self._rows.received_us))
+        phone = text(item, "wa_id")
+        old, new = self._keys.person(phone, old_id), self._keys.person(phone, new_id)
+        links = id_change_links(old, new) + links_of(new, "contact")
+        self._link(links, business, moment(item.get("timestamp"), self._rows.received_us))
 
-    def _link(self, links: list[Link], number_id: str, at_us: int | None) -> None:
+    def _link(self, links: list[Link], business: Business, at_us: int | None) -> None:
         received = self._rows.received_us
-        self._messages.add_links(links, number_id, received if at_us is None else at_us)
+        self._messages.add_links(links, business, received if at_us is None else at_us)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ctwa.phones import DEFAULT_COUNTRY
 from ctwa.pseudonym import Pseudonymizer
 from ingestion.parser.exclusions import SOURCE as EXCLUSIONS
 from ingestion.parser.exclusions import Exclusions
@@ -22,10 +23,14 @@ from ingestion.parser.whatsapp import WhatsApp
 
 
 class Parser:
-    """Pure: results depend on the envelope and the key only. Not for several threads at once."""
+    """Pure: results depend on the envelope, the key and the country only.
 
-    def __init__(self, names: Pseudonymizer) -> None:
-        self._names = names
+    `default_country` (ISO 3166) is where a phone that somebody typed without its country code is.
+    Not for several threads at once.
+    """
+
+    def __init__(self, names: Pseudonymizer, default_country: str = DEFAULT_COUNTRY) -> None:
+        self._names, self._country = names, default_country
         self._keys = Keys(names)
 
     def parse(self, batch: pa.RecordBatch) -> dict[str, pa.Table]:
@@ -40,8 +45,8 @@ class Parser:
     def _parse(self, batch: pa.RecordBatch) -> dict[str, pa.Table]:
         rows = Rows()
         whatsapp = WhatsApp(self._keys, rows)
-        outcomes = Outcomes(self._keys, rows)
-        exclusions = Exclusions(self._keys, rows)
+        outcomes = Outcomes(self._keys, rows, self._country)
+        exclusions = Exclusions(self._keys, rows, self._country)
         columns = (
             batch.column("seq").to_pylist(),
             batch.column("received_at").cast(pa.int64()).to_pylist(),

@@ -67,8 +67,8 @@ class Messages:
         person, links = self._person(message, direction, contacts, thread, type_)
         if type_ == "system":
             links += self._changes(message, person)
-        elif type_ == "contacts" and text(message, "origin") == "contact_request":
-            links += self._shared_card(message, person)
+        elif type_ == "contacts":
+            links += self._shared_cards(message, person)
         sent_us = moment(message.get("timestamp"), rows.received_us)
         context = child(message, "context")
         context_id = context.get("id")
@@ -97,16 +97,14 @@ class Messages:
         if problem is not None:
             rows.reject("referral", (*path, "referral"), problem)
         if links:
-            self.add_links(links, business.number_id, content[10], business.waba_id)
+            self.add_links(links, business, content[10])
 
-    def add_links(
-        self, links: list[Link], number_id: str | None, at_us: int, waba_id: str | None = None
-    ) -> None:
+    def add_links(self, links: list[Link], business: Business, at_us: int) -> None:
         """Add identity links, each once."""
+        where = business.waba_id, business.number_id
         for link in dict.fromkeys(links):
             if link.left_key != link.right_key:
-                row = (*self._rows.place(), waba_id, number_id, *link, at_us)
-                self._rows.identity_links.append(row)
+                self._rows.identity_links.append((*self._rows.place(), *where, *link, at_us))
 
     def _person(
         self,
@@ -138,30 +136,38 @@ class Messages:
             new = self._keys.person(
                 text(system, "wa_id") or text(system, "new_wa_id"), text(system, "user_id")
             )
-            links += change_links(person, new)
+            links += number_change_links(person, new)
         elif change == "user_changed_user_id":
             new_id = text(system, "user_id")
             body = system.get("body")
             old_ids = [b for b in bsuids_in(body) if b != new_id] if type(body) is str else []
             old = self._keys.person(None, old_ids[0] if old_ids else None)
             new = self._keys.person(None, new_id)
-            links += change_links(old, new) + change_links(person, new)
+            links += id_change_links(old, new) + id_change_links(person, new)
         return links
 
-    def _shared_card(self, message: dict[str, Any], person: Person) -> list[Link]:
-        """The sender's own phone, from the card the business asked for; only if it is one phone."""
-        phones = set()
+    def _shared_cards(self, message: dict[str, Any], person: Person) -> list[Link]:
+        """What contact cards show. The card that the business asked for is the sender's own, if it
+        names one phone. Any other is of a third person: its phone and user id belong together, and
+        neither to the sender."""
+        is_own = text(message, "origin") == "contact_request"
+        phones: set[str] = set()
+        links: list[Link] = []
         for card in children(message, "contacts"):
             for item in children(card, "phones") if type(card) is dict else ():
-                if type(item) is dict:
-                    number = text(item, "wa_id") or text(item, "phone")
-                    phones.add(self._keys.phone(number) if number else None)
-        phones.discard(None)
+                if type(item) is not dict:
+                    continue
+                shown = self._keys.person(
+                    text(item, "wa_id") or text(item, "phone"), text(item, "user_id")
+                )
+                links += links_of(shown, "contact_card")
+                if shown.phone_key:
+                    phones.add(shown.phone_key)
         sender = person.bsuid_key or person.phone_key
-        if len(phones) != 1 or sender is None:
-            return []
-        kind = "bsuid" if person.bsuid_key else "phone"
-        return [Link(str(phones.pop()), "phone", sender, kind, "contact_card")]
+        if is_own and len(phones) == 1 and sender is not None:
+            kind = "bsuid" if person.bsuid_key else "phone"
+            links.append(Link(phones.pop(), "phone", sender, kind, "contact_card"))
+        return links
 
 
 def merged(person: Person, contact: Person) -> Person:
@@ -186,15 +192,21 @@ def links_of(person: Person, kind: str) -> list[Link]:
     return links
 
 
-def change_links(old: Person, new: Person) -> list[Link]:
-    """Links of a number or id that changed, for the same person before and after."""
-    links = []
+def number_change_links(old: Person, new: Person) -> list[Link]:
+    """The same person under a new number, and mostly a new BSUID with it."""
+    links = links_of(new, "number_change")
     if old.phone_key and new.phone_key:
         links.append(Link(old.phone_key, "phone", new.phone_key, "phone", "number_change"))
     elif old.bsuid_key and new.phone_key:
         links.append(Link(new.phone_key, "phone", old.bsuid_key, "bsuid", "number_change"))
+    return links + id_change_links(old, new)
+
+
+def id_change_links(old: Person, new: Person) -> list[Link]:
+    """The same person under a new BSUID. Their phone is linked, too: it did not change hands."""
+    links = []
     if old.bsuid_key and new.bsuid_key:
         links.append(Link(old.bsuid_key, "bsuid", new.bsuid_key, "bsuid", "id_change"))
-    elif old.phone_key and new.bsuid_key:
+    if old.phone_key and new.bsuid_key:
         links.append(Link(old.phone_key, "phone", new.bsuid_key, "bsuid", "id_change"))
     return links

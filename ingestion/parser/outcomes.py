@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from ctwa.phones import DEFAULT_COUNTRY
 from ingestion.parser.limits import Reject, hostile, read_body
 from ingestion.parser.messages import Link
 from ingestion.parser.people import Keys, bsuid_country, phone_country
@@ -22,10 +23,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Outcomes:
     """Reads envelopes of source `outcomes`: an object, or a list of objects."""
 
-    __slots__ = ("_keys", "_rows")
+    __slots__ = ("_country", "_keys", "_rows")
 
-    def __init__(self, keys: Keys, rows: Rows) -> None:
-        self._keys, self._rows = keys, rows
+    def __init__(self, keys: Keys, rows: Rows, default_country: str = DEFAULT_COUNTRY) -> None:
+        self._keys, self._rows, self._country = keys, rows, default_country
 
     def read(self, body: bytes) -> None:
         """Add the rows of one body; raises `Reject` where it is not JSON."""
@@ -50,11 +51,10 @@ class Outcomes:
                 self._rows.reject("outcome", path, f"parser_error: {type(error).__name__}")
 
     def _add(self, item: Any) -> None:
-        outcome = validate_outcome(item)
+        outcome = validate_outcome(item, default_country=self._country)
         keys, rows = self._keys, self._rows
         at_us = _micros(outcome.occurred_at)
         phones = [p for p in (outcome.wa_id, outcome.phone) if p]
-        # Not `keys.person`: a CRM writes phones with dots and words in them.
         phone_key = keys.phone(phones[0]) if phones else None
         bsuid_key = keys.bsuid(outcome.user_id) if outcome.user_id else None
         country = phone_country(phones[0]) if phone_key else None

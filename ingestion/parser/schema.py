@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 """Stands on every envelope row. A changed version means: `ctwa refresh --reparse`."""
 
 TS = pa.timestamp("us", tz="UTC")

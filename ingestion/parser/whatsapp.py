@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from ctwa.pseudonym import phone_match_key
 from ingestion.parser.account import ACCOUNT_FIELDS, Account
 from ingestion.parser.limits import MAX_LIST, Reject, hostile
 from ingestion.parser.messages import Business, Link, Messages, links_of
@@ -132,15 +133,13 @@ class WhatsApp:
         if "calls" in value:
             self._calls(now)
         if "state_sync" in value:
-            number_id = now.business.number_id
             self._each(
-                now, "state_sync", "state_sync", lambda s, _: account.app_contact(s, number_id)
+                now, "state_sync", "state_sync", lambda s, _: account.app_contact(s, now.business)
             )
         if "user_id_update" in value:
-            number_id = now.business.number_id
             self._each(
                 now, "user_id_update", "user_id_update",
-                lambda s, _: account.new_user_id(s, number_id),
+                lambda s, _: account.new_user_id(s, now.business),
             )  # fmt: skip
         if "automatic_events" in value:
             self._each(now, "automatic_events", "outcome", lambda s, _: account.automatic_event(s))
@@ -154,7 +153,7 @@ class WhatsApp:
 
     def _live(self, now: _Change) -> None:
         origin = "history" if now.field == "history" else "live"
-        own = _digits(now.business.number_id)
+        own = _match_key(now.business.number_id)
 
         def add(message: Any, path: Path) -> None:
             # Media of a history sync comes as plain messages, of both directions.
@@ -175,7 +174,7 @@ class WhatsApp:
         self._each(now, "message_echoes", "message", add)
 
     def _history(self, now: _Change) -> None:
-        own = _digits(now.business.number_id)
+        own = _match_key(now.business.number_id)
         for chunk, path in self._objects(now.value, "history", now.path, now.doubt):
             self._each(
                 now, "errors", "error",
@@ -223,7 +222,7 @@ class WhatsApp:
         links = self._statuses.add(status, now.business, now.contacts)
         if links:
             at_us = self._rows.statuses[-1][12]
-            self._messages.add_links(links, now.business.number_id, at_us)
+            self._messages.add_links(links, now.business, at_us)
 
     def _contact_links(self, now: _Change, first_row: tuple[int, int]) -> None:
         """Ids that one contact names together, seen at the time of the earliest element."""
@@ -236,7 +235,7 @@ class WhatsApp:
             times += [row[12] for row in self._rows.statuses[first_row[1] :]]
             at_us = min(times) if times else moment(now.time, self._rows.received_us)
             self._messages.add_links(
-                links, now.business.number_id, self._rows.received_us if at_us is None else at_us
+                links, now.business, self._rows.received_us if at_us is None else at_us
             )
 
     # ---- element by element ------------------------------------------------------------------
@@ -334,6 +333,12 @@ def _digits(number: str) -> str:
     return digits if digits.isascii() and digits.isdigit() else ""
 
 
+def _match_key(number: str) -> str:
+    """A number by which it is told in all its spellings: the business's own has several, too."""
+    digits = _digits(number)
+    return phone_match_key(digits) or digits
+
+
 def _sender(message: dict[str, Any]) -> str:
     sender = message.get("from")
-    return _digits(str(sender)) if type(sender) in (str, int) else ""
+    return _match_key(str(sender)) if type(sender) in (str, int) else ""

@@ -129,7 +129,8 @@ def _land(
     names = Pseudonymizer.from_settings(settings)
     _check_same_vault(lake, vault, names, watermark, last)
     batches = vault.read_batches(0 if reparse else watermark, up_to_seq=last)
-    parsed = _parsed(batches, names, counts, ledger)
+    parser = Parser(names, settings.default_country)
+    parsed = _parsed(batches, parser, Sieve(ledger, names), counts, ledger)
     if reparse:
         _replace(lake, parsed)
     else:
@@ -146,9 +147,12 @@ def _land(
 
 
 def _parsed(
-    batches: Iterable[pa.RecordBatch], names: Pseudonymizer, counts: EventLogCounts, ledger: Ledger
+    batches: Iterable[pa.RecordBatch],
+    parser: Parser,
+    sieve: Sieve,
+    counts: EventLogCounts,
+    ledger: Ledger,
 ) -> Iterator[Parsed]:
-    parser, sieve = Parser(names), Sieve(ledger, names)
     for batch in batches:
         parsed: Parsed = parser.parse(batch)
         if sieve:

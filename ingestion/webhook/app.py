@@ -21,6 +21,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import parse_qs
 
 from ctwa.settings import Settings, load_settings
@@ -86,7 +87,7 @@ class Receiver:
                 b"x-signature-256",
                 tuple(settings.intake_secrets),
                 "CTWA_INTAKE_SECRET",
-                validate_outcomes,
+                partial(validate_outcomes, default_country=settings.default_country),
             ),
         }
         self._routes: dict[str, dict[str, Handler]] = {

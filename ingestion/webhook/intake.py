@@ -20,16 +20,18 @@ from pydantic import (
     Field,
     StrictStr,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
+from ctwa.phones import DEFAULT_COUNTRY, PhoneError, typed_phone
 from ctwa.pseudonym import phone_match_key
 
 MAX_ELEMENTS = 1_000
 IDENTITIES = ("phone", "wa_id", "user_id", "email", "lead_id", "message_id")
 _MILLIONTH = Decimal("0.000001")
 _UNFIT = re.compile("[\x00\ud800-\udfff]")
-_NUMERAL = re.compile(r"[+-]?\d+([.,]0+|([.,]\d+)?[eE][+-]?\d+)")
+_WA_ID = re.compile(r"\+?[\d\s().-]+")
 
 
 class Problem(NamedTuple):
@@ -82,13 +84,19 @@ def _number(value: Any) -> Any:
     return amount.quantize(_MILLIONTH) if finest else amount
 
 
-def _phone(value: str) -> str:
-    # A spreadsheet's 5.51199E+12 has lost digits, and 5511987654321.0 has won one: read as they
-    # stand, they are other people, and in the first case one for all rows of the file.
-    if _NUMERAL.fullmatch(value):
-        raise ValueError("is a spreadsheet's number, not a phone: make its column text")
-    if value and phone_match_key(value) is None:
-        raise ValueError("expects a full international number, e.g. +5511987654321")
+def _phone(value: str, info: ValidationInfo) -> str:
+    """What somebody typed, as the digits of a full number."""
+    country = (info.context or {}).get("default_country", DEFAULT_COUNTRY)
+    try:
+        return typed_phone(value, country) if value else value
+    except PhoneError as error:
+        raise ValueError(str(error)) from None
+
+
+def _wa_id(value: str) -> str:
+    """WhatsApp's own spelling, kept as it is; but never one that a spreadsheet has touched."""
+    if value and (not _WA_ID.fullmatch(value) or phone_match_key(value) is None):
+        raise ValueError("expects the digits that WhatsApp shows, e.g. 5511987654321, as text")
     return value
 
 
@@ -102,6 +110,7 @@ _Text = Annotated[StrictStr, Field(max_length=512), AfterValidator(_text)]
 _Filled = Annotated[_Text, Field(min_length=1)]
 _Name = Annotated[StrictStr, Field(max_length=128), AfterValidator(_text), Field(min_length=1)]
 _Phone = Annotated[_Text, AfterValidator(_phone)]
+_WaId = Annotated[_Text, AfterValidator(_wa_id)]
 
 
 class OutcomeIn(BaseModel):
@@ -113,7 +122,7 @@ class OutcomeIn(BaseModel):
     stage: _Name
     occurred_at: Annotated[datetime, BeforeValidator(_moment)]
     phone: _Phone | None = None
-    wa_id: _Phone | None = None
+    wa_id: _WaId | None = None
     user_id: _Text | None = None
     email: Annotated[_Text, AfterValidator(_email)] | None = None
     lead_id: _Text | None = None
@@ -137,10 +146,15 @@ class OutcomeIn(BaseModel):
         return self
 
 
-def validate_outcome(element: object, *, index: int = 0) -> OutcomeIn:
-    """One element, already parsed from JSON. Raises `IntakeError`."""
+def validate_outcome(
+    element: object, *, index: int = 0, default_country: str = DEFAULT_COUNTRY
+) -> OutcomeIn:
+    """One element, already parsed from JSON. Raises `IntakeError`.
+
+    `default_country` (ISO 3166) is where a `phone` without a country code is.
+    """
     try:
-        return OutcomeIn.model_validate(element)
+        return OutcomeIn.model_validate(element, context={"default_country": default_country})
     except ValidationError as error:
         raise IntakeError([_problem(index, e) for e in error.errors()]) from None
 
@@ -164,13 +178,13 @@ def load_outcomes(raw: bytes) -> list[object]:
     return found
 
 
-def validate_outcomes(raw: bytes) -> list[OutcomeIn]:
+def validate_outcomes(raw: bytes, *, default_country: str = DEFAULT_COUNTRY) -> list[OutcomeIn]:
     """All outcomes of a body, or `IntakeError` with every reason (of at most 100 elements)."""
     outcomes: list[OutcomeIn] = []
     problems: list[Problem] = []
     for index, element in enumerate(load_outcomes(raw)):
         try:
-            outcomes.append(validate_outcome(element, index=index))
+            outcomes.append(validate_outcome(element, index=index, default_country=default_country))
         except IntakeError as error:
             problems += error.problems
             if len(problems) >= 100:

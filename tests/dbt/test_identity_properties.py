@@ -143,6 +143,7 @@ def test_e24_e28_people_are_the_reference_s_in_any_order_and_runs(seed: int) -> 
 
 
 @pytest.mark.deep
+@pytest.mark.timeout(1_800)
 @settings(max_examples=40, **_SETTINGS)
 @given(st.integers(0, 2**32))
 def test_e24_e28_people_of_many_worlds_are_the_reference_s(seed: int) -> None:

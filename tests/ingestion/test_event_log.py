@@ -21,7 +21,7 @@ from ctwa.lock import RefreshBusyError, refresh_lock
 from ctwa.settings import Settings, load_settings
 from ingestion import dlt_runtime
 from ingestion.lake import Lake
-from ingestion.parser.schema import EVENT_LOG
+from ingestion.parser.schema import EVENT_LOG, PARSER_VERSION
 from ingestion.sources import event_log
 from ingestion.sources.event_log import VaultMismatchError, land_event_log
 from ingestion.webhook.vault import NewEnvelope, Vault
@@ -153,14 +153,14 @@ def test_reparse_replaces_rows_and_keeps_those_of_purged_bodies(
     vault.close()
     deliver(settings, *some(7, 2))
 
-    monkeypatch.setattr("ingestion.parser.envelopes.PARSER_VERSION", 2)
+    monkeypatch.setattr("ingestion.parser.envelopes.PARSER_VERSION", PARSER_VERSION + 1)
     counts = land_event_log(settings, reparse=True)
 
     assert (counts.envelopes, counts.first_seq, counts.last_seq) == (5, 4, 8)
     rows = Lake.from_settings(settings).query(
         "select seq, parser_version from {t} order by seq", t="event_log/envelopes"
     )
-    assert rows["parser_version"].to_pylist() == [1, 1, 1, 2, 2, 2, 2, 2]
+    assert rows["parser_version"].to_pylist() == [PARSER_VERSION + (seq > 3) for seq in range(1, 9)]
     assert seqs(settings, "messages") == list(range(1, 9))
     assert before["messages"].split()[0] == "6"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from ingestion.parser.people import bsuid_country, phone_country
@@ -116,12 +118,63 @@ def test_e27_a_new_number_of_the_same_person(name: str) -> None:
     ("name", "extra"),
     [
         ("system_user_id_change", set()),
-        ("user_id_update", {(PHONE_KEY, OTHER_BSUID_KEY, "contact")}),
-        ("user_id_update_flat", {(PHONE_KEY, OTHER_BSUID_KEY, "contact")}),
+        ("user_id_update", {(PHONE_KEY, OTHER_BSUID_KEY, k) for k in ("contact", "id_change")}),
+        (
+            "user_id_update_flat",
+            {(PHONE_KEY, OTHER_BSUID_KEY, k) for k in ("contact", "id_change")},
+        ),
     ],
 )
 def test_e27_a_new_bsuid_of_the_same_person(name: str, extra: set[tuple[str, str, str]]) -> None:
     assert links(parse(fixture(name))) == {(BSUID_KEY, OTHER_BSUID_KEY, "id_change")} | extra
+
+
+def test_e27_a_new_number_shows_its_new_bsuid_with_it() -> None:
+    notice = message(type="system", from_user_id=BSUID, system={
+        "type": "user_changed_number", "wa_id": OTHER_PHONE, "user_id": OTHER_BSUID,
+    })  # fmt: skip
+    assert links(parse(envelope(notice))) == {
+        (PHONE_KEY, BSUID_KEY, "message"),
+        (PHONE_KEY, OTHER_PHONE_KEY, "number_change"),
+        (OTHER_PHONE_KEY, OTHER_BSUID_KEY, "number_change"),
+        (BSUID_KEY, OTHER_BSUID_KEY, "id_change"),
+        (PHONE_KEY, OTHER_BSUID_KEY, "id_change"),
+    }
+
+
+def test_e28_a_new_id_of_a_phone_is_told_even_where_the_old_one_is_not() -> None:
+    notice = message(type="system", from_user_id=OTHER_BSUID, system={
+        "type": "user_changed_user_id", "user_id": OTHER_BSUID, "body": "User changed",
+    })  # fmt: skip
+    assert (PHONE_KEY, OTHER_BSUID_KEY, "id_change") in links(parse(envelope(notice)))
+
+
+@pytest.mark.parametrize("name", ["phone_and_bsuid", "app_contact", "user_id_update",
+                                  "status_free_entry_point", "contact_card_requested"])  # fmt: skip
+def test_e28_links_of_whatsapp_name_the_account_that_showed_them(name: str) -> None:
+    body = fixture(name)
+    shown = {row["waba_id"] for row in parse(body)["identity_links"]}
+    assert shown == {entry["id"] for entry in json.loads(body)["entry"]}
+
+
+@pytest.mark.parametrize(
+    ("shown", "sender", "direction"),
+    [
+        ("+55 11 98000-0001", "551180000001", "outbound"),
+        ("+55 11 94000-0001", "551140000001", "inbound"),  # somebody's landline
+    ],
+)
+def test_e12_the_business_s_own_number_is_known_in_its_spellings(
+    shown: str, sender: str, direction: str
+) -> None:
+    sent = {"id": "a", "from": sender, "to": PHONE, "timestamp": "1781000000"}
+    value = {
+        "metadata": {"display_phone_number": shown, "phone_number_id": "1"},
+        "history": [{"threads": [{"id": PHONE, "messages": [sent]}]}],
+    }
+    body = {"entry": [{"id": "1", "changes": [{"field": "history", "value": value}]}]}
+    row = parse(json.dumps(body).encode())["messages"][0]
+    assert row["direction"] == direction
 
 
 def test_e27_a_security_code_is_no_new_identity() -> None:
@@ -134,6 +187,15 @@ def test_a_requested_contact_card_gives_the_phone() -> None:
 
 def test_a_card_of_another_person_links_nobody() -> None:
     assert not parse(fixture("contact_card_of_another"))["identity_links"]
+
+
+def test_a_card_of_another_person_links_their_own_ids_to_each_other_only() -> None:
+    phones = [{"wa_id": OTHER_PHONE, "user_id": OTHER_BSUID}]
+    card = message(from_user_id=BSUID, type="contacts", contacts=[{"phones": phones}])
+    assert links(parse(envelope(card))) == {
+        (PHONE_KEY, BSUID_KEY, "message"),
+        (OTHER_PHONE_KEY, OTHER_BSUID_KEY, "contact_card"),
+    }
 
 
 def test_a_requested_card_with_two_numbers_links_nobody() -> None:
