@@ -22,6 +22,7 @@ from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
 from ctwa.settings import Settings, load_settings
+from tests.support import quick_dbt
 from tests.support.lake import ensure_lake, sorted_rows, write_rows
 
 _LAKE_AT_PARSE = "/lake-of-this-test"
@@ -52,11 +53,10 @@ def run_dbt(
     settings: Settings, args: list[str], *, as_of: date = AS_OF, manifest: Manifest | None = None
 ) -> dbtRunnerResult:
     """Run dbt in this process and let go of the warehouse; raises `DbtFailedError`."""
+    quick_dbt.install()
     with environment(settings.dbt_environment(as_of)):
         try:
-            result = dbtRunner(manifest=manifest).invoke(
-                ["--quiet", "--log-level-file", "none", *args]
-            )
+            result = dbtRunner(manifest=manifest).invoke([*quick_dbt.FLAGS, *args])
         finally:
             DuckDBConnectionManager.close_all_connections()
             reset_adapters()
@@ -183,7 +183,7 @@ class DbtWorld:
         for column in columns:
             chosen = tables.setdefault(column["name"], [])
             if column["column_name"] not in set(exclude):
-                chosen.append(column["column_name"])
+                chosen.append(f'"{column["column_name"]}"')
         return {
             name: sorted_rows(
                 [tuple(r.values()) for r in self.query(f"select {', '.join(cols)} from {name}")]
