@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
-from ingestion.parser.exclusions import EXPECTED, SOURCE, ExclusionIn, target_of
+from ingestion.parser.exclusions import SOURCE, ExclusionIn, target_of
 from ingestion.parser.limits import Reject
 from ingestion.parser.people import Keys
 from ingestion.webhook.vault import NewEnvelope, Vault, microseconds
@@ -97,14 +97,14 @@ def exclude(
 
 def _check(settings: Settings, statement: dict[str, object], field: str) -> None:
     """What the parser would quarantine at night is refused now."""
+    names = Pseudonymizer.from_settings(settings)
     try:
-        target_of(
-            Keys(Pseudonymizer.from_settings(settings)), ExclusionIn.model_validate(statement)
-        )
+        said = ExclusionIn.model_validate(statement)
+        target_of(Keys(names), said, settings.default_country)
     except ValidationError as error:
         problem = error.errors()[0]
         name = str(problem["loc"][0]) if problem["loc"] else field
         option = _OPTIONS.get(name, f"--{name}")
         raise ExclusionError(f"{option}: {problem['msg'].removeprefix('Value error, ')}") from None
-    except Reject:
-        raise ExclusionError(f"{_OPTIONS[field]}: {EXPECTED[field]}") from None
+    except Reject as reject:
+        raise ExclusionError(f"{_OPTIONS[field]}: {str(reject).partition(': ')[2]}") from None

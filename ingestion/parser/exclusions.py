@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from ctwa.phones import DEFAULT_COUNTRY, PhoneError, typed_phone
 from ingestion.parser.limits import Reject, hostile, read_body
 from ingestion.parser.people import Keys
 from ingestion.parser.rows import Path, Rows
@@ -31,10 +32,9 @@ from ingestion.webhook.vault import microseconds
 SOURCE = "exclusions"
 TARGETS = ("phone", "user_id", "email", "business_number")
 EXPECTED = {
-    "phone": "expected a full number with its country code, such as +55 11 98765-4321",
     "user_id": "expected a business-scoped user id with its country, such as BR.1A2B3C4D5E6F7G8H",
     "email": "expected an e-mail address, such as ana@example.com",
-    "business_number": "expected the business's number with its country code, digits only",
+    "business_number": "expected the business's number in full, as in fct_conversations",
 }
 _UNFIT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _NOT_DIGIT = re.compile(r"\D+")
@@ -80,28 +80,33 @@ class ExclusionIn(BaseModel):
         return self
 
 
-def target_of(keys: Keys, exclusion: ExclusionIn) -> Target:
+def target_of(keys: Keys, exclusion: ExclusionIn, default_country: str = DEFAULT_COUNTRY) -> Target:
     """The keys of what is excluded. Raises `Reject` where it cannot be anybody's."""
     name = next(name for name in TARGETS if getattr(exclusion, name))
     value: str = getattr(exclusion, name)
     if name == "business_number":
         digits = _NOT_DIGIT.sub("", value)
         if not 5 <= len(digits) <= 20:
-            raise Reject(f"business_number_unusable: {EXPECTED[name]}")
+            raise Reject(f"identity_unusable: {EXPECTED[name]}")
         return Target(None, None, digits)
+    if name == "phone":
+        try:
+            value = typed_phone(value, default_country)
+        except PhoneError as error:
+            raise Reject(f"identity_unusable: {error}") from None
     key = {"phone": keys.phone, "user_id": keys.bsuid, "email": keys.email}[name](value)
     if key is None or (name == "user_id" and "." not in value):
-        raise Reject(f"identity_unusable: {EXPECTED[name]}")
+        raise Reject(f"identity_unusable: {EXPECTED.get(name, 'expected a phone number')}")
     return Target(key, {"user_id": "bsuid"}.get(name, name), None)
 
 
 class Exclusions:
     """Reads envelopes of source `exclusions`: an object, or a list of objects."""
 
-    __slots__ = ("_keys", "_rows")
+    __slots__ = ("_country", "_keys", "_rows")
 
-    def __init__(self, keys: Keys, rows: Rows) -> None:
-        self._keys, self._rows = keys, rows
+    def __init__(self, keys: Keys, rows: Rows, default_country: str = DEFAULT_COUNTRY) -> None:
+        self._keys, self._rows, self._country = keys, rows, default_country
 
     def read(self, body: bytes) -> None:
         """Add the rows of one body; raises `Reject` where it is not JSON."""
@@ -126,7 +131,12 @@ class Exclusions:
     def _add(self, item: Any) -> None:
         said = ExclusionIn.model_validate(item)
         declared_us = microseconds(said.declared_at)
-        content = (*target_of(self._keys, said), said.reason, said.excluded, declared_us)
+        content = (
+            *target_of(self._keys, said, self._country),
+            said.reason,
+            said.excluded,
+            declared_us,
+        )
         key = self._keys.content(orjson.dumps(content))
         self._rows.exclusions.append((*self._rows.place(), *content, key))
 

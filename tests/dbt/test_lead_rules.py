@@ -358,9 +358,9 @@ def test_e18_a_new_cycle_begins_after_more_than_the_days_of_silence(narrow: Nigh
         " order by lead_id"
     )
     assert [tuple(row.values()) for row in cycles] == [
-        (f"phone:ana:{SECOND_BRAND}", 1, 1, 1),
         (f"phone:ana:{NUMBER}", 1, 4, 4),
         (f"phone:ana:{NUMBER}#2", 2, 1, 1),
+        (f"phone:ana:{SECOND_BRAND}", 1, 1, 1),
         (f"phone:bia:{NUMBER}", 1, 2, 3),
     ]
 
