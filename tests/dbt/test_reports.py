@@ -360,6 +360,25 @@ def test_r11_r13_metrics_of_a_period_divide_sums_and_never_mix_currencies(
     assert (chile["spend"], chile["spend_native"]) == (None, Decimal(900))
 
 
+def test_r11_cash_metrics_are_the_cash_view_and_count_the_same_people(
+    story: Story, metrics: Metrics
+) -> None:
+    found = metrics.query(
+        *("spend_cash", "qualifications", "cost_per_qualification", "qualified_leads"),
+        by=["metric_time__day", "campaign__campaign_id"],
+    )
+    days = {str(r["metric_time__day"])[:10]: r for r in found if r["qualifications"]}
+    # Bia qualified on the 12th, a day without spend; Ana a month after the spend that brought her.
+    assert days.keys() == {"2026-05-12", "2026-06-10"}
+    for day, row in days.items():
+        where = f"report_date = '{day}' and campaign_id = '{row['campaign__campaign_id']}'"
+        mart = story.world.one("marts.campaign_cash_performance", where)
+        assert row["spend_cash"] == mart["spend_reporting"]
+        assert row["cost_per_qualification"] == _about(mart["cost_per_qualification_reporting"])
+    total = {name: sum(r[name] or 0 for r in found) for name in found[0] if "qualif" in name}
+    assert total["qualifications"] == total["qualified_leads"] == 2
+
+
 def test_every_metric_answers_and_all_leads_are_in_one_channel(
     story: Story, metrics: Metrics
 ) -> None:
