@@ -32,7 +32,7 @@ unconverted as (
 select
     currency,
     {{ reporting_currency() }} as reporting_currency,
-    {{ dbt.listagg('account_id', "', '", 'order by account_id') }} as accounts,
+    {{ dbt.listagg('account_id', "', '", 'order by account_id') }} as account_ids,
     min(first_day_without_rate) as first_day_without_rate,
     max(last_day_without_rate) as last_day_without_rate,
     max(days_without_rate) as days_without_rate,

@@ -243,7 +243,7 @@ def test_r13_spend_without_a_rate_is_null_and_a_check_names_currency_and_account
     assert story.spend(CL, "2026-05-11")["spend_reporting"] is None
     assert story.warnings["spend_without_exchange_rate"] == 1
     named = story.world.one("checks.spend_without_exchange_rate")
-    assert (named["currency"], named["accounts"]) == ("CLP", CL)
+    assert (named["currency"], named["account_ids"]) == ("CLP", CL)
     assert (named["days_without_rate"], named["spend_not_converted"]) == (1, D(900))
 
 

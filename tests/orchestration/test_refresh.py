@@ -103,6 +103,7 @@ def test_e52_a_failed_source_does_not_stop_the_others_and_the_run_is_red(
     append: Append,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    import ingestion.sources.ecb
     import ingestion.sources.meta_ads
     import ingestion.sources.meta_insights
 
@@ -111,7 +112,12 @@ def test_e52_a_failed_source_does_not_stop_the_others_and_the_run_is_red(
 
     monkeypatch.setattr(ingestion.sources.meta_ads, "land_meta_ads", refused)
     monkeypatch.setattr(ingestion.sources.meta_insights, "land_insights", refused)
-    settings = make_settings(meta_access_token="t", meta_ad_account_ids="1")
+
+    def unquoted(*_: object, **__: object) -> None:
+        raise SourceError("the ECB refused the request: check CTWA_ECB_URL")
+
+    monkeypatch.setattr(ingestion.sources.ecb, "land_ecb_rates", unquoted)
+    settings = make_settings(meta_access_token="t", meta_ad_account_ids="1", exchange_rates="ecb")
     append(2)
 
     result = run(settings, project)
@@ -119,8 +125,9 @@ def test_e52_a_failed_source_does_not_stop_the_others_and_the_run_is_red(
     assert not result.ok
     assert result.published, "the marts are built from what is there"
     assert len(published(settings)) == 2
-    assert result.failures == [
-        "meta_ads: META_ACCESS_TOKEN is no longer valid: make a new one (data as of never loaded)"
+    assert sorted(result.failures) == [
+        "exchange_rates: the ECB refused the request: check CTWA_ECB_URL (data as of never loaded)",
+        "meta_ads: META_ACCESS_TOKEN is no longer valid: make a new one (data as of never loaded)",
     ]
     with open_instance(settings) as instance:
         seen = instance.get_run_by_id(result.run_id)
