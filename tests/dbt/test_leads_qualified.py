@@ -1,41 +1,98 @@
-"""Rules R9, R11 and R13 on leads: what the CRM said of them, and when."""
+"""Rules R9, R11 and R13 on leads: what the CRM said of them, and when.
+
+One world for all: each test has a person of its own, and two builds lie between what came early
+and what came late.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
-from tests.support.people import Inbox, message, outcome, people_models, referral
+import pytest
+
+from tests.support.people import Envelope, Inbox, message, outcome, people_models, referral
 from tests.support.warehouse import DbtWorld
 
-BORN = message("2026-03-01 09:00", phone="ana", id="birth", **referral("120"))
+
+def born(person: str) -> Envelope:
+    """The first message of a lead, with the id `birth of <person>`."""
+    at = "2026-03-01 09:00"
+    return message(at, phone=person, id=f"birth of {person}", **referral("120"))
 
 
-def test_e57_qualification_months_later_stays_with_the_day_of_birth(dbt_world: DbtWorld) -> None:
-    inbox = Inbox(dbt_world)
-    inbox.deliver(BORN)
-    dbt_world.build(*people_models(), tests=False)
-    born = dbt_world.one("marts.fct_leads")
+def won(at: str, event_id: str, person: str, value: str, currency: str) -> Envelope:
+    """A sale."""
+    return outcome(at, "won", event_id, phone=person, value=value, currency=currency)
 
-    inbox.deliver(outcome("2026-05-29 09:00", "Qualified", "e1", phone="ana"))
-    dbt_world.build(*people_models(), tests=False)
 
-    found = dbt_world.one("marts.fct_leads")
-    assert found["first_touch_date"] == born["first_touch_date"]
+CORRECTED = outcome("2026-03-05 09:00", "lost", "corrected", phone="corrected")
+
+EARLY = (
+    *(born(p) for p in ("late", "fallen", "yen", "silent", "corrected", "quoted", "hot")),
+    won("2026-03-02 09:00", "fallen 1", "fallen", "10.10", "BRL"),
+    won("2026-03-03 09:00", "fallen 2", "fallen", "2", "USD"),
+    outcome("2026-03-04 09:00", "disqualified", "fallen 3", phone="fallen"),
+    won("2026-03-02 09:00", "yen 1", "yen", "10", "BRL"),
+    won("2026-03-02 09:00", "yen 2", "yen", "10", "JPY"),
+    outcome("2026-03-02 09:00", "won", "stranger", phone="stranger"),
+    outcome("2026-02-01 09:00", "qualified", "early", phone="early"),
+    CORRECTED,
+    outcome("2026-03-02 09:00", "qualified", "quoted", message_id="birth of quoted"),
+    outcome("2026-03-02 09:00", "Very hot", "hot", phone="hot"),
+)
+
+LATE = (
+    outcome("2026-05-29 09:00", "Qualified", "late", phone="late"),
+    born("early"),
+    won("2026-03-02 09:00", "corrected", "corrected", "10", "BRL"),
+    CORRECTED,
+)
+
+
+@dataclass(frozen=True)
+class Story:
+    """The marts after the first of two builds, and the world after the second."""
+
+    first_leads: dict[str, dict[str, Any]]
+    first_outcomes: dict[str, dict[str, Any]]
+    world: DbtWorld
+
+    def lead(self, person: str) -> dict[str, Any]:
+        """The only lead of a person."""
+        return self.world.one("marts.fct_leads", f"lead_id = 'phone:{person}'")
+
+    def outcome(self, event_id: str) -> dict[str, Any]:
+        """The only row of an event."""
+        return self.world.one("marts.fct_outcomes", f"event_id = '{event_id}'")
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """What came early, built; what came late, built with every data test."""
+    world = DbtWorld(tmp_path_factory.mktemp("qualified"))
+    inbox = Inbox(world)
+    inbox.deliver(*EARLY)
+    world.build(*people_models(), tests=False)
+    leads = {row["lead_id"]: row for row in world.rows("marts.fct_leads")}
+    outcomes = {row["event_id"]: row for row in world.rows("marts.fct_outcomes")}
+    inbox.deliver(*LATE)
+    world.build(*people_models(), tests=True)
+    return Story(leads, outcomes, world)
+
+
+def test_e57_qualification_months_later_stays_with_the_day_of_birth(story: Story) -> None:
+    before, found = story.first_leads["phone:late"], story.lead("late")
+    assert before["is_qualified"] is False
+    assert found["first_touch_date"] == before["first_touch_date"]
     assert (found["is_qualified"], found["days_to_qualify"]) == (True, 89)
     assert (found["is_qualified_30d"], found["is_qualified_90d"]) == (False, True)
 
 
-def test_e58_disqualified_later_stays_ever_qualified(dbt_world: DbtWorld) -> None:
-    Inbox(dbt_world).deliver(
-        BORN,
-        outcome("2026-03-02 09:00", "won", "e1", phone="ana", value="10.10", currency="BRL"),
-        outcome("2026-03-03 09:00", "won", "e2", phone="ana", value="2", currency="USD"),
-        outcome("2026-03-04 09:00", "disqualified", "e3", phone="ana"),
-    )
-    dbt_world.build(*people_models(), tests=False)
-
-    found = dbt_world.one("marts.fct_leads")
+def test_e58_disqualified_later_stays_ever_qualified(story: Story) -> None:
+    found = story.lead("fallen")
     assert (found["is_qualified"], found["is_won"]) == (True, True)
     assert (found["is_currently_qualified"], found["current_stage"]) == (False, "disqualified")
     # 10.10 + 2 x 5.32, the rate of 2 March.
@@ -43,68 +100,38 @@ def test_e58_disqualified_later_stays_ever_qualified(dbt_world: DbtWorld) -> Non
     assert (found["won_value"], found["won_currency"]) == (None, None)
 
 
-def test_e44_value_without_a_rate_is_null_and_its_check_warns(dbt_world: DbtWorld) -> None:
-    Inbox(dbt_world).deliver(
-        BORN,
-        outcome("2026-03-02 09:00", "won", "e1", phone="ana", value="10", currency="BRL"),
-        outcome("2026-03-02 09:00", "won", "e2", phone="ana", value="10", currency="JPY"),
-    )
-    dbt_world.build(*people_models(), tests=True)
-
-    assert dbt_world.one("marts.fct_leads")["won_value_reporting"] is None
-    assert dbt_world.one("checks.outcome_values_are_converted")["currency"] == "JPY"
+def test_e44_value_without_a_rate_is_null_and_its_check_warns(story: Story) -> None:
+    assert story.lead("yen")["won_value_reporting"] is None
+    assert story.world.one("checks.outcome_values_are_converted")["currency"] == "JPY"
 
 
-def test_e60_outcome_without_a_lead_and_lead_without_outcome_are_kept(dbt_world: DbtWorld) -> None:
-    Inbox(dbt_world).deliver(BORN, outcome("2026-03-02 09:00", "won", "e1", phone="stranger"))
-    dbt_world.build(*people_models(), tests=False)
-
-    assert dbt_world.one("marts.fct_outcomes")["lead_id"] is None
-    assert dbt_world.one("marts.fct_leads")["is_qualified"] is False
+def test_e60_outcome_without_a_lead_and_lead_without_outcome_are_kept(story: Story) -> None:
+    assert story.outcome("stranger")["lead_id"] is None
+    assert story.world.query("select lead_id from marts.fct_leads where lead_id ~ 'stranger'") == []
+    assert story.lead("silent")["is_qualified"] is False
 
 
-def test_e61_crm_record_before_the_first_message_waits_for_it(dbt_world: DbtWorld) -> None:
-    inbox = Inbox(dbt_world)
-    inbox.deliver(outcome("2026-02-01 09:00", "qualified", "e1", phone="ana"))
-    dbt_world.build(*people_models(), tests=False)
-    assert dbt_world.one("marts.fct_outcomes")["lead_id"] is None
+def test_e61_crm_record_before_the_first_message_waits_for_it(story: Story) -> None:
+    assert "phone:early" not in story.first_leads
+    assert story.first_outcomes["early"]["lead_id"] is None
 
-    inbox.deliver(BORN)
-    dbt_world.build(*people_models(), tests=False)
-
-    found = dbt_world.one("marts.fct_leads")
+    found = story.lead("early")
     assert (found["is_qualified"], found["days_to_qualify"]) == (True, 0)
     assert found["qualified_at"] == datetime(2026, 2, 1, 9, tzinfo=UTC)
     assert found["first_touch_at"] == datetime(2026, 3, 1, 9, tzinfo=UTC)
 
 
-def test_correction_of_an_event_counts_once_whichever_comes_first(dbt_world: DbtWorld) -> None:
-    newer = outcome("2026-03-05 09:00", "lost", "e1", phone="ana")
-    older = outcome("2026-03-02 09:00", "won", "e1", phone="ana", value="10", currency="BRL")
-    inbox = Inbox(dbt_world)
-    inbox.deliver(BORN, newer)
-    dbt_world.build(*people_models(), tests=False)
-    inbox.deliver(older, newer)
-    dbt_world.build(*people_models(), tests=False)
-
-    assert dbt_world.one("marts.fct_outcomes")["stage"] == "lost"
-    assert dbt_world.one("marts.fct_leads")["is_won"] is False
+def test_correction_of_an_event_counts_once_whichever_comes_first(story: Story) -> None:
+    assert story.outcome("corrected")["stage"] == "lost"
+    assert story.lead("corrected")["is_won"] is False
 
 
-def test_outcome_by_message_id_finds_the_lead(dbt_world: DbtWorld) -> None:
-    Inbox(dbt_world).deliver(
-        BORN, outcome("2026-03-02 09:00", "qualified", "e1", message_id="birth")
-    )
-    dbt_world.build(*people_models(), tests=False)
-
-    found = dbt_world.one("marts.fct_outcomes")
-    assert (found["matched_by"], found["lead_id"]) == ("message_id", "phone:ana")
+def test_outcome_by_message_id_finds_the_lead(story: Story) -> None:
+    found = story.outcome("quoted")
+    assert (found["matched_by"], found["lead_id"]) == ("message_id", "phone:quoted")
 
 
-def test_unmapped_stage_is_kept_and_named_by_a_check(dbt_world: DbtWorld) -> None:
-    Inbox(dbt_world).deliver(BORN, outcome("2026-03-02 09:00", "Very hot", "e1", phone="ana"))
-    dbt_world.build(*people_models(), tests=True)
-
-    assert dbt_world.one("marts.fct_outcomes")["funnel_stage"] is None
-    named = dbt_world.one("checks.stages_are_mapped")
+def test_unmapped_stage_is_kept_and_named_by_a_check(story: Story) -> None:
+    assert story.outcome("hot")["funnel_stage"] is None
+    named = story.world.one("checks.stages_are_mapped")
     assert (named["source"], named["stage"], named["outcomes"]) == ("crm", "Very hot", 1)
