@@ -51,11 +51,11 @@ select
                 || ' in place of ' || source_a
         when e.mechanic in ('new_touch', 'lost_touch', 'merged', 'split')
             then
-                'the first touch is now of ' || born_b || ' (' || source_b || '), before it was of '
-                || born_a || ' (' || source_a || ')'
+                'the source is now the touch of ' || at_b || ' (' || source_b
+                || '), before it was that of ' || at_a || ' (' || source_a || ')'
         when e.mechanic = 'evidence'
             then
-                'the first message of ' || born_b || ' stays the first touch, but it now counts as '
+                'the touch of ' || at_b || ' gives the source as before, but it now counts as '
                 || source_b || ', before as ' || source_a
         when e.mechanic = 'resolved'
             then
@@ -89,6 +89,8 @@ from (
         end as shown_mechanic,
         strftime(a.first_touch_at, '%-d %B %Y') as born_a,
         strftime(b.first_touch_at, '%-d %B %Y') as born_b,
+        strftime(a.source_touch_at, '%-d %B %Y') as at_a,
+        strftime(b.source_touch_at, '%-d %B %Y') as at_b,
         source_of(a.basis, a.ad_id, a.ad_name) as source_a,
         source_of(b.basis, b.ad_id, b.ad_name) as source_b
     from explained left join flips on explained.lead_id = flips.lead_id

@@ -24,6 +24,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "platform": "varchar", "campaign_id": "varchar", "campaign_name": "varchar",
         "ad_id": "varchar", "ad_name": "varchar", "resolution": "varchar",
         "latest_channel": "varchar", "latest_ad_id": "varchar", "is_qualified": "boolean",
+        "source_touch_id": "varchar", "source_touch_at": "timestamptz",
         "is_excluded": "boolean", "exclusion_reason": "varchar", "why": "varchar",
     },
     "fct_touches": {"touch_id": "varchar", "lead_id": "varchar"},
@@ -50,6 +51,8 @@ create temp view leads_{side} as
 select
     lead_id, first_touch_id, first_touch_at, first_touch_date, basis, channel, ad_id, ad_name,
     resolution, campaign_id, latest_channel, latest_ad_id, exclusion_reason,
+    coalesce(source_touch_id, first_touch_id) as source_touch_id,
+    coalesce(source_touch_at, first_touch_at) as source_touch_at,
     coalesce(is_qualified, false) as is_qualified,
     coalesce(is_excluded, false) as is_excluded,
     case

@@ -9,7 +9,13 @@ from __future__ import annotations
 
 PAIRS = """
 create temp table pairs as
-select coalesce(a.lead_id, b.lead_id) as lead_id, a, b
+select
+    coalesce(a.lead_id, b.lead_id) as lead_id, a, b,
+    -- The touch that decides: the source's, unless only the birth differs or one side is missing.
+    case when a.source_touch_id <> b.source_touch_id
+        then a.source_touch_id else a.first_touch_id end as touch_a,
+    case when a.source_touch_id <> b.source_touch_id
+        then b.source_touch_id else b.first_touch_id end as touch_b
 from leads_a as a
 full outer join leads_b as b on a.lead_id = b.lead_id
 where a.lead_id is null or b.lead_id is null or a is distinct from b
@@ -19,20 +25,20 @@ where a.lead_id is null or b.lead_id is null or a is distinct from b
 OWNERS = """
 create temp table owners_{there} as
 select touch_id, min(lead_id) as lead_id from touches_{there}
-where touch_id in (select p.{here}.first_touch_id from pairs as p)
+where touch_id in (select touch_{here} from pairs)
 group by touch_id
 """
-"""Whose, on one side, the first touches of the other side are."""
+"""Whose, on one side, the touches are that decide on the other."""
 
 ERASED = """
 create temp table erased as
 select p.a.first_touch_at as at, p.a.basis as basis, p.a.ad_id as ad_id
 from pairs as p
-where p.b.lead_id is null and p.a.first_touch_id not in (select touch_id from owners_b)
+where p.b.lead_id is null and p.touch_a not in (select touch_id from owners_b)
 intersect
 select p.b.first_touch_at, p.b.basis, p.b.ad_id
 from pairs as p
-where p.a.lead_id is null and p.b.first_touch_id not in (select touch_id from owners_a)
+where p.a.lead_id is null and p.touch_b not in (select touch_id from owners_a)
 """
 """Leads whose keys an erasure made random: one gone and one come, alike in all else."""
 
@@ -49,7 +55,7 @@ select
         -- Also where the touch is gone: it now stands amid a chat of somebody else's.
         when p.b.lead_id is null then 'merged'
         when p.a.is_excluded <> p.b.is_excluded then 'exclusion'
-        when p.a.first_touch_id is distinct from p.b.first_touch_id then
+        when p.touch_a is distinct from p.touch_b then
             case
                 when held_a.lead_id is null then 'new_touch'
                 when held_a.lead_id <> p.lead_id then 'merged'
@@ -80,7 +86,7 @@ select
         when p.a.report_date is distinct from p.b.report_date then 'redated'
         when p.a.is_qualified <> p.b.is_qualified then 'requalified'
         when
-            p.a.first_touch_id is distinct from p.b.first_touch_id
+            p.touch_a is distinct from p.touch_b
             or p.a.basis is distinct from p.b.basis
             or p.a.channel is distinct from p.b.channel
             or p.a.ad_id is distinct from p.b.ad_id
@@ -91,8 +97,8 @@ select
             then 'latest_touch'
     end as change
 from pairs as p
-left join owners_a as held_a on p.b.first_touch_id = held_a.touch_id
-left join owners_b as held_b on p.a.first_touch_id = held_b.touch_id
+left join owners_a as held_a on p.touch_b = held_a.touch_id
+left join owners_b as held_b on p.touch_a = held_b.touch_id
 left join erased
     on
         (p.a.lead_id is null or p.b.lead_id is null)
@@ -100,7 +106,7 @@ left join erased
         and coalesce(p.a.basis, p.b.basis) = erased.basis
         and coalesce(p.a.ad_id, p.b.ad_id) is not distinct from erased.ad_id
 """
-"""What happened to a lead's first touch (`mechanic`), and how its credit changed (`change`)."""
+"""What happened to the touch that gives the source (`mechanic`); how credit changed (`change`)."""
 
 FLIPS = """
 select

@@ -78,4 +78,6 @@ def drop(settings: Settings) -> None:
 
 def _named(table: pa.Table, name: str) -> pa.Table:
     index = table.schema.get_field_index("comparison_id")
-    return table.set_column(index, table.schema.field(index), pa.array([name] * len(table), pa.string()))
+    return table.set_column(
+        index, table.schema.field(index), pa.array([name] * len(table), pa.string())
+    )

@@ -157,6 +157,21 @@ def test_why_leads_changed(differ: Callable[..., CreditDifference], case: str) -
     assert leads_only(differ(before, after)) == expected
 
 
+def test_the_touch_that_gives_the_source_decides_not_the_birth(
+    differ: Callable[..., CreditDifference],
+) -> None:
+    """With first_touch=paid a lead is born by one touch and credited by another (E16)."""
+    paid = {"first_touch_id": "t-0", "source_touch_id": "t-ana"}
+    before = Marts([lead("ana", first_touch_id="t-0")], touches={"t-ana": "ana"})
+    found = differ(before, Marts([lead("ana", "A", **paid)], touches={"t-ana": "ana"}))
+    assert leads_only(found) == [("A", "late_message", 1, 0), ("direct", "late_message", -1, 0)]
+    rules = causes_of_rules({"first_touch", "conversation_gap_days"})
+    (row,) = differ(
+        before, Marts([lead("ana", "A", **paid)], touches={"t-ana": "ana"}), causes=rules
+    ).leads.to_pylist()
+    assert row["cause"] == "first_touch"
+
+
 def test_a_lead_counts_on_another_day(differ: Callable[..., CreditDifference]) -> None:
     found = differ(Marts([A]), Marts([lead("ana", "A", first_touch_date="2026-03-04")]))
     assert [

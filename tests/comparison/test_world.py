@@ -107,9 +107,9 @@ def test_the_moves_are_shown(case: Case) -> None:
         late = next(r for r in moved if "answered-late" in r["lead_id"])
         assert (late["channel_a"], late["channel_b"]) == ("outbound", "direct")
         assert late["because"] == (
-            "Conversation gap 7 instead of 30 days: the first message of 11 October 2026 stays the "
-            "first touch, but it now counts as no ad (they wrote of their own accord), before as "
-            "a message that we had sent first"
+            "Conversation gap 7 instead of 30 days: the touch of 11 October 2026 gives the source "
+            "as before, but it now counts as no ad (they wrote of their own accord), before as a "
+            "message that we had sent first"
         )
     else:
         paid = next(r for r in moved if "organic-first" in r["lead_id"])
