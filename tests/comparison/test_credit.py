@@ -407,7 +407,7 @@ def check_sums(before: Marts, after: Marts) -> None:
 _QUIET = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
-@settings(_QUIET, max_examples=12)
+@settings(_QUIET, max_examples=8)
 @given(worlds(), worlds())
 def test_any_two_worlds_differ_by_exactly_their_deltas(before: Marts, after: Marts) -> None:
     check_sums(before, after)
