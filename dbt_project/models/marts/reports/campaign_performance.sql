@@ -132,7 +132,11 @@ joined as (
             when campaigns.campaign_id is null then 'Spend outside known campaigns'
             else campaigns.campaign_name
         end as campaign_name,
-        coalesce(spend_by_key.account_id, campaigns.account_id, cohorts.account_id) as account_id,
+        -- Leads without a campaign may be of ads of several accounts: the row belongs to none.
+        case
+            when keys.campaign_key <> 'unresolved'
+                then coalesce(spend_by_key.account_id, campaigns.account_id, cohorts.account_id)
+        end as account_id,
         coalesce(campaigns.is_click_to_whatsapp, keys.campaign_key = 'unresolved')
             as is_click_to_whatsapp,
         coalesce(mixes.channel_mix, keys.first_channel) as channel_mix,
