@@ -5,8 +5,5 @@ select
 
 from {{ ref('business_numbers') }}
 where
-    {% for column in ['business_number_id', 'current_number_id'] %}
-        {{ 'or' if not loop.first }} length(
-            translate({{ column }}, '0123456789', '')
-        ) > 0
-    {% endfor %}
+    length(translate(business_number_id, '0123456789', '')) > 0
+    or length(translate(current_number_id, '0123456789', '')) > 0

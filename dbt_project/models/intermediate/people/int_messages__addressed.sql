@@ -12,7 +12,7 @@
 
 with
 
-messages as (
+bounds as (
 
     select
         message_key,
@@ -22,9 +22,7 @@ messages as (
 
     from {{ ref('int_messages__deduplicated') }}
 
-),
-
-statuses as (
+    union all
 
     select
         message_key,
@@ -36,39 +34,21 @@ statuses as (
 
 ),
 
+{% if is_incremental() %}
 newly_seen as (
 
-    {% for copies in ['messages', 'statuses'] %}
-        select message_key from {{ copies }}
-        {% if is_incremental() %}
-            where read_seq > {{ seen }}
-        {% endif %}
-        {{ 'union distinct' if not loop.last }}
-    {% endfor %}
+    select message_key from bounds
+    where read_seq > {{ seen }}
 
 ),
-
-bounds as (
-
-    {% for copies in ['messages', 'statuses'] %}
-        select
-            {{ copies }}.message_key,
-            {{ copies }}.least_identity_key,
-            {{ copies }}.greatest_identity_key
-
-        from {{ copies }}
-        {% if is_incremental() %}
-            where {{ copies }}.message_key in (select newly_seen.message_key from newly_seen)
-        {% endif %}
-        {{ 'union all' if not loop.last }}
-    {% endfor %}
-
-),
+{% endif %}
 
 shown_as_several as (
 
-    select message_key
-    from bounds
+    select message_key from bounds
+    {% if is_incremental() %}
+        where message_key in (select newly_seen.message_key from newly_seen)
+    {% endif %}
     group by message_key
     having min(least_identity_key) <> max(greatest_identity_key)
 
