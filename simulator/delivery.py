@@ -26,11 +26,19 @@ from simulator.world import World
 
 Item = Event | Outcome | Exclusion
 T = TypeVar("T", Event, Outcome)
-Path = Literal["/webhooks/whatsapp", "/webhooks/outcomes"]
-_HEADERS: dict[Path, str] = {
+Path = Literal["/webhooks/whatsapp", "/webhooks/outcomes", "exclusions"]
+_HEADERS: dict[str, str] = {
     "/webhooks/whatsapp": "X-Hub-Signature-256",
     "/webhooks/outcomes": "X-Signature-256",
 }
+
+
+CASES = {
+    "E1": "bodies come twice, elements come again in other bodies",
+    "E3": "several entries, changes and elements in one body, statuses among messages",
+    "E12": "out of order, hours, days and nights late",
+}
+"""Edge cases that deliveries tell, beside those of the stories of people."""
 
 
 class DeliveryError(RuntimeError):
@@ -39,11 +47,24 @@ class DeliveryError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One request body. `malformed`: how many of its elements must end in quarantine."""
+    """One request body. `malformed`: how many of its elements must end in quarantine.
+
+    `exclusions` are nobody's webhook: somebody in the company runs `ctwa exclude`.
+    """
 
     path: Path
     body: bytes
     malformed: int = 0
+
+    @property
+    def is_posted(self) -> bool:
+        """Whether it comes over the network."""
+        return self.path.startswith("/")
+
+    @property
+    def source(self) -> str:
+        """What its envelope in the vault is called."""
+        return self.path.rpartition("/")[2]
 
 
 @dataclass(slots=True)
@@ -79,6 +100,9 @@ def deliveries(
         rows: Any = [o.body for o in chunk]
         body = rows[0] if len(rows) == 1 and rng.random() < 0.5 else rows
         bodies.append(Delivery("/webhooks/outcomes", json.dumps(body).encode()))
+    for exclusion in world.exclusions:
+        if night in (None, night_of(exclusion)):
+            bodies.append(Delivery("exclusions", json.dumps(exclusion.body).encode()))
     if night in (None, len(world.nights)):
         bodies += [Delivery("/webhooks/whatsapp", junk, 1) for junk in world.junk]
     bodies += [b for b in bodies if not b.malformed and rng.random() < duplicates]
@@ -216,12 +240,15 @@ def deliver(
     threads: int = 8,
     patience: float = 60,
 ) -> Receipts:
-    """Post every body until it is acknowledged, several at a time, as Meta does.
+    """Post every body that is posted until it is acknowledged, several at a time, as Meta does.
 
     503 and broken connections are tried again for `patience` seconds; any other answer than 200
     raises `DeliveryError`.
     """
-    secrets = {"/webhooks/whatsapp": app_secret, "/webhooks/outcomes": intake_secret}
+    secrets: dict[str, str] = {
+        "/webhooks/whatsapp": app_secret,
+        "/webhooks/outcomes": intake_secret,
+    }
     pool = urllib3.PoolManager(maxsize=threads, retries=False, timeout=30)
     receipts = Receipts()
 
@@ -246,7 +273,7 @@ def deliver(
             time.sleep(min(0.05 * 2**tries, 2))
 
     with ThreadPoolExecutor(threads) as executor:
-        for status, tries in executor.map(post, bodies):
+        for status, tries in executor.map(post, (b for b in bodies if b.is_posted)):
             receipts.answers[status] += 1
             receipts.tries += tries
     pool.clear()

@@ -7,20 +7,23 @@ webhooks are signed and posted, the nightly job is the one of `ctwa refresh`. On
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import secrets
 import signal
 import time
 import warnings
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
+from ingestion.exclude import exclude
 from simulator import report
 from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.compare import Comparison, compare
@@ -126,14 +129,33 @@ def _deliver(settings: Settings, url: str, bodies: list[Delivery], say: report.S
     app_secret, intake_secret = settings.meta_app_secret, settings.intake_secret
     if app_secret is None or intake_secret is None:
         raise DemoError("the demo's own settings lack the signature keys")
-    with say.waiting(f"posting {len(bodies)} signed webhooks") as done:
+    posted = sum(body.is_posted for body in bodies)
+    with say.waiting(f"posting {posted} signed webhooks") as done:
         receipts = deliver(
             url,
             bodies,
             app_secret=app_secret.get_secret_value(),
             intake_secret=intake_secret.get_secret_value(),
         )
+        for body in bodies:
+            if not body.is_posted:
+                _exclude(settings, json.loads(body.body))
         done(f"{receipts.answers[200]} signed webhooks posted, all acknowledged after being stored")
+
+
+def _exclude(settings: Settings, said: dict[str, Any]) -> None:
+    """As somebody in the company does it: `ctwa exclude`."""
+    moment = datetime.fromisoformat(said["declared_at"])
+    exclude(
+        settings,
+        phone=said.get("phone"),
+        bsuid=said.get("user_id"),
+        email=said.get("email"),
+        business_number=said.get("business_number"),
+        reason=said["reason"],
+        undo=not said["excluded"],
+        now=lambda: moment,
+    )
 
 
 def _forge(url: str, say: report.Story) -> None:

@@ -92,7 +92,7 @@ def ordinary_lead(s: Scene, *, mix: Mix) -> Lead:
         funnel=funnel,
         event_ids=event_ids,
         replied=chat.replied,
-        boosted=kind == "post" and post_id == POST_ID,
+        boosted=2 if kind == "post" and post_id == POST_ID else 0,
     )
 
 

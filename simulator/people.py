@@ -91,7 +91,7 @@ class Lead:
     """One expected row of `fct_leads`. `identity` is the one whose keyed hash is the lead id.
 
     `replied`: wrote again after our first answer. `excluded`: the reason, where not to be counted.
-    `boosted`: came by a post that some ad shows.
+    `boosted`: how many ads show the post they came by.
     """
 
     story: str
@@ -110,4 +110,14 @@ class Lead:
     event_ids: tuple[str, ...]
     replied: bool = False
     excluded: str | None = None
-    boosted: bool = False
+    boosted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """One expected row of `identity_conflicts`: two people who had one phone number (E28)."""
+
+    earlier: Lead
+    later: Lead
+    last_seen: datetime
+    first_seen: datetime

@@ -14,7 +14,16 @@ from zoneinfo import ZoneInfo
 
 from simulator import payloads
 from simulator.company import ADS, MAIN, NUMBERS, AdRef, BusinessNumber
-from simulator.people import Event, Exclusion, Funnel, Lead, Night, Outcome, Person
+from simulator.people import (
+    Conflict,
+    Event,
+    Exclusion,
+    Funnel,
+    Lead,
+    Night,
+    Outcome,
+    Person,
+)
 
 REPORTING_ZONE = "America/Sao_Paulo"
 
@@ -65,6 +74,7 @@ class Scene:
     outcomes: list[Outcome] = field(default_factory=list)
     exclusions: list[Exclusion] = field(default_factory=list)
     leads: list[Lead] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
     _made: int = 0
 
     def _next(self) -> int:
@@ -249,7 +259,7 @@ class Scene:
         day: date | None = None,
         replied: bool = False,
         excluded: str | None = None,
-        boosted: bool = False,
+        boosted: int = 0,
     ) -> Lead:
         """State the lead this story makes. `latest` defaults to the first touch itself."""
         channel = channel or _CHANNELS[basis]
@@ -275,6 +285,12 @@ class Scene:
         )
         self.leads.append(row)
         return row
+
+    def conflict(
+        self, earlier: Lead, later: Lead, *, last_seen: datetime, first_seen: datetime
+    ) -> None:
+        """State that the two had one phone number: when the first last, the second first."""
+        self.conflicts.append(Conflict(earlier, later, last_seen, first_seen))
 
 
 def local_time(day: date, hour: int, minute: int, zone: str, second: int = 0) -> datetime:

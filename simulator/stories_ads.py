@@ -10,9 +10,12 @@ from datetime import date, timedelta
 
 from simulator import payloads
 from simulator.company import (
+    INSTAGRAM_ID,
     NEW_YORK,
+    OTHER_POST_ID,
     POST_ID,
     SAO_PAULO,
+    STORY_ID,
     ad_named,
     ad_of_kind,
 )
@@ -31,7 +34,7 @@ def ad_click_first(s: Scene) -> None:
     s.hears(ana, at, referral=s.referral(ad))
     s.says(ana, at + HOUR, billing="free_entry_point")
     s.hears(ana, at + 2 * HOUR)
-    s.lead(ana, at, "ctwa_click", ad)
+    s.lead(ana, at, "ctwa_click", ad, replied=True)
 
 
 @told("E7")
@@ -60,7 +63,7 @@ def click_id_without_ad(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", channel="unknown_ad", platform="meta")
 
 
-@told()
+@told("E8")
 def referral_without_any_id(s: Scene) -> None:
     """Said to be an ad, and nothing more: suspected, and Meta's."""
     ana, at = s.person(), s.moment()
@@ -78,7 +81,7 @@ def referral_of_a_new_kind(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, channel="unknown_ad")
 
 
-@told("E38")
+@told("E13", "E38")
 def ad_id_as_number(s: Scene) -> None:
     """A JSON number of 18 digits must stay exact (E38)."""
     ana, ad, at = s.person(), s.ad(), s.moment()
@@ -95,7 +98,7 @@ def organic_then_ad(s: Scene) -> None:
     s.lead(ana, at, "direct", latest=(CTWA, ad), touches=2)
 
 
-@told()
+@told("E6", "E16")
 def organic_then_ad_in_one_hour(s: Scene) -> None:
     """The free entry point is explained by the later tap: the opening stays direct."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=3)
@@ -115,7 +118,7 @@ def two_ads(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", first, latest=(CTWA, second), touches=2)
 
 
-@told()
+@told("E17")
 def same_ad_twice(s: Scene) -> None:
     """A second click on the same ad."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -133,7 +136,7 @@ def back_after_the_gap(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, latest=("direct", ad), touches=2)
 
 
-@told()
+@told("E18")
 def back_within_the_gap(s: Scene) -> None:
     """Exactly the gap is not over it: still one conversation."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=40)
@@ -142,19 +145,28 @@ def back_within_the_gap(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
-@told("E10")
+@told("E10", "E56")
 def post(s: Scene) -> None:
-    """A post is organic, even one that an ad boosts (E10)."""
-    ana, at = s.person(), s.moment()
-    s.hears(ana, at, referral=payloads.post_referral(POST_ID))
-    s.lead(ana, at, "post")
+    """A post is organic, even one that ads show: that is said beside it."""
+    for post_id, ads in ((POST_ID, 2), (STORY_ID, 2), (INSTAGRAM_ID, 1), (OTHER_POST_ID, 0)):
+        ana, at = s.person(), s.moment()
+        s.hears(ana, at, referral=payloads.post_referral(post_id))
+        s.lead(ana, at, "post", boosted=ads)
 
 
-@told()
+@told("E10")
 def post_without_id(s: Scene) -> None:
     """One collected sample of a post has no id."""
     ana, at = s.person(), s.moment()
     s.hears(ana, at, referral=payloads.post_referral(None))
+    s.lead(ana, at, "post")
+
+
+@told("E10", "E39")
+def post_with_the_id_of_an_ad(s: Scene) -> None:
+    """Ids are of a kind: a post's that equals an ad's names no ad."""
+    ana, ad, at = s.person(), s.ad(), s.moment()
+    s.hears(ana, at, referral=payloads.post_referral(ad.ad_id))
     s.lead(ana, at, "post")
 
 
@@ -168,7 +180,7 @@ def referral_on_any_type(s: Scene) -> None:
         s.lead(ana, at, "ctwa_click", ad)
 
 
-@told()
+@told("E5")
 def message_without_type(s: Scene) -> None:
     """Seen in third-party samples."""
     ana, ad, at = s.person(), s.ad(), s.moment()
@@ -194,7 +206,7 @@ def unsupported_never_explained(s: Scene) -> None:
     s.lead(ana, at, "ad_suspected")
 
 
-@told()
+@told("E6")
 def unsupported_explained_too_late(s: Scene) -> None:
     """A referral after 72 h is another touch, no explanation."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)

@@ -14,7 +14,7 @@ told = Chapter()
 CTWA = "click_to_whatsapp"
 
 
-@told()
+@told("E6")
 def other_unsupported_is_direct(s: Scene) -> None:
     """131051 is a poll or the like: a message as any other."""
     ana, at = s.person(), s.moment()
@@ -49,7 +49,7 @@ def we_wrote_first(s: Scene) -> None:
     s.lead(ana, at + DAY, "outbound")
 
 
-@told()
+@told("E14")
 def template_never_delivered(s: Scene) -> None:
     """A failed message is no contact: what they write later is theirs."""
     ana, at = s.person(), s.moment(before=3)
@@ -58,7 +58,7 @@ def template_never_delivered(s: Scene) -> None:
     s.lead(ana, at + DAY, "direct")
 
 
-@told()
+@told("E14")
 def template_answered_after_the_gap(s: Scene) -> None:
     """Answered 40 days on: another conversation, which they opened."""
     ana, at = s.person(), s.moment(before=45)
@@ -67,17 +67,17 @@ def template_answered_after_the_gap(s: Scene) -> None:
     s.lead(ana, at + 40 * DAY, "direct")
 
 
-@told()
+@told("E14", "E18")
 def we_woke_them_up(s: Scene) -> None:
     """Direct once; after the gap we wrote and they answered."""
     ana, at = s.person(), s.moment(before=45)
     s.hears(ana, at)
     s.says(ana, at + 35 * DAY, billing="regular")
     s.hears(ana, at + 36 * DAY)
-    s.lead(ana, at, "direct", latest=("outbound", None), touches=2)
+    s.lead(ana, at, "direct", latest=("outbound", None), touches=2, replied=True)
 
 
-@told()
+@told("E14")
 def template_then_ad(s: Scene) -> None:
     """We wrote, and they came by an ad: the referral is the stronger evidence."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=3)
@@ -119,7 +119,7 @@ def history_then_ad(s: Scene) -> None:
     rows = [(s.wamid(ana), old, True), (s.wamid(ana), old + HOUR, False)]
     s.emits(at, payloads.history(ana, MAIN, rows), field="history", part="history")
     s.hears(ana, at, referral=s.referral(ad))
-    s.lead(ana, old, "direct", identity="phone", latest=(CTWA, ad), touches=2)
+    s.lead(ana, old, "direct", identity="phone", latest=(CTWA, ad), touches=2, replied=True)
 
 
 @told("E1")
@@ -132,7 +132,7 @@ def live_and_in_history(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
-@told()
+@told("E1")
 def copies_that_differ(s: Scene) -> None:
     """Of two copies the one with the referral wins (R2)."""
     ana, ad, at = s.person(), s.ad(), s.moment()
@@ -141,7 +141,7 @@ def copies_that_differ(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
-@told()
+@told("E12")
 def one_second_two_messages(s: Scene) -> None:
     """A tie: the message with the referral comes first (R3)."""
     ana, ad, at = s.person(), s.ad(), s.moment()

@@ -37,7 +37,7 @@ def unsupported_explained_next_night(s: Scene) -> None:
     s.lead(ana, at, "ctwa_ad", ad, touches=2)
 
 
-@told()
+@told("E12")
 def late_message_bridges_the_gap(s: Scene) -> None:
     """Two conversations turn out to be one: the second was no touch."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=45)
@@ -47,7 +47,7 @@ def late_message_bridges_the_gap(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
-@told()
+@told("E12", "E14")
 def our_template_shows_late(s: Scene) -> None:
     """We had written first; its status comes a night late."""
     ana, at = s.person(), s.moment(before=5)
@@ -56,7 +56,7 @@ def our_template_shows_late(s: Scene) -> None:
     s.lead(ana, at, "outbound")
 
 
-@told()
+@told("E6", "E12")
 def bill_shows_late(s: Scene) -> None:
     """The bill that makes an organic chat suspicious comes a night late."""
     ana, at = s.person(), s.moment(before=5)
@@ -65,7 +65,7 @@ def bill_shows_late(s: Scene) -> None:
     s.lead(ana, at, "ad_suspected")
 
 
-@told()
+@told("E12", "E60")
 def lead_arrives_after_its_outcome(s: Scene) -> None:
     """The CRM is faster than the webhook: unmatched for a night."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=5)

@@ -46,7 +46,7 @@ def disqualified(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(at + DAY), event_ids=ids)
 
 
-@told()
+@told("E58")
 def never_qualified(s: Scene) -> None:
     """Straight out."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=6)
@@ -79,7 +79,7 @@ def straight_to_won(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(when, True, won), event_ids=(done,))
 
 
-@told()
+@told("E44")
 def won_twice_in_dollars(s: Scene) -> None:
     """Two sales in another currency, each at the rate of its day (R13)."""
     ana, ad, at = s.person("US"), ad_of_kind("active", NEW_YORK), s.moment(before=20)
@@ -95,6 +95,61 @@ def won_twice_in_dollars(s: Scene) -> None:
         (Decimal("250"), "USD", second.date()),
     )
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(at + DAY, True, won), event_ids=ids)
+
+
+@told("E57")
+def qualified_after_two_months(s: Scene) -> None:
+    """Born two months ago, qualified now: the old cohort moves, only its widest window with it."""
+    ana, ad, at = s.person(), s.ad(), s.moment(before=66)
+    s.hears(ana, at, referral=s.referral(ad), night=1)
+    done = s.crm("qualified", at + 62 * DAY, phone=ana.crm_phone, night=2)
+    s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(at + 62 * DAY, True), event_ids=(done,))
+
+
+@told("E58")
+def stages_of_one_instant(s: Scene) -> None:
+    """A CRM that saves all at once: the later stage of the funnel is the current one."""
+    for stages, currently in (
+        (("disqualified", "qualified"), False),
+        (("qualified", "lead"), True),
+        (("won", "qualified", "opportunity"), True),
+        (("lost", "won"), False),
+    ):
+        ana, ad, at = s.person(), s.ad(), s.moment(before=9)
+        s.hears(ana, at, referral=s.referral(ad))
+        when, sold = at + 2 * DAY, "won" in stages
+        ids = []
+        for stage in stages:
+            value = ("500", "BRL") if stage == "won" else None
+            ids.append(s.crm(stage, when, value=value, phone=ana.crm_phone))
+        won = ((Decimal(500), "BRL", when.date()),) if sold else ()
+        funnel = Funnel(when, currently, won)
+        s.lead(ana, at, "ctwa_click", ad, funnel=funnel, event_ids=tuple(ids))
+
+
+@told("E63", "E1")
+def told_again_and_again(s: Scene) -> None:
+    """One stage under three event ids, and one event id of two systems: qualified once."""
+    ana, ad, at = s.person(), s.ad(), s.moment(before=12)
+    s.hears(ana, at, referral=s.referral(ad))
+    first = at + 3 * DAY
+    one = s.crm("qualified", first, phone=ana.crm_phone)
+    s.crm("qualified", first + DAY, phone=ana.crm_phone, event_id=one, source="import")
+    ids = [s.crm("qualified", first + n * HOUR, wa_id=ana.wa_id) for n in (1, 2)]
+    s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(first, True), event_ids=(one, *ids))
+
+
+@told("E58")
+def stages_by_other_names(s: Scene) -> None:
+    """Each CRM has its own words, in letters of any size."""
+    ana, ad, at = s.person(), s.ad(), s.moment(before=15)
+    s.hears(ana, at, referral=s.referral(ad))
+    words = (("Contacted", "lead"), ("SQL", "qualified"), ("Proposal", "opportunity"))
+    ids = tuple(
+        s.crm(word, at + n * DAY, phone=ana.crm_phone, funnel_stage=stage)
+        for n, (word, stage) in enumerate(words, 1)
+    )
+    s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(at + 2 * DAY, True), event_ids=ids)
 
 
 @told("E61")
@@ -114,7 +169,7 @@ def outcome_of_nobody(s: Scene) -> None:
     s.crm("won", at, email=ana.email, value=("10", "BRL"))
 
 
-@told()
+@told("E60")
 def outcome_by_message(s: Scene) -> None:
     """By their message's id, and by our answer's."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -127,7 +182,7 @@ def outcome_by_message(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(at + 2 * DAY, True), event_ids=ids)
 
 
-@told()
+@told("E24")
 def outcome_by_email(s: Scene) -> None:
     """One outcome shows phone and address, the next the address only, spelt differently."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -139,7 +194,7 @@ def outcome_by_email(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(at + 2 * DAY, True), event_ids=ids)
 
 
-@told()
+@told("E63")
 def outcome_corrected(s: Scene) -> None:
     """One event id, told twice: the later word counts, whichever came first."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)

@@ -58,10 +58,10 @@ def user_id_then_phone_by_status(s: Scene) -> None:
     s.hears(ana, at + DAY, ids="phone")
     done = s.crm("qualified", at + 2 * DAY, phone=ana.crm_phone)
     funnel = Funnel(at + 2 * DAY, True)
-    s.lead(ana, at, "ctwa_click", ad, funnel=funnel, event_ids=(done,))
+    s.lead(ana, at, "ctwa_click", ad, funnel=funnel, event_ids=(done,), replied=True)
 
 
-@told()
+@told("E24")
 def the_crm_joins_two_leads(s: Scene) -> None:
     """One outcome with phone and user id is evidence like a payload's."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -103,7 +103,7 @@ def user_id_change(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
-@told()
+@told("E24")
 def user_id_update(s: Scene) -> None:
     """The same news by the webhook field `user_id_update`."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
@@ -127,7 +127,7 @@ def shares_their_own_card(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad, funnel=funnel, event_ids=(done,))
 
 
-@told()
+@told("E23")
 def shares_a_friends_card(s: Scene) -> None:
     """A card that nobody asked for is somebody else's: two people, two leads."""
     ana, bia, ad, at = s.person(), s.person(), s.ad(), s.moment(before=3)

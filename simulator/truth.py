@@ -29,7 +29,8 @@ _HEALTH = """(
     select
         'all' as scope,
         cast(sum(unmatched_outcomes) as bigint) as unmatched_outcomes,
-        cast(sum(quarantined_elements) as bigint) as quarantined_elements
+        cast(sum(quarantined_elements) as bigint) as quarantined_elements,
+        cast(sum(excluded_leads) as bigint) as excluded_leads
     from marts.attribution_health
 )"""
 
@@ -79,7 +80,10 @@ def truth(
     spend = _spend_rows(world, rates)
     facts = [(lead, leads[ids[id(lead)],]) for lead in world.leads]
     outcomes = _outcome_rows(world, ids)
-    health: Row = {"unmatched_outcomes": sum(r["lead_id"] is None for r in outcomes.values())}
+    health: Row = {
+        "unmatched_outcomes": sum(r["lead_id"] is None for r in outcomes.values()),
+        "excluded_leads": sum(lead.excluded is not None for lead in world.leads),
+    }
     if quarantined is not None:
         health["quarantined_elements"] = quarantined
     touch_counts = "(select lead_id, count(*) as touches from marts.fct_touches group by lead_id)"
@@ -87,6 +91,7 @@ def truth(
         (
             Expected("fct_leads", ("lead_id",), {k: _public(r) for k, r in leads.items()}),
             Expected("touches of leads", ("lead_id",), touches, touch_counts),
+            Expected("identity_conflicts", ("lead_id_earlier",), _conflicts(world, ids)),
             Expected("fct_outcomes", ("source", "event_id"), outcomes),
             Expected("totals of attribution_health", ("scope",), {("all",): health}, _HEALTH),
             Expected("fct_ad_spend", ("account_id", "spend_date", "ad_id", "row_kind"), spend),
@@ -156,6 +161,12 @@ def _lead_row(lead: Lead, rates: Rates, first_night: bool) -> Row:
         "days_to_qualify": days,
         "is_won": funnel.is_won,
         "won_value_reporting": sum(won, Decimal(0)) if won else None,
+        "lead_cycle": 1,
+        "has_replied": lead.replied,
+        "is_excluded": lead.excluded is not None,
+        "exclusion_reason": lead.excluded,
+        "is_boosted_post_candidate": lead.boosted > 0,
+        "boosted_post_ads": lead.boosted,
         **{
             f"_qualified_{n}d": qualified_at is not None
             and qualified_at <= lead.first_touch_at + timedelta(days=n)
@@ -176,6 +187,18 @@ def _resolution(ad: AdRef | None) -> str | None:
     if ad is None:
         return None
     return ad.kind if ad.kind in ("foreign", "gone") else "resolved"
+
+
+def _conflicts(world: World, ids: dict[int, str]) -> Rows:
+    return {
+        (ids[id(conflict.earlier)],): {
+            "lead_id_later": ids[id(conflict.later)],
+            "reason": "recycled_number",
+            "last_seen_earlier_at": conflict.last_seen,
+            "first_seen_later_at": conflict.first_seen,
+        }
+        for conflict in world.conflicts
+    }
 
 
 def _outcome_rows(world: World, ids: dict[int, str]) -> Rows:
@@ -317,6 +340,23 @@ class _Cell:
     clicks: int = 0
     accounts: set[tuple[str, str]] = field(default_factory=set)
     leads: list[Row] = field(default_factory=list)
+    excluded: int = 0
+
+    def take(self, lead: Row) -> None:
+        """A lead born in the cell: counted, or counted as left out (E20)."""
+        if lead["is_excluded"]:
+            self.excluded += 1
+        else:
+            self.leads.append(lead)
+
+    def counts(self) -> Row:
+        """What both kinds of reports say."""
+        return {
+            "leads": len(self.leads),
+            "excluded_leads": self.excluded,
+            "replied_leads": sum(r["has_replied"] for r in self.leads),
+            "qualified_leads": self.qualified,
+        }
 
     def cohort(self, day: date, today: date) -> Row:
         windows = {
@@ -324,8 +364,7 @@ class _Cell:
             for n in _WINDOWS
         }
         return {
-            "leads": len(self.leads),
-            "qualified_leads": self.qualified,
+            **self.counts(),
             **windows,
             "is_mature_30d": day + timedelta(days=30) < today,
             "won_value_reporting": sum(
@@ -357,7 +396,7 @@ def _performance(
         cell.accounts.add((key[0], row["currency"]))
     for _, row in facts:
         if row["platform"] is not None:
-            cells[row["first_touch_date"], row["platform"], lead_key(row)].leads.append(row)
+            cells[row["first_touch_date"], row["platform"], lead_key(row)].take(row)
     rows: Rows = {}
     for (day, platform, name), cell in cells.items():
         rows[day, platform, name] = {
@@ -386,12 +425,11 @@ def _channels(facts: Facts, spend: Rows) -> Rows:
     for key, row in spend.items():
         _add(cells[key[1], row["channel"]], row)
     for _, row in facts:
-        cells[row["first_touch_date"], row["channel"]].leads.append(row)
+        cells[row["first_touch_date"], row["channel"]].take(row)
     return {
         key: {
             "spend_reporting": cell.spend_reporting,
-            "leads": len(cell.leads),
-            "qualified_leads": cell.qualified,
+            **cell.counts(),
             "cost_per_lead": _ratio(cell.spend_reporting, len(cell.leads)),
             "cost_per_qualified_lead": _ratio(cell.spend_reporting, cell.qualified),
         }

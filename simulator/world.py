@@ -16,7 +16,10 @@ from functools import partial
 from simulator import (
     stories_ads,
     stories_chats,
+    stories_counted,
     stories_late,
+    stories_numbers,
+    stories_odd,
     stories_outcomes,
     stories_people,
 )
@@ -24,7 +27,7 @@ from simulator.ads_state import AdsState
 from simulator.advertiser import DAYS, nights
 from simulator.company import ACCOUNTS
 from simulator.ordinary import Mix, ordinary_lead
-from simulator.people import Event, Exclusion, Lead, Outcome
+from simulator.people import Conflict, Event, Exclusion, Lead, Outcome
 from simulator.scene import Scene
 from simulator.stories import Story
 
@@ -37,6 +40,9 @@ STORIES: tuple[Story, ...] = (
     *stories_late.told,
     *stories_people.told,
     *stories_outcomes.told,
+    *stories_numbers.told,
+    *stories_counted.told,
+    *stories_odd.told,
 )
 
 _JUNK = (
@@ -62,6 +68,7 @@ class World:
     outcomes: tuple[Outcome, ...]
     exclusions: tuple[Exclusion, ...]
     leads: tuple[Lead, ...]
+    conflicts: tuple[Conflict, ...]
     nights: tuple[AdsState, ...]
     junk: tuple[bytes, ...] = _JUNK
 
@@ -112,5 +119,6 @@ def build_world(
         outcomes=tuple(o for s in scenes for o in s.outcomes),
         exclusions=tuple(x for s in scenes for x in s.exclusions),
         leads=tuple(lead for s in scenes for lead in s.leads),
+        conflicts=tuple(c for s in scenes for c in s.conflicts),
         nights=nights(seed, today, made, count),
     )

@@ -28,7 +28,6 @@ from simulator.delivery import (
 from simulator.world import World, build_world
 
 KEY = b"0123456789abcdef"
-SOURCES = {"/webhooks/whatsapp": "whatsapp", "/webhooks/outcomes": "outcomes"}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +41,7 @@ def parse(bodies: list[Delivery]) -> dict[str, pa.Table]:
         {
             "seq": pa.array(range(1, len(bodies) + 1), pa.int64()),
             "received_at": pa.array(received, pa.timestamp("us", "UTC")),
-            "source": pa.array([SOURCES[b.path] for b in bodies], pa.string()),
+            "source": pa.array([b.source for b in bodies], pa.string()),
             "body": pa.array([b.body for b in bodies], pa.binary()),
         }
     )
@@ -77,7 +76,7 @@ def test_both_nights_together_are_the_whole(world: World) -> None:
     whole = parse(deliveries(world))
     halves = [parse(deliveries(world, night=n)) for n in (1, 2)]
 
-    for table in ("messages", "statuses", "outcomes"):
+    for table in ("messages", "statuses", "outcomes", "exclusions"):
         keys = [set(t[table]["content_key"].to_pylist()) for t in (whole, *halves)]
         assert keys[0] == keys[1] | keys[2]
         assert keys[1] - keys[2]
@@ -178,6 +177,7 @@ def receiver() -> Any:
 def test_a_busy_receiver_is_tried_again_until_it_takes_the_body(receiver: Any) -> None:
     handler, url = receiver
     bodies = [Delivery("/webhooks/whatsapp", b"1"), Delivery("/webhooks/outcomes", b"2")]
+    bodies.append(Delivery("exclusions", b"3"))  # no webhook: not posted
 
     receipts = deliver(url, bodies, app_secret="s", intake_secret="s")
 

@@ -21,7 +21,7 @@ from simulator.world import World, build_world
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return build_world(5, leads=150)
+    return build_world(5, leads=200)
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +69,9 @@ def test_right_marts_are_equal(expected: Truth, marts: Path) -> None:
 
     assert result.differences == []
     assert result.is_equal
-    assert result.leads_compared == 150
+    assert result.leads_compared == 200
     assert result.campaign_days_compared == len(expected.rows("campaign_performance"))
-    assert "150 leads" in result.summary()
+    assert "200 leads" in result.summary()
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,21 @@ def test_right_marts_are_equal(expected: Truth, marts: Path) -> None:
             "missing",
         ),
         (
+            "update fct_leads set exclusion_reason = 'other' where is_excluded",
+            "fct_leads",
+            "exclusion_reason is 'other', expected",
+        ),
+        (
+            "update channel_performance set leads = leads + excluded_leads",
+            "channel_performance",
+            "leads is",
+        ),
+        (
+            "update identity_conflicts set lead_id_later = lead_id_earlier",
+            "identity_conflicts",
+            "lead_id_later is",
+        ),
+        (
             "update attribution_health set quarantined_elements = 4",
             "totals of attribution_health",
             "quarantined_elements is 4, expected 3",
@@ -190,7 +205,9 @@ def test_every_lead_is_in_one_channel_and_all_spend_in_the_reports(expected: Tru
     ads = expected.rows("ad_performance").values()
     spend = sum(r["spend_reporting"] for r in expected.rows("fct_ad_spend").values())
 
-    assert sum(r["leads"] for r in channels) == len(expected.rows("fct_leads"))
+    leads = expected.rows("fct_leads")
+    assert sum(r["leads"] + r["excluded_leads"] for r in channels) == len(leads)
+    assert sum(r["excluded_leads"] for r in channels) > 0
     for rows in (channels, campaigns, ads):
         assert sum(r["spend_reporting"] for r in rows) == spend
 
