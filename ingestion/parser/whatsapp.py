@@ -14,7 +14,7 @@ from typing import Any
 from ctwa.pseudonym import phone_match_key
 from ingestion.parser.account import ACCOUNT_FIELDS, Account
 from ingestion.parser.limits import MAX_LIST, Reject, hostile
-from ingestion.parser.messages import Business, Link, Messages, links_of
+from ingestion.parser.messages import Business, Messages, links_of
 from ingestion.parser.people import NO_CONTACTS, Contacts, Keys
 from ingestion.parser.rows import Path, Rows
 from ingestion.parser.statuses import Statuses
@@ -225,18 +225,28 @@ class WhatsApp:
             self._messages.add_links(links, now.business, at_us)
 
     def _contact_links(self, now: _Change, first_row: tuple[int, int]) -> None:
-        """Ids that one contact names together, seen at the time of the earliest element."""
-        links: list[Link] = []
-        for contact in now.contacts.all:
-            if contact[1] or contact[2]:
-                links += links_of(self._keys.person(*contact), "contact")
-        if links:
-            times = [row[13] for row in self._rows.messages[first_row[0] :]]
-            times += [row[12] for row in self._rows.statuses[first_row[1] :]]
-            at_us = min(times) if times else moment(now.time, self._rows.received_us)
-            self._messages.add_links(
-                links, now.business, self._rows.received_us if at_us is None else at_us
-            )
+        """Ids that one contact names together, seen at the earliest element that names one of them.
+
+        Not at the earliest of the change: what travels together is luck, and the time decides who
+        had a number (E28). Only a contact that no element names has nothing better.
+        """
+        people = [self._keys.person(*c) for c in now.contacts.all if c[1] or c[2]]
+        named = [(person, links) for person in people if (links := links_of(person, "contact"))]
+        if not named:
+            return
+        seen = [(row[13], row[10], row[11]) for row in self._rows.messages[first_row[0] :]]
+        seen += [(row[12], row[8], row[9]) for row in self._rows.statuses[first_row[1] :]]
+        first: dict[str | None, int] = {}
+        for at, *keys in seen:
+            for key in keys:
+                first[key] = min(at, first.get(key, at))
+        first.pop(None, None)
+        otherwise = min(at for at, *_ in seen) if seen else moment(now.time, self._rows.received_us)
+        if otherwise is None:
+            otherwise = self._rows.received_us
+        for person, links in named:
+            times = [first[key] for key in person[:2] if key in first]
+            self._messages.add_links(links, now.business, min(times, default=otherwise))
 
     # ---- element by element ------------------------------------------------------------------
 

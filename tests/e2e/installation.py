@@ -29,7 +29,7 @@ def receive(settings: Settings, bodies: Iterable[Delivery], at: datetime) -> int
     moment = int(at.timestamp() * 1_000_000)
     vault = Vault.open(settings.vault_url)
     try:
-        vault.append([NewEnvelope(moment, b.path.rpartition("/")[2], b.body) for b in bodies])
+        vault.append([NewEnvelope(moment, b.source, b.body) for b in bodies])
         return vault.last_seq()
     finally:
         vault.close()

@@ -66,6 +66,19 @@ def test_e24_contacts_beside_statuses_link_too() -> None:
     assert (PHONE_KEY, BSUID_KEY, "contact") in links(rows)
 
 
+def test_e28_a_contact_is_seen_with_its_own_message_not_with_its_batch() -> None:
+    """Whoever else's older message travels beside it: the time decides who had the number."""
+    mine = message(timestamp="1781000000")
+    older = message(**{"from": OTHER_PHONE}, id="other", timestamp="1771000000")
+    contacts = [{"wa_id": PHONE, "user_id": BSUID}]
+
+    alone = parse(envelope(mine, contacts=contacts))["identity_links"]
+    batched = parse(envelope(older, mine, contacts=contacts))["identity_links"]
+
+    assert {r["observed_at"] for r in batched} == {r["observed_at"] for r in alone}
+    assert len({r["observed_at"] for r in alone}) == 1
+
+
 def test_e25_a_parent_id_is_linked_and_stands_in_where_it_is_alone() -> None:
     alone = message(**{"from": None}, from_parent_user_id=PARENT)
     assert parse(envelope(alone))["messages"][0]["bsuid_key"] == PARENT_KEY
