@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("ctwa", "ingestion", "comparison", "publishing", "orchestration", "simulator", "benchmarks")
+PACKAGES = (
+    "ctwa",
+    "ingestion",
+    "comparison",
+    "publishing",
+    "orchestration",
+    "simulator",
+    "benchmarks",
+)
 
 MAY_IMPORT = {
     "ctwa": set(),
