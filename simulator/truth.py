@@ -8,22 +8,18 @@ by whoever wrote it, so an error cannot be made twice in the same way.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import ROUND_HALF_UP, Decimal
-from typing import Any
+from decimal import Decimal
 
 from ctwa.pseudonym import Pseudonymizer
 from simulator.ads_state import AdDay, AdsState, DailyStats
 from simulator.company import ADS, AdRef
 from simulator.people import Lead
-from simulator.rates import MICRO, Rates
+from simulator.rates import Rates
+from simulator.truth_reports import WINDOWS, Row, Rows, ads, campaigns, cash, channels
 from simulator.world import World
 
-Row = dict[str, Any]
-Rows = dict[tuple[Any, ...], Row]
-_WINDOWS = (7, 14, 30, 90)
 _ADS = {ad.ad_id: ad for ad in ADS}
 _HEALTH = """(
     select
@@ -106,14 +102,19 @@ def truth(
             Expected(
                 "campaign_performance",
                 ("report_date", "platform", "campaign_id"),
-                _performance(facts, spend, world.today, _campaign_of_lead, _campaign_of_spend),
+                campaigns(facts, spend, world.today),
             ),
             Expected(
                 "ad_performance",
                 ("report_date", "platform", "ad_id"),
-                _performance(facts, spend, world.today, _ad_of_lead, _ad_of_spend),
+                ads(facts, spend, world.today),
             ),
-            Expected("channel_performance", ("report_date", "channel"), _channels(facts, spend)),
+            Expected(
+                "campaign_cash_performance",
+                ("report_date", "platform", "campaign_id"),
+                cash(facts, world.outcomes, spend, rates),
+            ),
+            Expected("channel_performance", ("report_date", "channel"), channels(facts, spend)),
         )
     )
 
@@ -170,7 +171,7 @@ def _lead_row(lead: Lead, rates: Rates, first_night: bool) -> Row:
         **{
             f"_qualified_{n}d": qualified_at is not None
             and qualified_at <= lead.first_touch_at + timedelta(days=n)
-            for n in _WINDOWS
+            for n in WINDOWS
         },
     }
 
@@ -307,131 +308,3 @@ def _account_days(world: World) -> Rows:
                     "unallocated": total.spend - shown[account, day],
                 }
     return rows
-
-
-# ---- reports -------------------------------------------------------------------------------------
-
-Facts = list[tuple[Lead, Row]]
-
-
-def _campaign_of_lead(row: Row) -> str:
-    return row["campaign_id"] or "unresolved"
-
-
-def _campaign_of_spend(key: tuple[Any, ...], row: Row) -> str:
-    return row["campaign_id"] or f"unallocated:{key[0]}"
-
-
-def _ad_of_lead(row: Row) -> str:
-    return row["ad_id"] or "unknown"
-
-
-def _ad_of_spend(key: tuple[Any, ...], row: Row) -> str:
-    return key[2] if key[3] == "ad" else f"unallocated:{key[0]}"
-
-
-@dataclass(slots=True)
-class _Cell:
-    """One row of a report in the making."""
-
-    spend: Decimal = Decimal(0)
-    spend_reporting: Decimal = Decimal(0)
-    impressions: int = 0
-    clicks: int = 0
-    accounts: set[tuple[str, str]] = field(default_factory=set)
-    leads: list[Row] = field(default_factory=list)
-    excluded: int = 0
-
-    def take(self, lead: Row) -> None:
-        """A lead born in the cell: counted, or counted as left out (E20)."""
-        if lead["is_excluded"]:
-            self.excluded += 1
-        else:
-            self.leads.append(lead)
-
-    def counts(self) -> Row:
-        """What both kinds of reports say."""
-        return {
-            "leads": len(self.leads),
-            "excluded_leads": self.excluded,
-            "replied_leads": sum(r["has_replied"] for r in self.leads),
-            "qualified_leads": self.qualified,
-        }
-
-    def cohort(self, day: date, today: date) -> Row:
-        windows = {
-            f"qualified_leads_{n}d": sum(r[f"_qualified_{n}d"] for r in self.leads)
-            for n in _WINDOWS
-        }
-        return {
-            **self.counts(),
-            **windows,
-            "is_mature_30d": day + timedelta(days=30) < today,
-            "won_value_reporting": sum(
-                (r["won_value_reporting"] or Decimal(0) for r in self.leads), Decimal(0)
-            ),
-        }
-
-    @property
-    def qualified(self) -> int:
-        return sum(r["is_qualified"] for r in self.leads)
-
-
-def _ratio(amount: Decimal, count: int) -> Decimal | None:
-    """Sums over sums, to the millionth; nothing where nobody came."""
-    return (amount / count).quantize(MICRO, ROUND_HALF_UP) if count else None
-
-
-def _performance(
-    facts: Facts,
-    spend: Rows,
-    today: date,
-    lead_key: Callable[[Row], str],
-    spend_key: Callable[[tuple[Any, ...], Row], str],
-) -> Rows:
-    cells: dict[tuple[Any, ...], _Cell] = defaultdict(_Cell)
-    for key, row in spend.items():
-        cell = cells[key[1], "meta", spend_key(key, row)]
-        _add(cell, row)
-        cell.accounts.add((key[0], row["currency"]))
-    for _, row in facts:
-        if row["platform"] is not None:
-            cells[row["first_touch_date"], row["platform"], lead_key(row)].take(row)
-    rows: Rows = {}
-    for (day, platform, name), cell in cells.items():
-        rows[day, platform, name] = {
-            "spend": cell.spend,
-            "spend_reporting": cell.spend_reporting,
-            "impressions": cell.impressions,
-            "clicks": cell.clicks,
-            **cell.cohort(day, today),
-            "cost_per_lead": _ratio(cell.spend, len(cell.leads)),
-            "cost_per_qualified_lead": _ratio(cell.spend, cell.qualified),
-        }
-        for account, currency in cell.accounts:
-            rows[day, platform, name] |= {"account_id": account, "currency": currency}
-    return rows
-
-
-def _add(cell: _Cell, row: Row) -> None:
-    cell.spend += row["spend"]
-    cell.spend_reporting += row["spend_reporting"]
-    cell.impressions += row["impressions"]
-    cell.clicks += row["clicks"]
-
-
-def _channels(facts: Facts, spend: Rows) -> Rows:
-    cells: dict[tuple[date, str], _Cell] = defaultdict(_Cell)
-    for key, row in spend.items():
-        _add(cells[key[1], row["channel"]], row)
-    for _, row in facts:
-        cells[row["first_touch_date"], row["channel"]].take(row)
-    return {
-        key: {
-            "spend_reporting": cell.spend_reporting,
-            **cell.counts(),
-            "cost_per_lead": _ratio(cell.spend_reporting, len(cell.leads)),
-            "cost_per_qualified_lead": _ratio(cell.spend_reporting, cell.qualified),
-        }
-        for key, cell in cells.items()
-    }
