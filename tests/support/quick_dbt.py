@@ -1,9 +1,9 @@
 """Makes dbt in this process cheap: the same SQL of the same nodes, without dbt's own bookkeeping.
 
-A build of this project is a second of SQL and, as it comes, three of dbt about itself: events that
-nobody reads, the namespace of all macros made anew for each node, templates compiled again. The
-tests build the project about two hundred times, so `install()` takes those out. What is selected,
-rendered, run and checked stays dbt's; Dagster's tests and the end-to-end ones start dbt unchanged.
+Most of a small build is dbt about itself: events that nobody reads, the namespace of all macros
+made anew for each node, templates compiled again. The tests build the project many times, so
+`install()` takes those out. What is selected, rendered, run and checked stays dbt's; Dagster's tests
+and the end-to-end ones that refresh start dbt unchanged.
 """
 
 from __future__ import annotations
