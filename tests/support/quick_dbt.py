@@ -2,8 +2,8 @@
 
 Most of a small build is dbt about itself: events that nobody reads, the namespace of all macros
 made anew for each node, templates compiled again. The tests build the project many times, so
-`install()` takes those out. What is selected, rendered, run and checked stays dbt's; Dagster's tests
-and the end-to-end ones that refresh start dbt unchanged.
+`install()` takes those out. What is selected, rendered, run and checked stays dbt's; Dagster's
+tests and the end-to-end ones that refresh start dbt unchanged.
 """
 
 from __future__ import annotations
