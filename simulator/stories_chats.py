@@ -67,6 +67,15 @@ def template_answered_after_the_gap(s: Scene) -> None:
     s.lead(ana, at + 40 * DAY, "direct")
 
 
+@told("E14")
+def template_answered_days_later(s: Scene) -> None:
+    """Answered 10 days on: one conversation, which we began; under a gap of 7 days it is theirs."""
+    ana, at = s.person(), s.moment(before=14)
+    s.says(ana, at, billing="regular")
+    s.hears(ana, at + 10 * DAY)
+    s.lead(ana, at + 10 * DAY, "outbound")
+
+
 @told("E14", "E18")
 def we_woke_them_up(s: Scene) -> None:
     """Direct once; after the gap we wrote and they answered."""
