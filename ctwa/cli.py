@@ -255,6 +255,13 @@ def forget(
     phone: Annotated[str | None, typer.Option(help="A phone number, in any spelling.")] = None,
     bsuid: Annotated[str | None, typer.Option(help="A WhatsApp user id (BSUID).")] = None,
     email: Annotated[str | None, typer.Option(help="An e-mail address.")] = None,
+    before: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="With --phone: not the present holder, but who had the number before that day.",
+        ),
+    ] = None,
     again: Annotated[
         bool,
         typer.Option("--again", help="Every erasure once more, after a restore by other tools."),
@@ -262,14 +269,22 @@ def forget(
 ) -> None:
     """Erase one person everywhere; leads and conversations stay counted, as nobody's.
 
-    Also erases every identity that messages or outcomes connect with the given one. Example:
+    Also erases every identity that messages or outcomes connect with the given one; of a number
+    that went from one person to another, one of them. Example:
     `ctwa forget --phone "+55 11 98765-4321"`
     """
     from ingestion.erasure.forget import IdentityError
     from orchestration.forget import forget as run_forget
 
     try:
-        result = run_forget(_settings(), phone=phone, bsuid=bsuid, email=email, again=again)
+        result = run_forget(
+            _settings(),
+            phone=phone,
+            bsuid=bsuid,
+            email=email,
+            before=before and before.date(),
+            again=again,
+        )
     except IdentityError as error:
         _fail(str(error), 2)
     else:

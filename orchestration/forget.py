@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 from comparison import store
 from ctwa.lock import refresh_lock
 from ctwa.settings import PROJECT_DIR, Settings
-from ingestion.erasure.forget import Forgotten, IdentityError, forget_person, repeat_all
+from ingestion.erasure.forget import (
+    Forgotten,
+    IdentityError,
+    SpareHolder,
+    forget_person,
+    repeat_all,
+)
 from ingestion.erasure.ledger import Ledger
 from publishing import files
 from publishing.marts import baseline_path, parquet_folder, versions
@@ -51,6 +58,7 @@ class ForgetResult:
             f"`ctwa refresh --full`"
             for failure in self.failures
         ]
+        texts += [_of_another(spared) for spared in self.forgotten.spared] if self.forgotten else []
         backups = self.forgotten.backups if self.forgotten else []
         if backups:
             texts.append(
@@ -61,12 +69,25 @@ class ForgetResult:
         return texts
 
 
+def _of_another(spared: SpareHolder) -> str:
+    """That a number is another person's at another time, and how to erase that one."""
+    when = f"from {spared.since} " if spared.since else ""
+    when += f"until {spared.until}" if spared.until else "on"
+    option = f" --before {spared.until}" if spared.until else ""
+    return (
+        f"not erased: another person had a number of this one {when} "
+        f"({spared.messages} messages show it). To erase that person, too: "
+        f"`ctwa forget --phone NUMBER{option}`"
+    )
+
+
 def forget(
     settings: Settings,
     *,
     phone: str | None = None,
     bsuid: str | None = None,
     email: str | None = None,
+    before: date | None = None,
     again: bool = False,
     project_dir: Path = PROJECT_DIR,
 ) -> ForgetResult:
@@ -78,11 +99,13 @@ def forget(
     with refresh_lock(settings.lock_path):
         forgotten, repeated = None, 0
         if again:
-            if phone or bsuid or email:
+            if phone or bsuid or email or before:
                 raise IdentityError("--again repeats every erasure: give it alone")
             repeated = repeat_all(settings)
         else:
-            forgotten = forget_person(settings, phone=phone, bsuid=bsuid, email=email)
+            forgotten = forget_person(
+                settings, phone=phone, bsuid=bsuid, email=email, before=before
+            )
         if not Ledger.of(settings).in_state("erased"):
             return ForgetResult(forgotten, repeated)
         from orchestration.refresh import refresh  # it loads Dagster and dbt: seconds

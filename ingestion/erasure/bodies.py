@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 
@@ -18,6 +18,8 @@ import pyarrow as pa
 
 from ctwa.pseudonym import Pseudonymizer
 from ingestion.erasure.ledger import marker
+from ingestion.erasure.people import Period
+from ingestion.erasure.sieve import span
 
 _DIGITS = re.compile(r"\d{7,17}")
 _WRITTEN_PHONE = re.compile(r"\+?\d(?:[ ().\-]{0,2}\d){6,16}")
@@ -31,17 +33,24 @@ def envelopes_naming(
     marks: Collection[str],
     names: Pseudonymizer,
     received_before_us: int,
+    phones: Mapping[str, Sequence[Period]],
 ) -> Iterator[int]:
-    """`seq` of the envelopes received before then (µs) whose body names one of the marked."""
+    """`seq` of the envelopes received before then (µs) whose body names one of the marked.
+
+    One of `phones`, which are also other people's, counts where it was received in those times.
+    """
     mark = marker(names)
+    always = (span(Period()),)
+    spans = {m: tuple(map(span, periods)) for m, periods in phones.items()}
+    spans |= dict.fromkeys(marks, always)
 
-    def known(of: Callable[[str], str | None]) -> Callable[[str], bool]:
+    def known(of: Callable[[str], str | None]) -> Callable[[str, int], bool]:
         @lru_cache(1 << 16)
-        def test(text: str) -> bool:
+        def times(text: str) -> tuple[tuple[int, int], ...]:
             key = of(text)
-            return key is not None and mark(key) in marks
+            return () if key is None else spans.get(mark(key), ())
 
-        return test
+        return lambda text, at: any(since <= at < until for since, until in times(text))
 
     tests = (
         (_DIGITS, known(names.phone)),
@@ -56,9 +65,9 @@ def envelopes_naming(
             if received_us >= received_before_us:
                 continue
             text = _readable(body)
-            if any(test(m) for pattern, test in tests for m in set(pattern.findall(text))) or (
-                "@" in text and any(is_email(m) for m in set(_EMAIL.findall(text)))
-            ):
+            if any(
+                test(m, received_us) for pattern, test in tests for m in set(pattern.findall(text))
+            ) or ("@" in text and any(is_email(m, received_us) for m in set(_EMAIL.findall(text)))):
                 yield seq
 
 

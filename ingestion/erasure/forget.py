@@ -11,17 +11,20 @@ import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from ctwa.lock import refresh_lock
 from ctwa.phones import DEFAULT_COUNTRY, PhoneError, typed_phone
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
 from ingestion.backup import complete_backups
+from ingestion.erasure.closure import messages_between
 from ingestion.erasure.ledger import FILE, Erasure, Ledger
+from ingestion.erasure.people import Person
 from ingestion.erasure.rows import DATASET
-from ingestion.erasure.steps import Erased, Stores, carry_out, look, marks_of
+from ingestion.erasure.steps import Erased, Stores, carry_out, look, marks_of, phones_of, who
 from ingestion.lake import Lake
 from ingestion.sources.event_log import land_event_log
 from ingestion.webhook.vault import Vault
@@ -34,6 +37,17 @@ class IdentityError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class SpareHolder:
+    """Another person who had, or has, a number of the erased one; nothing of them was erased."""
+
+    messages: int
+    """Different messages that show the number in their time."""
+    since: date | None
+    until: date | None
+    """Days of the changes in the reporting time zone; None: from the start, until now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Forgotten:
     """What `forget_person` did, and which copies it cannot reach."""
 
@@ -42,6 +56,7 @@ class Forgotten:
     """Published marts may still show an erased person until the next refresh publishes."""
     backups: list[Path] = field(default_factory=list)
     """Backups made before: they hold the person until they are deleted."""
+    spared: list[SpareHolder] = field(default_factory=list)
 
     @property
     def is_known(self) -> bool:
@@ -85,15 +100,21 @@ def forget_person(
     phone: str | None = None,
     bsuid: str | None = None,
     email: str | None = None,
+    before: date | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Forgotten:
     """Erase one person from vault, lake and warehouse; also when a run before was killed.
 
     Lands what waits in the vault first, so that nothing of other people is lost. Somebody unknown
-    is recorded all the same: a replay must not bring them. Raises `IdentityError`,
-    `RefreshBusyError`, `SourceError`, `VaultError`.
+    is recorded all the same: a replay must not bring them. Of a phone that changed hands (E28) the
+    present holder is meant, or who held it before the day `before`, of the reporting time zone.
+    Raises `IdentityError`, `RefreshBusyError`, `SourceError`, `VaultError`.
     """
     names = Pseudonymizer.from_settings(settings)
+    zone = ZoneInfo(settings.reporting_timezone)
+    if before and not phone:
+        raise IdentityError("--before says which holder of a phone is meant: give it with --phone")
+    on = datetime.combine(before, time(), zone) - timedelta(microseconds=1) if before else None
     key = identity_key(
         names, phone=phone, bsuid=bsuid, email=email, default_country=settings.default_country
     )
@@ -104,12 +125,14 @@ def forget_person(
         try:
             stores = Stores(settings, Lake.from_settings(settings), vault, names, ledger)
             at = _time_of(stores.lake, now())
-            erased = _erase(stores, key, at)
+            person = who(stores, {key}, at, on=on)
+            spared = _spared(stores, person, at, zone)
+            erased = _erase(stores, person, at)
         finally:
             vault.close()
         _keep_beside_backups(settings, ledger)
     needs_refresh = bool(ledger.in_state("erased"))
-    return Forgotten(erased, needs_refresh, _backups_before(settings, at))
+    return Forgotten(erased, needs_refresh, _backups_before(settings, at), spared)
 
 
 def repeat_all(settings: Settings) -> int:
@@ -139,15 +162,25 @@ def _time_of(lake: Lake, now: datetime) -> datetime:
     return max(now, min(after, now + timedelta(hours=1)))
 
 
-def _erase(stores: Stores, key: str, at: datetime) -> Erased:
-    found = look(stores, {key}, frozenset(), at)
-    marks = marks_of(stores.names, found)
-    known = stores.ledger.covering(marks)
+def _spared(stores: Stores, person: Person, at: datetime, zone: ZoneInfo) -> list[SpareHolder]:
+    def day(moment: datetime | None) -> date | None:
+        return moment and moment.astimezone(zone).date()
+
+    counted = (
+        (messages_between(stores.lake, o.phone_key, o.period, at), o.period) for o in person.others
+    )
+    return [SpareHolder(n, day(p.since), day(p.until)) for n, p in counted if n]
+
+
+def _erase(stores: Stores, person: Person, at: datetime) -> Erased:
+    found = look(stores, person, frozenset(), at)
+    marks, phones = marks_of(stores.names, found), phones_of(stores.names, person)
+    known = stores.ledger.covering(marks, phones)
     if not found.seqs and not found.bodies:
-        erasure = known or Erasure(secrets.token_hex(8), at, "done", marks)
+        erasure = known or Erasure(secrets.token_hex(8), at, "done", marks, phones)
         stores.ledger.put(replace(erasure, at=max(at, erasure.at)))
         return Erased(0, found.counts(), 0)
-    erasure = Erasure(secrets.token_hex(8), at, "pending", marks)
+    erasure = Erasure(secrets.token_hex(8), at, "pending", marks, phones)
     stores.ledger.put(erasure)
     return carry_out(stores, erasure, found)
 

@@ -2,7 +2,8 @@
 
 `<data>/erasures.json` holds, for each erasure, its time, its state and marks: keyed hashes of the
 person's identity keys, message id keys and body keys. A mark cannot be joined with anything; it
-only answers whether a key that is at hand was erased.
+only answers whether a key that is at hand was erased. A phone that was the person's for a time
+only (E28) stands apart, with those times.
 
 pending  the person may still be in the lake or the vault; the next landing finishes it
 erased   gone from both; publications made before may still show the person
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -22,6 +23,7 @@ from typing import Literal, cast
 
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
+from ingestion.erasure.people import Period
 from ingestion.errors import SourceError
 
 FILE = "erasures.json"
@@ -41,6 +43,8 @@ class Erasure:
     at: datetime
     state: State
     marks: frozenset[str]
+    phones: Mapping[str, tuple[Period, ...]] = field(default_factory=dict)
+    """Marks of phones that other people hold at other times, and when they were this person's."""
 
 
 @dataclass(slots=True)
@@ -74,6 +78,7 @@ class Ledger:
                     datetime.fromisoformat(e["at"]),
                     cast(State, e["state"]),
                     frozenset(e["marks"]),
+                    {m: _periods(times) for m, times in e.get("phones", {}).items()},
                 )
                 for e in data["erasures"]
             }
@@ -98,6 +103,7 @@ class Ledger:
                             "at": e.at.isoformat(),
                             "state": e.state,
                             "marks": sorted(e.marks),
+                            "phones": {m: _texts(e.phones[m]) for m in sorted(e.phones)},
                         }
                         for e in self.erasures.values()
                     ],
@@ -133,10 +139,10 @@ class Ledger:
             self.save()
         return len(moved)
 
-    def covering(self, marks: Iterable[str]) -> Erasure | None:
-        """The latest erasure that has all these marks."""
-        wanted = set(marks)
-        found = [e for e in self.erasures.values() if wanted <= e.marks]
+    def covering(self, marks: Iterable[str], phones: Iterable[str]) -> Erasure | None:
+        """The latest erasure that has all these marks, and some time of all these phones."""
+        wanted, held = set(marks), set(phones)
+        found = [e for e in self.erasures.values() if wanted <= e.marks and held <= e.phones.keys()]
         return max(found, key=lambda e: e.at, default=None)
 
     def learn(self, others: Iterable[Ledger]) -> int:
@@ -152,6 +158,18 @@ class Ledger:
                     self.erasures[erasure.id] = replace(erasure, state="pending")
                     learned += 1
         return learned
+
+
+def _periods(times: list[list[str | None]]) -> tuple[Period, ...]:
+    def moment(text: str | None) -> datetime | None:
+        return None if text is None else datetime.fromisoformat(text)
+
+    return tuple(Period(moment(since), moment(until)) for since, until in times)
+
+
+def _texts(periods: Iterable[Period]) -> list[list[str | None]]:
+    ends = ((period.since, period.until) for period in periods)
+    return [[None if end is None else end.isoformat() for end in pair] for pair in ends]
 
 
 def marker(names: Pseudonymizer) -> Callable[[str], str]:

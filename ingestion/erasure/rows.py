@@ -12,13 +12,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ingestion.erasure.closure import is_old, is_theirs, sql_list
+from ingestion.erasure.people import NOBODY_LINK, Person
 from ingestion.erasure.sieve import IDENTITY_COLUMNS, TIME_COLUMNS
 from ingestion.lake import Lake, conform
 from ingestion.parser.schema import EVENT_LOG
@@ -37,7 +39,7 @@ Row = dict[str, Any]
 class Found:
     """One person in the lake. `rows`: table to (seq, ordinal) to the row's keys."""
 
-    identities: set[str]
+    person: Person
     rows: dict[str, dict[tuple[int, int], Row]] = field(default_factory=dict)
     shared: set[str] = field(default_factory=set)
     """Message keys, message id keys and `source|event id` that rows of others have, too."""
@@ -77,38 +79,20 @@ def identities_marked(lake: Lake, mark: Callable[[str], str], marks: Collection[
     return found
 
 
-def connected(lake: Lake, start: Iterable[str], before: datetime) -> set[str]:
-    """`start` and every identity that links of before that time connect with it (rule R4)."""
-    known: set[str] = set(start)
-    fresh = set(known)
-    while fresh:
-        listed = _listed(fresh)
-        links = lake.query(
-            f"select left_key, right_key from {{t}} "  # noqa: S608 - quoted keys
-            f"where (left_key in {listed} or right_key in {listed}) "
-            f"and {_is_old('identity_links', before)}",
-            t=f"{DATASET}/identity_links",
-        )
-        ends = {*links["left_key"].to_pylist(), *links["right_key"].to_pylist()}
-        fresh = ends - known
-        known |= fresh
-    return known
-
-
-def find(lake: Lake, identities: set[str], before: datetime) -> Found:
+def find(lake: Lake, person: Person, before: datetime) -> Found:
     """Every row of the person from before that time, with what others share with them."""
-    found = Found(identities)
-    if not identities:
+    found = Found(person)
+    if not person.keys:
         return found
     for table in ("messages", "statuses", "exclusions", "identity_links"):
-        found.rows[table] = _select(lake, table, _is_theirs(table, identities), before)
+        found.rows[table] = _select(lake, table, is_theirs(table, person), before)
     keys = {r["message_key"] for t in ("messages", "statuses") for r in found.rows[t].values()}
     found.shared = _shared_messages(lake, found, keys)
     for table in ("messages", "statuses"):  # rows of their messages that name nobody
-        nameless = f"phone_key is null and bsuid_key is null and message_key in {_listed(keys)}"
+        nameless = f"phone_key is null and bsuid_key is null and message_key in {sql_list(keys)}"
         found.rows[table] |= _select(lake, table, nameless, before)
-    theirs = _is_theirs("outcomes", identities)
-    by_message = f"coalesce(message_id_key in {_listed(found.message_ids)}, false)"
+    theirs = is_theirs("outcomes", person)
+    by_message = f"coalesce(message_id_key in {sql_list(found.message_ids)}, false)"
     found.rows["outcomes"] = _select(lake, "outcomes", f"({theirs} or {by_message})", before)
     found.shared |= _shared_events(lake, found)
     return found
@@ -124,10 +108,10 @@ def body_keys(lake: Lake, seqs: Collection[int]) -> set[str]:
     return set(keys["body_key"].to_pylist())
 
 
-def make_anonymous(lake: Lake, found: Found, emptied: Collection[int]) -> None:
+def make_anonymous(lake: Lake, found: Found, emptied: Collection[int], nobodies: pa.Table) -> None:
     """Rewrite the person's rows, drop their links, and blur the hashes of `emptied` bodies.
 
-    One commit over all tables: all of it counts, or none.
+    `nobodies`: links to put in (`nobodies`). One commit over all tables: all of it counts, or none.
     """
     edit = _Anonymous(found)
     emptied_seqs = np.array(sorted(emptied), dtype=np.int64)
@@ -143,6 +127,35 @@ def make_anonymous(lake: Lake, found: Found, emptied: Collection[int]) -> None:
             for rows in lake.read(DATASET, table, names):
                 commit.write(table, edit.table(table, conform(rows, schema), seqs))
             commit.remove(table, names)
+        if nobodies.num_rows:
+            commit.write("identity_links", nobodies)
+
+
+def nobodies(person: Person, at: datetime, name: Callable[[str], str]) -> pa.Table:
+    """Links that say: from the erasure on, nobody known holds a phone that the person held last.
+
+    Without them the phone would fall back to whoever held it earlier, and with it all that the
+    person, now a new one, does later (E28). The time is that of the erasure, and no envelope
+    stands behind the row: nothing of it leads to rows of the person. `name` gives the key of the
+    phone's nobody, the same at each repetition.
+    """
+    rows = [
+        {
+            "seq": 0,
+            "ordinal": int(name(f"{phone}:{waba}")[:7], 16),
+            "received_at": at,
+            "waba_id": waba,
+            "left_key": phone,
+            "left_kind": "phone",
+            "right_key": name(phone),
+            "right_kind": "bsuid",
+            "link_kind": NOBODY_LINK,
+            "observed_at": at,
+        }
+        for phone, wabas in sorted(person.given_up.items())
+        for waba in wabas
+    ]
+    return pa.Table.from_pylist(rows, schema=EVENT_LOG["identity_links"])
 
 
 class _Anonymous:
@@ -180,10 +193,13 @@ class _Anonymous:
         for column in ("message_key", "message_id_key"):
             if row.get(column):
                 row[column] = self._alias[column].get(row[column], row[column])
-        named = [row[c] for c in IDENTITY_COLUMNS[table] if row[c]]
-        if named and self._found.identities.isdisjoint(named):
+        named = [c for c in IDENTITY_COLUMNS[table] if row[c]]
+        at, person = row[TIME_COLUMNS[table]], self._found.person
+        theirs = [c for c in named if person.has(row[c], at)]
+        if named and not theirs:
             return row  # an outcome that names another person beside a message of this one
-        row |= {c: self._person for c in IDENTITY_COLUMNS[table] if row[c]}
+        # An outcome may name the holder of a phone beside an address of the one before (E28).
+        row |= dict.fromkeys(theirs if table == "outcomes" else named, self._person)
         row |= {"country": None, "content_key": self._alias["content_key"][row["content_key"]]}
         if table == "messages":
             row |= {"context_message_id_key": None, "referral_extra": None}
@@ -211,7 +227,7 @@ def _select(lake: Lake, table: str, where: str, before: datetime) -> dict[tuple[
     columns = [c for c in wanted if c in EVENT_LOG[table].names]
     rows = lake.query(
         f"select {', '.join(['seq', 'ordinal', *columns])} from {{t}} "  # noqa: S608
-        f"where ({where}) and {_is_old(table, before)}",
+        f"where ({where}) and {is_old(table, before)}",
         t=f"{DATASET}/{table}",
     )
     return {(row["seq"], row["ordinal"]): row for row in rows.to_pylist()}
@@ -225,9 +241,9 @@ def _shared_messages(lake: Lake, found: Found, keys: set[str]) -> set[str]:
     for table in ("messages", "statuses"):
         rows = lake.query(
             f"select distinct message_key, message_id_key from {{t}} "  # noqa: S608
-            f"where message_key in {_listed(keys)} "
+            f"where message_key in {sql_list(keys)} "
             f"and coalesce(phone_key, bsuid_key) is not null "
-            f"and not ({_is_theirs(table, found.identities)})",
+            f"and not ({is_theirs(table, found.person)})",
             t=f"{DATASET}/{table}",
         )
         for column in ("message_key", "message_id_key"):
@@ -241,7 +257,7 @@ def _shared_events(lake: Lake, found: Found) -> set[str]:
     if not ids:
         return set()
     rows = lake.query(
-        f"select seq, ordinal, source, event_id from {{t}} where event_id in {_listed(ids)}",  # noqa: S608
+        f"select seq, ordinal, source, event_id from {{t}} where event_id in {sql_list(ids)}",  # noqa: S608
         t=f"{DATASET}/outcomes",
     ).to_pylist()
     return {_event(r) for r in rows if (r["seq"], r["ordinal"]) not in found.rows["outcomes"]}
@@ -267,22 +283,4 @@ def _event(row: Mapping[str, Any]) -> str:
     return f"{row['source']}|{row['event_id']}"
 
 
-def _is_theirs(table: str, identities: set[str]) -> str:
-    listed = _listed(identities)
-    tests = (f"coalesce({c} in {listed}, false)" for c in IDENTITY_COLUMNS[table])
-    return f"({' or '.join(tests)})"
-
-
-def _is_old(table: str, before: datetime) -> str:
-    moment = before.astimezone(UTC).isoformat()
-    return f"least({TIME_COLUMNS[table]}, received_at) < timestamptz '{moment}'"
-
-
-def _listed(values: Iterable[str]) -> str:
-    """SQL list of texts; braces are doubled for `Lake.query`."""
-    doubled = (v.replace("'", "''").replace("{", "{{").replace("}", "}}") for v in values)
-    quoted = (f"'{v}'" for v in doubled)
-    return f"({', '.join(sorted(quoted)) or 'null'})"
-
-
-__all__ = ["Found", "body_keys", "connected", "find", "identities_marked", "make_anonymous"]
+__all__ = ["Found", "body_keys", "find", "identities_marked", "make_anonymous", "nobodies"]

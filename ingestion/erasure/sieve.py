@@ -2,13 +2,14 @@
 
 Meta delivers again for up to seven days, and files can be replayed for ever. A row of an erased
 identity is dropped when its own time is before the erasure; one that names an erased message is
-dropped whatever its time. Who writes after the erasure is a new person.
+dropped whatever its time. Who writes after the erasure is a new person. Of a phone that was
+theirs for a time only (E28), rows of that time are dropped: other holders' come and go as ever.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 
 from ctwa.pseudonym import Pseudonymizer
 from ingestion.erasure.ledger import Ledger, marker
+from ingestion.erasure.people import Period
 from ingestion.webhook.vault import microseconds
 
 IDENTITY_COLUMNS: dict[str, tuple[str, ...]] = {
@@ -51,14 +53,18 @@ class Sieve:
     def __init__(self, ledger: Ledger, names: Pseudonymizer) -> None:
         self._mark = marker(names)
         self._until: dict[str, int] = {}
+        self._times: dict[str, list[tuple[int, int, int]]] = {}
+        """Mark of a phone -> from, until, and the time of the erasure."""
         for erasure in ledger.erasures.values():
             if erasure.state != "pending":
                 at_us = microseconds(erasure.at)
                 for mark in erasure.marks:
                     self._until[mark] = max(at_us, self._until.get(mark, _NEVER))
+                for mark, periods in erasure.phones.items():
+                    self._times.setdefault(mark, []).extend((*span(p), at_us) for p in periods)
 
     def __bool__(self) -> bool:
-        return bool(self._until)
+        return bool(self._until or self._times)
 
     def strain(self, parsed: Mapping[str, pa.Table]) -> tuple[Mapping[str, pa.Table], set[int]]:
         """The batch without rows of the erased, and the `seq` of the envelopes whose bodies go:
@@ -89,12 +95,25 @@ class Sieve:
         until = np.full(rows.num_rows, _NEVER)
         for column in IDENTITY_COLUMNS[table]:
             until = np.maximum(until, self._limits(rows[column], self._until_of))
-        times = np.minimum(_micros(rows[TIME_COLUMNS[table]]), _micros(rows["received_at"]))
+        own_times = _micros(rows[TIME_COLUMNS[table]])
+        times = np.minimum(own_times, _micros(rows["received_at"]))
         doomed: npt.NDArray[np.bool_] = times < until
+        for column in IDENTITY_COLUMNS[table]:
+            for key, (since, to, at) in self._periods_in(rows[column]):
+                has_key = pc.fill_null(pc.equal(rows[column], key), False).to_numpy()
+                doomed |= has_key & (own_times >= since) & (own_times < to) & (times < at)
         if "message_id_key" in rows.column_names:
             named = self._limits(rows["message_id_key"], self._if_known)
             doomed |= named == _ALWAYS
         return doomed
+
+    def _periods_in(self, column: pa.ChunkedArray) -> Iterator[tuple[str, tuple[int, int, int]]]:
+        """Phones of a time only among the values, each with its times."""
+        if not self._times:
+            return
+        for key in pc.unique(column.drop_null()).to_pylist():
+            for times in self._times.get(self._mark(key), ()):
+                yield key, times
 
     def _until_of(self, key: str) -> int:
         return self._until.get(self._mark(key), _NEVER)
@@ -114,6 +133,15 @@ class Sieve:
         places = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
         found: _Integers = limits[places]
         return found
+
+
+def span(period: Period) -> tuple[int, int]:
+    """Microseconds of its ends, those of all time where it has none."""
+    since, until = period.since, period.until
+    return (
+        _NEVER if since is None else microseconds(since),
+        _ALWAYS if until is None else microseconds(until),
+    )
 
 
 def _micros(column: pa.ChunkedArray) -> _Integers:
@@ -139,4 +167,4 @@ def _less(envelopes: pa.Table, column: str, gone: npt.NDArray[np.int64]) -> pa.T
     return envelopes.set_column(index, envelopes.schema.field(index), left)
 
 
-__all__ = ["IDENTITY_COLUMNS", "TIME_COLUMNS", "Sieve"]
+__all__ = ["IDENTITY_COLUMNS", "TIME_COLUMNS", "Sieve", "span"]
