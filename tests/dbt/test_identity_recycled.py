@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from ingestion.erasure.closure import connected
+from ingestion.erasure.people import Period, Person
+from ingestion.lake import Lake
+from tests.support.lake import utc
 from tests.support.people import (
     Envelope,
     Inbox,
@@ -306,6 +311,38 @@ def test_e31_brand_is_of_the_current_number(nights: Nights) -> None:
         " where identity_key = 'phone:b1' group by brand order by brand"
     )
     assert found == [{"brand": "5511400000013", "n": 1}, {"brand": "Sol", "n": 3}]
+
+
+def test_e28_e02_an_erasure_finds_the_person_that_the_models_find(nights: Nights) -> None:
+    """The rule stands twice, in SQL and in `ingestion.erasure.people`, which needs no warehouse."""
+    world, _ = nights
+    resolved = {
+        row["identity_key"]: row["person_key"]
+        for row in world.rows("intermediate.int_identities__resolved")
+    }
+    holders: dict[str, list[tuple[str, Period]]] = {}
+    for row in world.rows("intermediate.int_phones__held", "phone_key, held_from"):
+        first = (row["phone_key"], Period(None, row["held_from"]))
+        held = (row["identity_key"], Period(row["held_from"], row["held_until"]))
+        holders.setdefault(row["phone_key"], [first]).append(held)
+    people = {person: Person() for person in resolved.values()}
+    for key, person in resolved.items():
+        if key.partition(":")[0] in ("phone", "bsuid", "email") and key not in holders:
+            people[person].identities.add(key)
+    for phone, periods in holders.items():
+        for node, period in periods:
+            people[resolved[node]].phones.setdefault(phone, []).append(period)
+
+    lake, after, silence = Lake(str(world.lake)), utc("2027-01-01"), timedelta(days=45)
+    for person in people.values():
+        found = connected(lake, [min(person.identities)], after, silence)
+        assert (found.identities, found.phones) == (person.identities, person.phones)
+    for phone, periods in holders.items():
+        for node, period in periods:
+            on = period.since or utc("2000-01-01")
+            found = connected(lake, [phone], after, silence, on=on)
+            assert found.identities == people[resolved[node]].identities
+    assert len(holders) >= 5
 
 
 def test_e28_two_nights_are_one_full_run(nights: Nights) -> None:
