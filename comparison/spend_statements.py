@@ -30,7 +30,8 @@ select
             then spend_reporting
         when a.spend = b.spend or not (a.is_converted and b.is_converted)
             or a.exchange_rate is null or b.exchange_rate is null then 0
-        else cast(b.spend * a.exchange_rate as decimal(18, 6)) - a.counted_reporting
+        else cast(cast(b.spend as decimal(24, 6)) * a.exchange_rate as decimal(18, 6))
+            - a.counted_reporting
     end as reporting_of_spend,
     case
         when in_both then 'spend'

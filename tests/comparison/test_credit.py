@@ -206,6 +206,11 @@ SPEND_CASES: dict[str, tuple[Marts, Marts, list[tuple[str, str, str, str]]]] = {
         Marts(spend=[spend("1", "11", spend_reporting="56.1", exchange_rate="5.1")]),
         [("A", "exchange_rate", "0", "1.1"), ("A", "restated_spend", "1", "5")],
     ),
+    "a large amount and its rate changed: more digits than a decimal(18) holds": (
+        Marts(spend=[spend("1", "5021.89", spend_reporting="27319.0816", exchange_rate="5.44")]),
+        Marts(spend=[spend("1", "5100", spend_reporting="27795", exchange_rate="5.45")]),
+        [("A", "exchange_rate", "0", "51"), ("A", "restated_spend", "78.11", "424.9184")],
+    ),
     "a rate becomes known": (
         Marts(spend=[spend("1", "10", spend_reporting=None)]),
         Marts(spend=[spend("1", "10", spend_reporting="51", exchange_rate="5.1")]),
