@@ -72,7 +72,9 @@ def record(settings: Settings, since: Publication | None, *, as_of: date) -> Res
     }
     columns = [head[n] if n in head else found[n] for n in RESTATEMENTS.names]
     rows = pa.Table.from_arrays(columns, schema=RESTATEMENTS)
-    write(Lake.from_settings(settings), since.version, rows)
+    lake = Lake.from_settings(settings)
+    write(lake, since.version, rows)
+    _remove_superseded(lake, since)
     return Restated(since, rows)
 
 
@@ -88,6 +90,25 @@ def write(lake: Lake, version: str, rows: pa.Table) -> None:
     number = _number(newest) + 1
     lake.write_page(DATASET, f"{version}.{number:06d}.parquet", rows)
     lake.remove_pages(DATASET, before)
+
+
+def _remove_superseded(lake: Lake, since: Publication) -> None:
+    """Remove what was recorded since another publication of the same day.
+
+    A run that dies before it publishes leaves its page; when the marts of before are then published
+    again (`ctwa diff-rules`), they have another version, and the change would count twice.
+    """
+    for name in sorted(lake.pages(DATASET), reverse=True):
+        if _NAME.fullmatch(name) is None or _version(name) == since.version:
+            continue
+        try:
+            days = lake.read_page(DATASET, name)["as_of"].unique().to_pylist()
+        except (OSError, pa.ArrowException, KeyError):
+            continue
+        if days and max(days) < since.as_of:
+            return  # versions are times: what is older is of earlier days
+        if days == [since.as_of]:
+            lake.remove_pages(DATASET, [name])
 
 
 def _holds(lake: Lake, name: str, rows: pa.Table) -> bool:

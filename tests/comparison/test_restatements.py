@@ -152,6 +152,22 @@ def test_a_kill_on_the_first_run_of_a_day_keeps_the_day_before(settings: Setting
     assert published(settings, ALL) == [(D6, D4, "A", "restated_spend", Decimal(1), 0)]
 
 
+@pytest.mark.parametrize(("last", "rows"), [(ELEVEN, 1), (TEN, 0)])
+def test_marts_published_again_after_a_run_that_died_double_nothing(
+    settings: Settings, last: Marts, rows: int
+) -> None:
+    """`ctwa diff-rules` gives yesterday's marts another version, after which the chain goes on."""
+    night(settings, D4, TEN)
+    ELEVEN.write(settings.warehouse_path)
+    record(settings, published_before(settings, D5), as_of=D5)  # and dies before it publishes
+    assert republish(settings, beside_marts(settings)) is not None
+    night(settings, D5, last)
+    night(settings, D5, last)
+    assert len(published(settings, ALL)) == rows
+    night(settings, D6, TWELVE)
+    assert sum(row[4] for row in published(settings, ALL)) == Decimal(2)
+
+
 def test_a_page_that_says_the_same_is_not_written_again(settings: Settings) -> None:
     night(settings, D4, TEN)
     night(settings, D5, TEN)
