@@ -36,6 +36,7 @@ from tests.support.erasure import (
     shared_envelopes,
     status,
     traces,
+    two_holders,
     wamid,
     webhook,
     won,
@@ -321,6 +322,38 @@ def test_repeating_every_erasure_mends_a_restore_by_other_tools(
     assert _people(landed) == expected
 
 
+@pytest.mark.parametrize("lost", ["bodies", "what showed the change"])
+def test_e28_an_erasure_done_again_spares_the_earlier_holder(
+    settings: Settings, tmp_path: Path, lost: str
+) -> None:
+    """Also where the restored lake no longer has the links that tell one holder from the other."""
+    receive(settings, two_holders(BIA, "BR.OLDAAAAAAAAAAAA1", "BR.NEWBBBBBBBBBBBB1", "120"))
+    land_event_log(settings)
+    shutil.copytree(settings.data_dir / "lake", tmp_path / "saved")
+    forget_person(settings, phone=BIA)
+    key = Pseudonymizer.from_settings(settings).phone(BIA)
+
+    def of_bia() -> list[int]:
+        return [
+            r["seq"] for t in ("messages", "outcomes", "statuses", "identity_links")
+            for r in rows(settings, t)
+            if key in (r.get("phone_key"), r.get("left_key"), r.get("right_key"))
+        ]  # fmt: skip
+
+    expected = of_bia()
+    assert expected == [1, 2, 5, 0, 1]  # the earlier holder's, and the link that says: nobody
+    shutil.rmtree(settings.data_dir / "lake")
+    shutil.copytree(tmp_path / "saved", settings.data_dir / "lake")
+    if lost != "bodies":
+        for file in (settings.data_dir / "lake/event_log/identity_links").glob("[!0]*.parquet"):
+            file.unlink()
+        expected = [1, 2, 5]
+    assert repeat_all(settings) == 1
+    assert of_bia() == expected
+    assert repeat_all(settings) == 1
+    assert of_bia() == expected
+
+
 def test_the_ledger_holds_no_identity_key(landed: Settings) -> None:
     forget_person(landed, phone=ANA)
     path = landed.data_dir / LEDGER
@@ -374,7 +407,7 @@ def test_shared_keys_of_others_stay(settings: Settings) -> None:
     ],
 )
 def test_a_wrong_identity_is_named_with_the_mend(
-    settings: Settings, given: dict[str, str], expected: str
+    settings: Settings, given: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(IdentityError, match=expected):
         forget_person(settings, **given)

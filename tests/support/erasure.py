@@ -97,6 +97,27 @@ def won(event_id: str, **identities: str) -> Json:
             "currency": "BRL", **identities}  # fmt: skip
 
 
+def outcome(event_id: str, day: int, stage: str = "won", **identities: str) -> Json:
+    """What a CRM says, some days after `AT`."""
+    occurred = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(AT + day * 86_400))
+    return {**won(event_id, **identities), "stage": stage, "occurred_at": occurred}
+
+
+def two_holders(phone: str, old: str, new: str, ad: str) -> list[bytes]:
+    """A number that goes from one person to another after seventy days (E28)."""
+    day = 24 * 60
+    return [
+        webhook(contacts=[(phone, old)], messages=[message(phone, 0, ad=ad, clid="Old")]),
+        webhook(messages=[message(phone, 2 * day)]),
+        webhook(contacts=[(phone, new)], messages=[message(phone, 70 * day, ad=f"{ad}9")]),
+        webhook(messages=[message(phone, 72 * day)], statuses=[status(phone, 73 * day)]),
+        outcomes(
+            outcome(f"{phone}-old", 10, "qualified", phone=phone),
+            outcome(f"{phone}-new", 80, phone=phone),
+        ),
+    ]
+
+
 def shared_envelopes() -> list[bytes]:
     """Ana and Bia in the same bodies: a click each, answers, a changed number, outcomes."""
     changed = {
