@@ -76,9 +76,11 @@ class BuildState:
         reasons = [
             text for name, text in _CHANGES.items() if built.get(name) != getattr(self, name)
         ]
-        before = built.get("rules", {})
+        # Version 0.1.0 kept some rules beside the rest; a rule it did not know cannot have changed.
+        before = {name: str(built[name]) for name in self.rules if name in built}
+        before |= built.get("rules", {})
         reasons += [
-            f"CTWA_{name.upper()} changed"
+            f"CTWA_{name.upper()} changed" if name in before else f"CTWA_{name.upper()} is new"
             for name, value in self.rules.items()
             if before.get(name) != value
         ]

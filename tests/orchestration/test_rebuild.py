@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +50,22 @@ def test_what_the_rows_depend_on_is_a_reason(
     now = replace(built, rules={**built.rules, **rules}, **change)  # type: ignore[arg-type,dict-item]
     (said,) = now.reasons_to_rebuild(settings)
     assert reason in said
+
+
+def test_a_warehouse_of_the_version_before_says_only_what_is_true(
+    settings: Settings, built: BuildState
+) -> None:
+    """It kept three rules beside the rest; the others did not exist yet."""
+    path = settings.warehouse_path.with_name("warehouse.duckdb.build.json")
+    state = json.loads(path.read_text())
+    rules = state.pop("rules")
+    state |= {name: rules[name] for name in ("reporting_currency", "reporting_timezone")}
+    path.write_text(json.dumps(state | {"conversation_gap_days": 7}))
+    reasons = built.reasons_to_rebuild(settings)
+    assert [r for r in reasons if r.endswith("changed")] == ["CTWA_CONVERSATION_GAP_DAYS changed"]
+    assert "CTWA_LEAD_SCOPE is new" in reasons
+    path.write_text(json.dumps(state | {"conversation_gap_days": 30, "rules": rules}))
+    assert built.reasons_to_rebuild(settings) == []
 
 
 def test_an_unknown_past_is_a_reason(settings: Settings, built: BuildState) -> None:
