@@ -140,14 +140,18 @@ def build_side(side: RuleSet, warehouse: Path, as_of: date) -> None:
         raise DiffRulesError(f"the models cannot be built under {side.spec}:\n{text}")
 
 
+def sweep_comparisons(settings: Settings) -> None:
+    """Remove the warehouses of a comparison that was killed; the caller holds the refresh lock."""
+    shutil.rmtree(settings.data_dir / "comparisons", ignore_errors=True)
+
+
 @contextmanager
 def _scratch(settings: Settings) -> Iterator[Path]:
     """An empty folder below `<data>/comparisons`, gone afterwards; so is that of a killed run."""
-    root = settings.data_dir / "comparisons"
-    shutil.rmtree(root, ignore_errors=True)
-    folder = root / str(os.getpid())
+    sweep_comparisons(settings)
+    folder = settings.data_dir / "comparisons" / str(os.getpid())
     folder.mkdir(parents=True, mode=0o700)
     try:
         yield folder
     finally:
-        shutil.rmtree(root, ignore_errors=True)
+        sweep_comparisons(settings)

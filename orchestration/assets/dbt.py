@@ -14,6 +14,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtP
 
 from ctwa.settings import PROJECT_DIR, Settings
 from orchestration.assets.raw import OWNERS
+from orchestration.comparison import sweep_comparisons
 from orchestration.lake import ready_lake
 from orchestration.rebuild import BuildState, forget_state, set_aside_if_broken
 from orchestration.resources import LeanDbtCli, RefreshLock, RefreshOptions, dbt_environment
@@ -128,6 +129,7 @@ def prepare(settings: Settings, project_dir: Path) -> tuple[BuildState, list[str
 
     Also when all sources are off: models read the lake's folders, which must exist.
     """
+    sweep_comparisons(settings)
     lake = ready_lake(settings)
     settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
     broken = set_aside_if_broken(settings)

@@ -12,6 +12,7 @@ import pytest
 
 from ctwa.settings import Settings
 from ingestion.lake import Lake
+from orchestration.assets.dbt import prepare
 from orchestration.rebuild import BuildState, set_aside_if_broken
 
 
@@ -90,6 +91,14 @@ def test_rules_and_models_are_part_of_the_state(
     project_file = mine / "dbt_project.yml"
     project_file.write_text(project_file.read_text() + '\nvars: {rule_version: "2"}\n')
     assert BuildState.current(settings, lake, mine).code != before.code
+
+
+def test_a_refresh_removes_what_a_killed_comparison_left(settings: Settings, project: Path) -> None:
+    left = settings.data_dir / "comparisons" / "4711" / "a.duckdb"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    prepare(settings, project)
+    assert not left.parent.parent.exists()
 
 
 def test_an_unreadable_warehouse_goes_aside_with_its_wal(
