@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -164,17 +165,30 @@ NARROW = {
 """Settings under which a person is several leads, and the source may be a later touch."""
 
 
-@pytest.mark.parametrize(("seed", "settings"), [(1, {}), (2, {}), (3, NARROW)])
-def test_any_split_and_order_equals_one_full_run(
-    make_world: MakeWorld, seed: int, settings: dict[str, str]
-) -> None:
-    history = random_history(seed)
-    rng = random.Random(seed * 1000)
-    runs = rng.randint(3, 5)
+@dataclass(frozen=True)
+class Full:
+    """A history, the world that was built from all of it at once, and its rows."""
 
-    pieces = make_world("pieces", **settings)
-    incremental = in_many_runs(pieces, history, rng, runs)
-    full = in_one_run(make_world("full", **settings), history)
+    history: list[Envelope]
+    world: DbtWorld
+    rows: Snapshot
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Full:
+    """One history under the default rules, in one run."""
+    history = random_history(5, people=40)
+    world = DbtWorld(tmp_path_factory.mktemp("full"))
+    return Full(history, world, in_one_run(world, history))
+
+
+def test_any_split_and_order_equals_one_full_run_under_other_rules(make_world: MakeWorld) -> None:
+    """Under the default rules `tests/properties` examines it; here with every data test, too."""
+    history = random_history(3, people=40)
+
+    pieces = make_world("pieces", **NARROW)
+    incremental = in_many_runs(pieces, history, random.Random(3000), 4)
+    full = in_one_run(make_world("full", **NARROW), history)
 
     assert differences(incremental, full) == {}
     pieces.build(*people_models(), tests=False, full_refresh=True)
@@ -182,97 +196,130 @@ def test_any_split_and_order_equals_one_full_run(
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("seed", range(100, 120))
+@pytest.mark.parametrize("seed", range(100, 108))
 def test_many_splits_equal_one_full_run(make_world: MakeWorld, seed: int) -> None:
-    history = random_history(seed, people=40)
+    """More runs than a history of `tests/properties` has."""
+    history = random_history(seed, people=100)
     rng = random.Random(seed)
     settings = NARROW if seed % 2 else {}
 
     pieces = make_world("pieces", **settings)
-    incremental = in_many_runs(pieces, history, rng, rng.randint(2, 15))
+    incremental = in_many_runs(pieces, history, rng, rng.randint(5, 15))
 
     full = in_one_run(make_world("full", **settings), history)
     assert differences(incremental, full) == {}
 
 
-def test_known_bad_event_time_watermark_is_caught(make_world: MakeWorld) -> None:
-    history = random_history(1)
+def test_known_bad_event_time_watermark_is_caught(full: Full, make_world: MakeWorld) -> None:
     bad = make_world("bad")
     bad.changed_code["int_messages__deduplicated"] = (
         "where seq > {{ own_highest('read_seq') }}",
         "where sent_at > (select max(sent_at) from {{ this }})",
     )
 
-    incremental = in_many_runs(bad, history, random.Random(1), 4, tests=False)
+    incremental = in_many_runs(bad, full.history, random.Random(1), 2, tests=False)
 
-    found = differences(incremental, in_one_run(make_world("full"), history))
-    assert "marts.fct_leads" in found
+    assert "marts.fct_leads" in differences(incremental, full.rows)
     with pytest.raises(DbtFailedError, match="messages_are_conserved"):
         bad.build(*people_models())
 
 
-def test_portable_connected_components_find_the_same_people(make_world: MakeWorld) -> None:
-    history = random_history(5)
+def test_portable_connected_components_find_the_same_people(
+    full: Full, make_world: MakeWorld
+) -> None:
     portable = make_world("portable")
     portable.changed_code["duckdb__connected_components"] = ("target.name == 'lint'", "true")
 
-    found = in_many_runs(portable, history, random.Random(5), 3)
+    found = in_many_runs(portable, full.history, random.Random(5), 3)
 
-    assert differences(found, in_one_run(make_world("own"), history)) == {}
+    assert differences(found, full.rows) == {}
 
 
-def test_a_run_with_nothing_new_changes_no_row(dbt_world: DbtWorld) -> None:
-    before = in_one_run(dbt_world, random_history(4))
+def test_a_run_with_nothing_new_changes_no_row(full: Full) -> None:
     stamps = (
         "select message_key, changed_seq, read_seq from intermediate.int_messages__deduplicated"
     )
-    stamped = dbt_world.query(f"{stamps} order by 1")
+    stamped = full.world.query(f"{stamps} order by 1")
 
-    result = dbt_world.build(*people_models(), tests=False)
+    result = full.world.build(*people_models(), tests=False)
 
-    assert snapshot(dbt_world) == before
-    assert dbt_world.query(f"{stamps} order by 1") == stamped
+    assert snapshot(full.world) == full.rows
+    assert full.world.query(f"{stamps} order by 1") == stamped
     assert result.success
 
 
-def test_empty_lake_builds_and_fills_later(dbt_world: DbtWorld) -> None:
-    dbt_world.build(*people_models())
-    assert dbt_world.rows("marts.fct_leads") == []
+@dataclass(frozen=True)
+class Beginning:
+    """The first nights of a company: table -> rows after each of them."""
 
-    Inbox(dbt_world).deliver(message("2026-05-03 14:02", phone="ana"))
-    dbt_world.build(*people_models())
+    nights: list[dict[str, list[dict[str, Any]]]]
 
-    assert dbt_world.one("marts.fct_leads")["basis"] == "direct"
+    def lead(self, night: int, person: str) -> dict[str, Any]:
+        """The only lead of a person after a night."""
+        (found,) = [r for r in self.nights[night]["fct_leads"] if r["lead_id"] == f"phone:{person}"]
+        return found
 
 
-def test_another_gap_setting_rebuilds_without_a_full_refresh(make_world: MakeWorld) -> None:
-    world = make_world("gap", CTWA_CONVERSATION_GAP_DAYS="30")
-    Inbox(world).deliver(
-        message("2026-05-01 12:00", phone="ana"), message("2026-05-11 12:00", phone="ana")
+EMPTY, FILLED, FAILED, MADE_GOOD, OTHER_SETTING = range(5)
+
+
+@pytest.fixture(scope="module")
+def beginning(tmp_path_factory: pytest.TempPathFactory) -> Beginning:
+    """An empty lake, first rows, a run that failed, the next one, and another setting."""
+    folder = tmp_path_factory.mktemp("beginning")
+    world = DbtWorld(folder, CTWA_CONVERSATION_GAP_DAYS="30")
+    inbox, nights = Inbox(world), []
+
+    def told(of: DbtWorld) -> dict[str, list[dict[str, Any]]]:
+        return {
+            name: of.rows(f"marts.{name}")
+            for name in ("fct_leads", "fct_conversations", "fct_touches")
+        }
+
+    world.build(*people_models())
+    nights.append(told(world))
+    inbox.deliver(
+        message("2026-05-03 14:02", phone="ana"),
+        message("2026-05-01 12:00", phone="eva"),
+        message("2026-05-11 12:00", phone="eva"),
     )
-    world.build(*people_models(), tests=False)
-    assert len(world.rows("marts.fct_conversations")) == 1
-
-    again = make_world("gap", CTWA_CONVERSATION_GAP_DAYS="7")
-    again.build(*people_models(), tests=False)
-
-    assert len(again.rows("marts.fct_conversations")) == 2
-    assert len(again.rows("marts.fct_touches")) == 2
-
-
-def test_failed_run_is_made_good_by_the_next(dbt_world: DbtWorld) -> None:
-    inbox = Inbox(dbt_world)
-    inbox.deliver(message("2026-05-03 14:02", phone="ana"))
-    dbt_world.build(*people_models(), tests=False)
+    world.build(*people_models())
+    nights.append(told(world))
     inbox.deliver(message("2026-05-01 10:00", phone="ana", **referral("120")))
-    dbt_world.changed_code["int_touches__evidenced"] = ("with", "this is no SQL")
+    world.changed_code["int_touches__evidenced"] = ("with", "this is no SQL")
     with pytest.raises(DbtFailedError, match="int_touches__evidenced"):
-        dbt_world.build(*people_models(), tests=False)
-    assert dbt_world.one("marts.fct_leads")["basis"] == "direct"
-
-    dbt_world.changed_code.clear()
+        world.build(*people_models(), tests=False)
+    nights.append(told(world))
+    world.changed_code.clear()
     inbox.deliver(message("2026-05-09 10:00", phone="bia"))
-    dbt_world.build(*people_models())
+    world.build(*people_models())
+    nights.append(told(world))
+    again = DbtWorld(folder, CTWA_CONVERSATION_GAP_DAYS="7")
+    again.build(*people_models(), tests=False)
+    return Beginning([*nights, told(again)])
 
-    assert dbt_world.one("marts.fct_leads", "ad_id = '120'")["touches"] == 1
-    assert len(dbt_world.rows("marts.fct_leads")) == 2
+
+def test_empty_lake_builds_and_fills_later(beginning: Beginning) -> None:
+    assert beginning.nights[EMPTY]["fct_leads"] == []
+    assert beginning.lead(FILLED, "ana")["basis"] == "direct"
+
+
+def test_failed_run_is_made_good_by_the_next(beginning: Beginning) -> None:
+    assert beginning.lead(FAILED, "ana")["basis"] == "direct"
+
+    ana = beginning.lead(MADE_GOOD, "ana")
+    assert (ana["ad_id"], ana["touches"]) == ("120", 1)
+    leads = beginning.nights[MADE_GOOD]["fct_leads"]
+    assert {row["lead_id"] for row in leads} == {"phone:ana", "phone:bia", "phone:eva"}
+
+
+def test_another_gap_setting_rebuilds_without_a_full_refresh(beginning: Beginning) -> None:
+    def counts(night: int) -> list[int]:
+        tables = beginning.nights[night]
+        return [
+            sum(row["lead_id"] == "phone:eva" for row in tables[name])
+            for name in ("fct_conversations", "fct_touches")
+        ]
+
+    assert counts(MADE_GOOD) == [1, 1]
+    assert counts(OTHER_SETTING) == [2, 2]
