@@ -365,7 +365,9 @@ def test_e52_a_read_that_is_not_whole_fails_the_build(dbt_world: DbtWorld) -> No
     found = {"read_no": 9, "account_id": BR, "spend_date": "2026-05-10", "ad_id": CHAT}
     dbt_world.write("meta_ads.insights", [found | {"spend": "3.00"}])
     with pytest.raises(AssertionError, match="spend_reads_are_whole"):
-        dbt_world.build("+spend_reconciliation")
+        dbt_world.dbt(
+            *("build", "--indirect-selection", "empty", "--select", "+spend_reads_are_whole")
+        )
 
 
 def _of(account: str) -> str:
