@@ -18,6 +18,7 @@ from ctwa.pseudonym import Pseudonymizer
 from ingestion.erasure.forget import Forgotten, IdentityError, SpareHolder, forget_person
 from ingestion.erasure.ledger import Ledger
 from ingestion.sources.event_log import land_event_log
+from orchestration.forget import ForgetResult
 from tests.support.erasure import (
     AT,
     all_rows,
@@ -109,7 +110,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     receive(settings, [webhook(messages=[message(SHARED, _minutes(60))])], at=time.time() + 120)
     land_event_log(settings)
     told.after = all_rows(settings)
-    world.build(*people_models(), tests=False, full_refresh=True)
+    world.build(*people_models(), full_refresh=True)
     return told
 
 
@@ -138,6 +139,9 @@ def test_e28_output_names_the_holder_who_stays(story: Story) -> None:
     change = (datetime.fromtimestamp(AT, UTC) + timedelta(days=70)).date()
     assert story.forgotten["new"].spared == [SpareHolder(2, None, change)]
     assert story.forgotten["old, too"].spared == [SpareHolder(2, change, None)]
+    (told,) = ForgetResult(story.forgotten["new"]).warnings()
+    assert f"until {change} (2 messages show it)" in told
+    assert f"--before {change}`" in told
 
 
 def test_e28_leads_of_the_other_holder_stay_and_counts_do(story: Story) -> None:
@@ -149,7 +153,12 @@ def test_e28_leads_of_the_other_holder_stay_and_counts_do(story: Story) -> None:
     old_too, new_too = names.bsuid(OLD_ID_TOO), names.bsuid(NEW_ID_TOO)
     assert story.lead(old_too, now=False)
     assert story.lead(old_too, now=True) is None
-    assert story.lead(new_too, now=True) == story.lead(new_too, now=False)
+    before, after = story.lead(new_too, now=False), story.lead(new_too, now=True)
+    assert before
+    assert after
+    assert "is another person" in before["why"]
+    assert "is another person" not in after["why"]
+    assert after == before | {"why": after["why"]}  # it named a day of the erased one
     found = story.world.rows("marts.fct_leads")
     assert len(found) == len(story.leads) + 1  # who wrote after the erasure
     nobody = next(row for row in found if row["ad_id"] == "1209")
