@@ -151,7 +151,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     advertise(Meta(world))
     inbox = Inbox(world)
     inbox.deliver(*first_messages())
-    world.build(tests=False)
+    world.build("+campaign_performance", tests=False)
     first_night = world.rows("marts.campaign_performance")
     inbox.deliver(outcome("2026-06-10 15:01", "qualified", "late", phone="ana"))
     world.build()  # with every test: totals that must agree do
