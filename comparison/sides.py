@@ -94,8 +94,27 @@ left join unconverted
 """
 
 
+_RENAMED = """
+create temp table renamed as
+select b.lead_id as lead_id_b, a.lead_id as lead_id_a
+from {a} as a
+inner join {b} as b on a.first_touch_id = b.first_touch_id
+where
+    a.lead_id not in (select lead_id from {b})
+    and b.lead_id not in (select lead_id from {a})
+"""
+"""Leads born of the same touch that only their id tells apart: `<id>` and `<id>:<brand>` (E31)."""
+
+_WITH_IDS_OF_A = """(
+    select there.* replace (coalesce(renamed.lead_id_a, there.lead_id) as lead_id)
+    from {table} as there
+    left join renamed on there.lead_id = renamed.lead_id_b
+)"""
+
+
 def open_sides(connection: duckdb.DuckDBPyConnection, before: Path, after: Path) -> None:
     """Attach both files read-only and make their views. Raises `NotComparableError`."""
+    sides: dict[str, dict[str, str]] = {}
     for side, path in (("a", before), ("b", after)):
         if not path.exists():
             raise NotComparableError(f"there is no file {path}")
@@ -105,7 +124,11 @@ def open_sides(connection: duckdb.DuckDBPyConnection, before: Path, after: Path)
         else:
             literal = "'" + str(path).replace("'", "''") + "'"
             connection.execute(f"attach {literal} as {name} (read_only)")
-        tables = {t: _select(connection, name, t, path) for t in COLUMNS}
+        sides[side] = {t: _select(connection, name, t, path) for t in COLUMNS}
+    connection.execute(_RENAMED.format(**{s: sides[s]["fct_leads"] for s in sides}))
+    for table in ("fct_leads", "fct_touches", "fct_outcomes"):
+        sides["b"][table] = _WITH_IDS_OF_A.format(table=sides["b"][table])
+    for side, tables in sides.items():
         connection.execute(_VIEWS.format(side=side, **tables))
 
 

@@ -40,7 +40,7 @@ CREDIT_DIFF = _schema(
     "(`ctwa diff-rules`). Moves add up, by day and campaign, to the difference of the two marts.",
     [
         _ID,
-        ("lead_id", TEXT, "The lead."),
+        ("lead_id", TEXT, "The lead; under the rules a, where the rules b give it another id."),
         (
             "change",
             TEXT,

@@ -50,6 +50,7 @@ def leads_only(difference: CreditDifference) -> list[tuple[str | None, str, int,
 
 
 A, B = lead("ana", "A"), lead("ana", "B")
+OF_BRAND = {"lead_id": "ana:loja", "first_touch_id": "t-ana"}
 EARLIER = {"first_touch_id": "t-0", "first_touch_at": "2026-03-01 08:00:00+00"}
 TWINS = {"ad_id": "1", "first_touch_at": "2026-03-02 07:00:00+00"}
 
@@ -58,6 +59,21 @@ LEAD_CASES: dict[str, tuple[Marts, Marts, list[tuple[str, str, int, int]]]] = {
         Marts(),
         Marts([A]),
         [("A", "late_message", 1, 0)],
+    ),
+    "another id, born of the same touch: nothing moved": (
+        Marts([A]),
+        Marts([lead("ana", "A", **OF_BRAND)]),
+        [],
+    ),
+    "another id and another campaign: it moved, and nobody came or went": (
+        Marts([A]),
+        Marts([lead("ana", "B", **OF_BRAND)]),
+        [("A", "late_referral", -1, 0), ("B", "late_referral", 1, 0)],
+    ),
+    "another id, and a lead more of the same person": (
+        Marts([A], touches={"t-more": "ana"}),
+        Marts([lead("ana", "A", **OF_BRAND), lead("more", "B")]),
+        [("B", "late_link", 1, 0)],
     ),
     "an earlier message came late": (
         Marts([A]),
