@@ -17,13 +17,14 @@ import duckdb
 
 from publishing.marts import parquet_folder
 
-PAUSE_SECONDS = 0.2
+QUIET_SECONDS, BUSY_SECONDS, AFTERWARDS_SECONDS = 1.0, 0.05, 5.0
+"""Between two looks: while nothing is published, while something is; that long is after it."""
 
 # Totals that agree in any whole publication, and in no mixture of two.
 _CHECKS = {
     "leads by channel": (
         "select count(*) from fct_leads",
-        "select sum(leads) from channel_performance",
+        "select sum(leads + excluded_leads) from channel_performance",
     ),
     "spend by campaign": (
         "select sum(spend_reporting) from fct_ad_spend",
@@ -76,6 +77,18 @@ def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
     return _all(connection, sql)[0][0]
 
 
+def _pause(marts: Path, hurry_until: float) -> float:
+    """Until the next look, which is at once when a publication begins; until when to hurry."""
+    end = time.monotonic() + QUIET_SECONDS
+    while True:
+        time.sleep(BUSY_SECONDS)
+        now = time.monotonic()
+        if any(marts.parent.glob(f"{marts.name}.*.tmp*")):
+            hurry_until = now + AFTERWARDS_SECONDS
+        if now < hurry_until or now >= end:
+            return hurry_until
+
+
 def main() -> None:
     """Look until the process is ended."""
     marts, kind = Path(sys.argv[1]), sys.argv[2]
@@ -83,13 +96,14 @@ def main() -> None:
     if see is None:
         held = duckdb.connect(str(marts), read_only=True)
         see = lambda: read(held)  # noqa: E731
+    hurry_until = 0.0
     while True:
         try:
             seen = see()
         except Exception as error:  # noqa: BLE001 - whatever a reader would meet
             seen = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(seen), flush=True)
-        time.sleep(PAUSE_SECONDS)
+        hurry_until = _pause(marts, hurry_until)
 
 
 if __name__ == "__main__":
