@@ -21,6 +21,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from comparison.causes import causes_of_nights
 from comparison.credit import NotComparableError, changes
@@ -30,6 +31,7 @@ from ctwa.settings import Settings
 from ingestion.lake import Lake, conform
 
 DATASET = "restatements"
+_COUNTED = ("spend_delta", "leads_delta", "qualified_leads_delta")
 _NAME = re.compile(r"(\w+)\.(\d+)\.parquet")
 
 
@@ -64,6 +66,8 @@ def record(settings: Settings, since: Publication | None, *, as_of: date) -> Res
         )
     except NotComparableError as error:
         return Restated(None, empty, str(error))
+    if "reporting_currency" in differing:
+        found = _without_converted(found)
     count = len(found)
     head = {
         "restated_on": pa.array([as_of] * count, pa.date32()),
@@ -76,6 +80,17 @@ def record(settings: Settings, since: Publication | None, *, as_of: date) -> Res
     write(lake, since.version, rows)
     _remove_superseded(lake, since)
     return Restated(since, rows)
+
+
+def _without_converted(found: pa.Table) -> pa.Table:
+    """The changes without converted spend: before and after are of two currencies (rule R13)."""
+    name = "spend_reporting_delta"
+    index = found.column_names.index(name)
+    field = found.schema.field(index)
+    found = found.set_column(index, field, pa.nulls(len(found), field.type))
+    zero = [pc.equal(found[c], pa.scalar(0, found[c].type)) for c in _COUNTED]
+    nothing = pc.and_(pc.and_(zero[0], zero[1]), zero[2])
+    return found.filter(pc.invert(nothing))
 
 
 def write(lake: Lake, version: str, rows: pa.Table) -> None:

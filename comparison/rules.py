@@ -66,14 +66,24 @@ def differing_rules(a: RuleSet, b: RuleSet) -> dict[str, tuple[str, str]]:
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
+def refuse_mixed_money(differing: dict[str, tuple[str, str]]) -> None:
+    """Raises `RuleError` where the sides would speak of two currencies (rule R13)."""
+    if "reporting_currency" in differing:
+        a, b = differing["reporting_currency"]
+        raise RuleError(
+            f"reporting_currency is {a} on one side and {b} on the other: amounts of two "
+            f"currencies cannot be subtracted, and no lead depends on it; give both sides the same"
+        )
+
+
 _WORDS = {
     "conversation_gap_days": "conversation gap {b} instead of {a} days",
     "lead_scope": "one lead per person and {b} instead of per {a}",
     "lead_cycle_days": "a new lead after {b} instead of {a} days of silence (0: never)",
     "first_touch": "source is the first touch of kind {b} instead of {a}",
     "recycled_number_days": "a number changes hands after {b} instead of {a} days",
-    "exchange_rates": "exchange rates of {b} instead of {a}",
     "reporting_currency": "reporting currency {b} instead of {a}",
+    "exchange_rates": "exchange rates of {b} instead of {a}",
     "reporting_timezone": "days of {b} instead of {a}",
     PROJECT: "the rules of {b} instead of those of {a}",
 }

@@ -111,7 +111,8 @@ CHANGES = [
     (
         "spend_reporting_delta",
         MONEY,
-        "Change of spend in the reporting currency; an amount without a rate counts as 0.",
+        "Change of spend in the reporting currency; an amount without a rate counts "
+        "as 0. Null where the reporting currency itself was changed in between.",
     ),
     ("leads_delta", COUNT, "Change of leads."),
     ("qualified_leads_delta", COUNT, "Change of leads that were ever qualified."),

@@ -58,7 +58,8 @@ def _acquire(path: Path, wait_seconds: float) -> int:
                 holder = os.pread(fd, 64, 0).decode(errors="replace").strip() or "unknown"
                 os.close(fd)
                 raise RefreshBusyError(
-                    f"another refresh is running (process {holder}); wait until it ends, "
+                    f"another refresh is running, or a comparison of rules or an erasure "
+                    f"(process {holder}); wait until it ends, "
                     f"or look at it with `ps -p {holder}`"
                 ) from None
             time.sleep(0.2)

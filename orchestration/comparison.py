@@ -23,7 +23,7 @@ import pyarrow as pa
 from comparison import restatements, store
 from comparison.causes import causes_of_rules
 from comparison.credit import compare
-from comparison.rules import RuleSet, differing_rules, in_words, parse_rules
+from comparison.rules import RuleSet, differing_rules, in_words, parse_rules, refuse_mixed_money
 from ctwa.lock import refresh_lock
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.lake import Lake
@@ -72,6 +72,7 @@ def diff_rules(
     """
     sides = [parse_rules(spec, settings, project_dir) for spec in (a, b)]
     differing = differing_rules(*sides)
+    refuse_mixed_money(differing)
     words = in_words(differing)
     day = as_of or datetime.now(ZoneInfo(settings.reporting_timezone)).date()
     with refresh_lock(settings.lock_path), _scratch(settings) as folder:

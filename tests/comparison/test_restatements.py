@@ -105,6 +105,17 @@ def test_rules_that_changed_in_between_are_said(
     assert published(after, "select distinct cause from marts.restatements") == [("rules",)]
 
 
+def test_e44_another_reporting_currency_gives_no_mixed_difference(
+    make_settings: Callable[..., Settings],
+) -> None:
+    night(make_settings(), D4, Marts([], [spend("1", "10"), spend("2", "20")]))
+    after = make_settings(reporting_currency="EUR")
+    converted = [spend("1", "10", spend_reporting="2"), spend("2", "21", spend_reporting="4")]
+    night(after, D5, Marts([], converted))
+    rows = published(after, "select cause, spend_delta, spend_reporting_delta from restatements")
+    assert rows == [("restated_spend", Decimal(1), None)]
+
+
 _KILLED = """
 import os, signal, sys
 from datetime import date

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from comparison.rules import RuleError, differing_rules, in_words, parse_rules
+from comparison.rules import RuleError, differing_rules, in_words, parse_rules, refuse_mixed_money
 from ctwa.settings import PROJECT_DIR, RULE_SETTINGS, Settings
 
 
@@ -40,6 +40,13 @@ def test_every_rule_has_words(settings: Settings, rule: str) -> None:
     )
     assert values.get(rule, "11") in words
     assert rule not in words
+
+
+def test_e44_amounts_of_two_currencies_are_not_subtracted(settings: Settings) -> None:
+    sides = [parse_rules(s, settings) for s in ("current", "reporting_currency=USD")]
+    with pytest.raises(RuleError, match="reporting_currency is BRL on one side and USD"):
+        refuse_mixed_money(differing_rules(*sides))
+    refuse_mixed_money(differing_rules(sides[1], sides[1]))
 
 
 @pytest.mark.parametrize(
