@@ -53,7 +53,7 @@ def record(settings: Settings, since: Publication | None, *, as_of: date) -> Res
     """
     empty = RESTATEMENTS.empty_table()
     if since is None:
-        return Restated(None, empty, "no earlier day is published yet")
+        return Restated(None, empty, "no publication of an earlier day is kept")
     differing = _rules_between(since.rules, settings.rules_text)
     if since.rule_version and since.rule_version != _rule_version(settings.warehouse_path):
         differing.add("rule_version")

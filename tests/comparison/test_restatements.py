@@ -51,7 +51,7 @@ TEN, ELEVEN, TWELVE = (Marts([], [spend("1", n)]) for n in ("10", "11", "12"))
 
 def test_the_first_night_has_an_empty_typed_table(settings: Settings) -> None:
     found = night(settings, D4, TEN)
-    assert found.note == "no earlier day is published yet"
+    assert found.note == "no publication of an earlier day is kept"
     columns = published(
         settings,
         "select column_name, data_type, comment is not null from duckdb_columns() "
