@@ -48,7 +48,7 @@ READ_TIMES = {
 """The only columns of marts in which two runs over the same things may differ."""
 
 
-DBT_NODES = 220
+DBT_NODES = 140
 """Fewer than a build has, so that a kill at the end of the way is one within dbt."""
 
 
