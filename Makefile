@@ -25,10 +25,10 @@ demo: setup
 	@.venv/bin/ctwa demo
 
 test: setup
-	@$(PY) -m pytest -m "not deep" -n 2 --dist loadfile
+	@$(PY) -m pytest -m "not deep" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-deep: setup
-	@$(PY) -m pytest -n 2 --dist loadfile
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 dev: setup
 	@.venv/bin/ctwa dev

@@ -29,6 +29,19 @@ def pytest_configure() -> None:
         os.environ[name] = "false"
 
 
+_LONGEST_FIRST = ("tests/e2e/test_refresh.py", "tests/e2e/", "tests/orchestration/", "tests/dbt/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: begun last, one would keep one worker busy while the other waits."""
+
+    def place(item: pytest.Item) -> int:
+        begins = (i for i, start in enumerate(_LONGEST_FIRST) if item.nodeid.startswith(start))
+        return next(begins, len(_LONGEST_FIRST))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
     """What a test, or code in it, puts into the environment ends with the test."""
