@@ -74,13 +74,18 @@ def markdown(tables: Mapping[str, pa.Table]) -> str:
     """The campaigns that differ, as a table for the Dagster UI."""
     rows = _changed(tables["credit_diff_campaigns"].to_pylist())
     lines = [
-        f"| {_name(r)} | {r['leads_a']:,} | {r['leads_b']:,} | {r['leads_delta']:+,} "
+        f"| {_cell(_name(r))} | {r['leads_a']:,} | {r['leads_b']:,} | {r['leads_delta']:+,} "
         f"| {r['qualified_leads_delta']:+,} "
         f"| {_money(r[f'{_COST}_a'])} | {_money(r[f'{_COST}_b'])} |"
         for r in rows
     ]
     head = "| campaign | leads a | leads b | Δ | Δ qualified | CPQL a | CPQL b |"
     return "\n".join([head, "|---|---:|---:|---:|---:|---:|---:|", *lines])
+
+
+def _cell(text: str) -> str:
+    """A name, which is data, in a cell: a bar in it would begin another."""
+    return text.replace("|", "\\|")
 
 
 _COST = "cost_per_qualified_lead_reporting"

@@ -13,11 +13,14 @@ from typing import Any
 
 import dagster as dg
 import duckdb
+import pyarrow as pa
 import pytest
 
 from comparison import restatements
+from comparison.report import markdown
 from comparison.rules import RuleSet
 from comparison.sides import COLUMNS
+from comparison.tables import CREDIT_DIFF_CAMPAIGNS
 from ctwa.lock import refresh_lock
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.erasure.ledger import Erasure, Ledger
@@ -213,3 +216,13 @@ def test_restatements_that_fail_stop_nothing_and_are_seen(
     (event,) = done.get_asset_materialization_events()
     assert event.materialization.metadata["rows"].value == 2
     assert "| late_referral | 2 |" in str(event.materialization.metadata["causes"].value)
+
+
+def test_a_bar_in_a_name_begins_no_cell() -> None:
+    row: dict[str, object] = dict.fromkeys(CREDIT_DIFF_CAMPAIGNS.names, 1)
+    row |= dict.fromkeys(("comparison_id", "platform", "campaign_id", "channel"), "x")
+    row |= {f.name: None for f in CREDIT_DIFF_CAMPAIGNS if pa.types.is_decimal(f.type)}
+    row |= {"campaign_name": "Botox | SP", "leads_a": 0}
+    table = pa.Table.from_pylist([row], schema=CREDIT_DIFF_CAMPAIGNS)
+    *_, line = markdown({"credit_diff_campaigns": table}).splitlines()
+    assert line.startswith("| Botox \\| SP | 0 | 1 | +1 |")
