@@ -23,10 +23,10 @@ from pydantic import (
 )
 
 from ctwa.phones import DEFAULT_COUNTRY, PhoneError, typed_phone
-from ingestion.parser.limits import Reject, hostile, read_body
+from ingestion.parser.limits import Reject, read_body
 from ingestion.parser.people import Keys
-from ingestion.parser.rows import Path, Rows
-from ingestion.webhook.intake import MAX_ELEMENTS
+from ingestion.parser.rows import Rows
+from ingestion.parser.statements import each_statement
 from ingestion.webhook.vault import microseconds
 
 SOURCE = "exclusions"
@@ -111,25 +111,13 @@ class Exclusions:
     def read(self, body: bytes) -> None:
         """Add the rows of one body; raises `Reject` where it is not JSON."""
         value, suspicious = read_body(body)
-        items = value if type(value) is list else [value]
-        for index, item in enumerate(items):
-            path: Path = (index,) if type(value) is list else ()
-            reason = hostile(item) if suspicious else None
-            if index >= MAX_ELEMENTS:
-                reason = f"list_too_long: expected at most {MAX_ELEMENTS} exclusions"
-            try:
-                if reason is not None:
-                    raise Reject(reason)
-                self._add(item)
-            except Reject as reject:
-                self._rows.reject("exclusion", path, str(reject))
-            except ValidationError as error:
-                self._rows.reject("exclusion", path, f"exclusion_invalid: {_reasons(error)}")
-            except Exception as error:  # noqa: BLE001 - one element must never stop the others
-                self._rows.reject("exclusion", path, f"parser_error: {type(error).__name__}")
+        each_statement(value, suspicious, self._rows, "exclusion", self._add)
 
     def _add(self, item: Any) -> None:
-        said = ExclusionIn.model_validate(item)
+        try:
+            said = ExclusionIn.model_validate(item)
+        except ValidationError as error:
+            raise Reject(f"exclusion_invalid: {_reasons(error)}") from None
         declared_us = microseconds(said.declared_at)
         content = (
             *target_of(self._keys, said, self._country),

@@ -10,12 +10,13 @@ from typing import Any
 import orjson
 
 from ctwa.phones import DEFAULT_COUNTRY
-from ingestion.parser.limits import Reject, hostile, read_body
+from ingestion.parser.limits import Reject, read_body
 from ingestion.parser.messages import Link
 from ingestion.parser.people import Keys, bsuid_country, phone_country
-from ingestion.parser.rows import Path, Rows
+from ingestion.parser.rows import Rows
+from ingestion.parser.statements import each_statement
 from ingestion.parser.values import money
-from ingestion.webhook.intake import MAX_ELEMENTS, IntakeError, validate_outcome
+from ingestion.webhook.intake import IntakeError, validate_outcome
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,25 +34,13 @@ class Outcomes:
         value, suspicious = read_body(body)
         if not suspicious:
             value = json.loads(body, parse_float=Decimal)  # money as written, not as a double
-        items = value if type(value) is list else [value]
-        for index, item in enumerate(items):
-            path: Path = (index,) if type(value) is list else ()
-            reason = hostile(item) if suspicious else None
-            if index >= MAX_ELEMENTS:
-                reason = f"list_too_long: expected at most {MAX_ELEMENTS} outcomes"
-            try:
-                if reason is not None:
-                    raise Reject(reason)
-                self._add(item)
-            except Reject as reject:
-                self._rows.reject("outcome", path, str(reject))
-            except IntakeError as error:
-                self._rows.reject("outcome", path, f"outcome_invalid: {error}")
-            except Exception as error:  # noqa: BLE001 - one outcome must never stop the others
-                self._rows.reject("outcome", path, f"parser_error: {type(error).__name__}")
+        each_statement(value, suspicious, self._rows, "outcome", self._add)
 
     def _add(self, item: Any) -> None:
-        outcome = validate_outcome(item, default_country=self._country)
+        try:
+            outcome = validate_outcome(item, default_country=self._country)
+        except IntakeError as error:
+            raise Reject(f"outcome_invalid: {error}") from None
         keys, rows = self._keys, self._rows
         at_us = _micros(outcome.occurred_at)
         phones = [p for p in (outcome.wa_id, outcome.phone) if p]
