@@ -43,6 +43,7 @@ _CHANNELS = """
     group by channel
     order by leads desc, spend desc
 """
+_EXCLUDED = "select cast(sum(excluded_leads) as bigint) from marts.channel_performance"
 
 
 class Story:
@@ -90,6 +91,7 @@ def cost_tables(console: Console, marts_path: Path) -> None:
     with duckdb.connect(str(marts_path), read_only=True) as marts:
         campaigns = marts.sql(_CAMPAIGNS).fetchall()
         channels = marts.sql(_CHANNELS).fetchall()
+        ((excluded,),) = marts.sql(_EXCLUDED).fetchall()
     table = _table(
         console.width, "Cost per qualified lead, by campaign; cheapest first", "campaign", ""
     )
@@ -100,7 +102,16 @@ def cost_tables(console: Console, marts_path: Path) -> None:
     table = _table(console.width, "By channel, in the reporting currency", "channel")
     for channel, spend, leads, qualified in channels:
         table.add_row(str(channel), *_figures(spend, leads, qualified))
+    counted = sum(leads for _, _, leads, _ in channels)
+    everything = (sum(Decimal(row[1] or 0) for row in channels), counted)
+    table.add_section()
+    table.add_row("all", *_figures(*everything, sum(row[3] for row in channels)))
     console.print(table)
+    if excluded:
+        console.print(
+            f"{counted:,} leads counted + {excluded:,} excluded (staff, tests: `ctwa exclude`) "
+            f"= {counted + excluded:,}"
+        )
 
 
 def _table(width: int, title: str, name: str, *labels: str) -> Table:
@@ -123,13 +134,14 @@ def _table(width: int, title: str, name: str, *labels: str) -> Table:
 
 
 def _figures(spend: Any, leads: int, qualified: int) -> tuple[str, ...]:
+    """What costs nothing has no price: 0.00 would rank as the cheapest."""
     money = Decimal(spend or 0)
     return (
         _money(money),
         f"{leads:,}",
-        _money(money / leads) if leads else "–",
+        _money(money / leads) if leads and money else "–",
         f"{qualified:,}",
-        _money(money / qualified) if qualified else "–",
+        _money(money / qualified) if qualified and money else "–",
     )
 
 
