@@ -97,6 +97,22 @@ class Pseudonymizer:
         """Identity key of a web form's lead id."""
         return self.digest("web_lead", lead_id.strip())
 
+    def web_form(self, lead_id: str) -> str:
+        """Key of the submission of a web form: never that of the person who sent it."""
+        return self.digest("web_form", lead_id.strip())
+
+    def crm_record(self, system: str, record: str) -> str:
+        """Identity key of a CRM's record of a person, e.g. `hubspot` and `contact:8812`."""
+        return self.digest("crm_record", f"{system}|{record}")
+
+    def scoped_id(self, app: str, scope: str, user_id: str) -> str:
+        """Identity key of somebody on Messenger or Instagram: ids hold within one page only."""
+        return self.digest("scoped_id", f"{app}|{scope}|{user_id}")
+
+    def link_code(self, code: str) -> str:
+        """Key of a coded link's code, as `ctwa.link_code` writes it."""
+        return self.digest("link_code", code)
+
     def message_id(self, message_id: str) -> str:
         """Key of a provider message id, whatever the number it was sent to."""
         return self.digest("message_id", message_id)

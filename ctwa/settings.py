@@ -7,6 +7,7 @@ below an entry point reads `os.environ`. Names are those of the contract.
 from __future__ import annotations
 
 import os
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ RULE_SETTINGS = (
     "lead_cycle_days",
     "first_touch",
     "recycled_number_days",
+    "link_code_days",
     "exchange_rates",
     "reporting_currency",
     "reporting_timezone",
@@ -62,6 +64,7 @@ class Settings(BaseSettings):
     recycled_number_days: int = Field(
         45, validation_alias="CTWA_RECYCLED_NUMBER_DAYS", ge=1, le=3650
     )
+    link_code_days: int = Field(7, validation_alias="CTWA_LINK_CODE_DAYS", ge=1, le=90)
     default_country: str = Field(
         "BR", validation_alias="CTWA_DEFAULT_COUNTRY", pattern=r"^[A-Z]{2}$"
     )
@@ -74,6 +77,13 @@ class Settings(BaseSettings):
     backup_dir: Path | None = Field(None, validation_alias="CTWA_BACKUP_DIR")
     nightly_cron: str = Field("0 5 * * *", validation_alias="CTWA_NIGHTLY_CRON")
     intake_secret: SecretStr | None = Field(None, validation_alias="CTWA_INTAKE_SECRET")
+    # Not secret: it stands in the page, and makes codes of another company's page unfit.
+    site_id: str = Field("", validation_alias="CTWA_SITE_ID", pattern=r"^[a-z0-9-]{0,32}$")
+    site_origins: str = Field("", validation_alias="CTWA_SITE_ORIGINS")
+    # The receiver's address as others call it: Twilio signs it together with the body.
+    public_url: str = Field(
+        "", validation_alias="CTWA_PUBLIC_URL", pattern=r"^(https?://[^\s?#]+)?$"
+    )
 
     meta_graph_url: str = "https://graph.facebook.com"
     meta_api_version: str = Field("v25.0", pattern=r"^v\d+\.\d+$")
@@ -84,6 +94,28 @@ class Settings(BaseSettings):
     meta_verify_token: SecretStr | None = None
     meta_lookback_days: int = Field(30, ge=1, le=1100)
     meta_backfill_days: int = Field(90, ge=1, le=1125)
+
+    google_ads_url: str = "https://googleads.googleapis.com"
+    google_ads_api_version: str = Field("v23", pattern=r"^v\d+$")
+    google_oauth_url: str = "https://oauth2.googleapis.com"
+    google_ads_developer_token: SecretStr | None = None
+    google_ads_client_id: str = ""
+    google_ads_client_secret: SecretStr | None = None
+    google_ads_refresh_token: SecretStr | None = None
+    google_ads_login_customer_id: str = ""
+    google_ads_customer_ids: str = ""
+    # Google attributes conversions and corrects clicks for up to 90 days.
+    google_ads_lookback_days: int = Field(90, ge=1, le=1100)
+
+    hubspot_url: str = "https://api.hubapi.com"
+    hubspot_token: SecretStr | None = None
+
+    # Other WhatsApp providers. Several secrets, comma-separated, are all accepted.
+    twilio_auth_token: SecretStr | None = None
+    dialog360_webhook_secret: SecretStr | None = Field(
+        None, validation_alias="DIALOG360_WEBHOOK_SECRET"
+    )
+    gupshup_webhook_secret: SecretStr | None = None
 
     @field_validator("reporting_timezone")
     @classmethod
@@ -100,6 +132,22 @@ class Settings(BaseSettings):
         for part in filter(None, (p.strip() for p in value.split(","))):
             if not part.removeprefix("act_").isdigit():
                 raise ValueError("expects comma-separated account ids without act_, e.g. 123,456")
+        return value
+
+    @field_validator("google_ads_customer_ids", "google_ads_login_customer_id")
+    @classmethod
+    def _customers(cls, value: str) -> str:
+        for part in filter(None, (p.strip() for p in value.split(","))):
+            if not part.replace("-", "").isdigit():
+                raise ValueError("expects customer ids such as 123-456-7890, comma-separated")
+        return value
+
+    @field_validator("site_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for part in filter(None, (p.strip() for p in value.split(","))):
+            if not re.fullmatch(r"https?://[^/\s?#]+", part):
+                raise ValueError("expects origins without a path, e.g. https://www.example.com")
         return value
 
     @model_validator(mode="before")
@@ -144,6 +192,60 @@ class Settings(BaseSettings):
     def intake_secrets(self) -> list[bytes]:
         """Every accepted signature key of leads and outcomes."""
         return _secrets(self.intake_secret)
+
+    @property
+    def google_customers(self) -> list[str]:
+        """Google Ads customer ids, digits only, in the order given."""
+        parts = (p.strip().replace("-", "") for p in self.google_ads_customer_ids.split(","))
+        return list(dict.fromkeys(p for p in parts if p))
+
+    @property
+    def google_login_customer(self) -> str:
+        """The manager account to act as, digits only; empty: none."""
+        return self.google_ads_login_customer_id.strip().replace("-", "")
+
+    @property
+    def google_missing(self) -> list[str]:
+        """Variables that Google Ads still needs; all of them where nothing of it is set."""
+        needed = {
+            "GOOGLE_ADS_DEVELOPER_TOKEN": self.google_ads_developer_token,
+            "GOOGLE_ADS_CLIENT_ID": self.google_ads_client_id,
+            "GOOGLE_ADS_CLIENT_SECRET": self.google_ads_client_secret,
+            "GOOGLE_ADS_REFRESH_TOKEN": self.google_ads_refresh_token,
+            "GOOGLE_ADS_CUSTOMER_IDS": self.google_customers,
+        }
+        return [name for name, value in needed.items() if not value]
+
+    @property
+    def google_is_on(self) -> bool:
+        """Whether everything that Google Ads needs is set."""
+        return not self.google_missing
+
+    @property
+    def hubspot_is_on(self) -> bool:
+        """Whether HubSpot is to be read."""
+        return self.hubspot_token is not None
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """Origins of the company's own pages, lower-case."""
+        parts = (p.strip().lower() for p in self.site_origins.split(","))
+        return frozenset(p for p in parts if p)
+
+    @property
+    def twilio_tokens(self) -> list[bytes]:
+        """Every accepted auth token of Twilio."""
+        return _secrets(self.twilio_auth_token)
+
+    @property
+    def dialog360_secrets(self) -> list[bytes]:
+        """Every accepted secret of 360dialog's webhooks."""
+        return _secrets(self.dialog360_webhook_secret)
+
+    @property
+    def gupshup_secrets(self) -> list[bytes]:
+        """Every accepted secret of Gupshup's webhooks."""
+        return _secrets(self.gupshup_webhook_secret)
 
     @property
     def dagster_home(self) -> Path:

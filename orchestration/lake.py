@@ -6,9 +6,17 @@ from ctwa.settings import Settings
 from ingestion.lake import Lake
 from ingestion.parser.schema import EVENT_LOG
 from ingestion.sources.ecb_schema import EXCHANGE_RATES
+from ingestion.sources.google_schema import GOOGLE_ADS
+from ingestion.sources.hubspot_schema import HUBSPOT
 from ingestion.sources.meta_schema import META_ADS
 
-DATASETS = {"event_log": EVENT_LOG, "meta_ads": META_ADS, "exchange_rates": EXCHANGE_RATES}
+DATASETS = {
+    "event_log": EVENT_LOG,
+    "meta_ads": META_ADS,
+    "google_ads": GOOGLE_ADS,
+    "hubspot": HUBSPOT,
+    "exchange_rates": EXCHANGE_RATES,
+}
 """Everything dbt reads: dataset -> table -> schema."""
 
 

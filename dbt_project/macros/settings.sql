@@ -29,6 +29,11 @@
     {{ return(var("recycled_number_days", env_var("CTWA_RECYCLED_NUMBER_DAYS", "45")) | int) }}
 {%- endmacro %}
 
+{# Days after a click on the site's button in which the code in the message counts (E21). #}
+{% macro link_code_days() -%}
+    {{ return(var("link_code_days", env_var("CTWA_LINK_CODE_DAYS", "7")) | int) }}
+{%- endmacro %}
+
 {# `ecb`: the European Central Bank's rates count beside those of the seed (rule R13). #}
 {% macro exchange_rates_source() -%}
     {{ return(var("exchange_rates", env_var("CTWA_EXCHANGE_RATES", "seed"))) }}

@@ -87,6 +87,8 @@ class Account:
             message_key,
             money(custom.get("value")),
             code(custom, "currency"),
+            None,
+            None,
         )
         key = keys.content(orjson.dumps(content, default=str))
         rows.outcomes.append((*rows.place(), *content, key))

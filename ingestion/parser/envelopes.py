@@ -68,6 +68,7 @@ class Parser:
     ) -> None:
         messages, statuses = len(rows.messages), len(rows.statuses)
         outcome_rows, quarantine = len(rows.outcomes), len(rows.quarantine)
+        web_leads, clicks = len(rows.web_leads), len(rows.link_clicks)
         whatsapp.elements = whatsapp.rejected = 0
         try:
             self._read(rows, whatsapp, outcomes, exclusions, body)
@@ -89,6 +90,8 @@ class Parser:
                 len(rows.statuses) - statuses,
                 len(rows.outcomes) - outcome_rows,
                 len(rows.quarantine) - quarantine,
+                len(rows.web_leads) - web_leads,
+                len(rows.link_clicks) - clicks,
             )
         )
 

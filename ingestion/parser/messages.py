@@ -91,6 +91,9 @@ class Messages:
             keys.message_id(context_id) if type(context_id) is str and context_id else None,
             context.get("forwarded") is True or context.get("frequently_forwarded") is True,
             *referral,
+            None,
+            None,
+            None,
         )
         key = keys.content(orjson.dumps(content))
         rows.messages.append((*rows.place(), *content, key))

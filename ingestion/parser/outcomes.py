@@ -67,6 +67,8 @@ class Outcomes:
             message,
             money(outcome.value),
             outcome.currency,
+            None,
+            None,
         )
         key = keys.content(orjson.dumps(content, default=str))
         rows.outcomes.append((*rows.place(), *content, key))

@@ -22,8 +22,9 @@ class Rows:
     """
 
     __slots__ = (
-        "account_events", "envelopes", "exclusions", "identity_links", "messages", "ordinal",
-        "outcomes", "quarantine", "received_us", "seq", "source", "statuses",
+        "account_events", "envelopes", "exclusions", "identity_links", "link_clicks", "messages",
+        "ordinal", "outcomes", "quarantine", "received_us", "seq", "source", "statuses",
+        "web_leads",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -32,6 +33,8 @@ class Rows:
         self.statuses: list[tuple[Any, ...]] = []
         self.identity_links: list[tuple[Any, ...]] = []
         self.outcomes: list[tuple[Any, ...]] = []
+        self.web_leads: list[tuple[Any, ...]] = []
+        self.link_clicks: list[tuple[Any, ...]] = []
         self.exclusions: list[tuple[Any, ...]] = []
         self.account_events: list[tuple[Any, ...]] = []
         self.quarantine: list[tuple[Any, ...]] = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 """Stands on every envelope row. A changed version means: `ctwa refresh --reparse`."""
 
 TS = pa.timestamp("us", tz="UTC")
@@ -34,11 +34,26 @@ _PERSON = [
     pa.field("country", pa.string()),  # ISO 3166-1 alpha-2, from the phone prefix or the BSUID
 ]
 
+_WEB = [
+    # What the address of a page says (`ingestion.parser.pages`); no query beside these.
+    *(pa.field(n, pa.string()) for n in ("page_host", "page_path", "referrer_host")),
+    *(pa.field(f"utm_{n}", pa.string()) for n in ("source", "medium", "campaign", "content")),
+    *(pa.field(f"utm_{n}", pa.string()) for n in ("term", "id")),
+    # meta | google | microsoft: whose click ids, ids or utm_source the address has; else null.
+    pa.field("ad_platform", pa.string()),
+    # Ids that a macro of the platform put there; digits only, never names.
+    *(pa.field(n, pa.string()) for n in ("ad_id", "adset_id", "campaign_id")),
+    pa.field("has_unexpanded_macro", pa.bool_(), nullable=False),
+    *(pa.field(n, pa.string()) for n in ("gclid", "gbraid", "wbraid", "fbclid", "msclkid")),
+]
+
 ENVELOPES = pa.schema(
     [
         pa.field("seq", pa.int64(), nullable=False),
         pa.field("received_at", TS, nullable=False),
-        pa.field("source", pa.string(), nullable=False),  # whatsapp | outcomes | exclusions
+        # whatsapp | twilio | dialog360 | gupshup | messenger | leads | clicks | outcomes |
+        # hubspot | exclusions
+        pa.field("source", pa.string(), nullable=False),
         pa.field("size", pa.int32(), nullable=False),
         pa.field("body_key", pa.string(), nullable=False),  # keyed hash of the bytes: repeats
         pa.field("parser_version", pa.int32(), nullable=False),
@@ -49,6 +64,8 @@ ENVELOPES = pa.schema(
         pa.field("statuses", pa.int32(), nullable=False),
         pa.field("outcomes", pa.int32(), nullable=False),
         pa.field("quarantined", pa.int32(), nullable=False),  # all kinds, messages included
+        pa.field("web_leads", pa.int32()),  # null in rows of parser versions before 3
+        pa.field("link_clicks", pa.int32()),
     ]
 )
 
@@ -81,6 +98,11 @@ MESSAGES = pa.schema(
         pa.field("referral_welcome_text", pa.string()),
         pa.field("referral_extra", pa.string()),  # JSON of keys unknown to this version (E11)
         pa.field("ctwa_clid", pa.string()),
+        pa.field("app", pa.string()),  # messenger | instagram; null: WhatsApp
+        # The code of a coded link in the text (E21): its key, where there is exactly one that is
+        # whole and this company's (`fit`); else `unfit` or `several`.
+        pa.field("link_code_key", pa.string()),
+        pa.field("link_code_state", pa.string()),
         # Keyed hash of everything above from `origin` on: equal copies have equal content.
         pa.field("content_key", pa.string(), nullable=False),
     ]
@@ -114,10 +136,12 @@ IDENTITY_LINKS = pa.schema(
         pa.field("waba_id", pa.string()),
         pa.field("business_number_id", pa.string()),
         pa.field("left_key", pa.string(), nullable=False),
-        pa.field("left_kind", pa.string(), nullable=False),  # phone bsuid email web_lead
+        # phone bsuid email web_lead crm_record
+        pa.field("left_kind", pa.string(), nullable=False),
         pa.field("right_key", pa.string(), nullable=False),
         pa.field("right_kind", pa.string(), nullable=False),
-        # message contact status contact_card number_change id_change contact_book outcome, and
+        # message contact status contact_card number_change id_change contact_book outcome
+        # web_lead crm_record crm_merge, and
         # erased: since then nobody known holds the phone (`ingestion.erasure.rows.nobodies`)
         pa.field("link_kind", pa.string(), nullable=False),
         pa.field("observed_at", TS, nullable=False),  # time of the event that shows the link
@@ -137,6 +161,34 @@ OUTCOMES = pa.schema(
         pa.field("message_id_key", pa.string()),
         pa.field("value", MONEY),
         pa.field("currency", pa.string()),
+        # The CRM's own record of the person, and its words for the stage (the id is in `stage`).
+        pa.field("crm_record_key", pa.string()),
+        pa.field("stage_label", pa.string()),
+        pa.field("content_key", pa.string(), nullable=False),
+    ]
+)
+
+WEB_LEADS = pa.schema(
+    [
+        *_ORIGIN,
+        pa.field("form_key", pa.string(), nullable=False),  # the submission: its lead_id
+        pa.field("web_lead_key", pa.string(), nullable=False),  # the same as an identity
+        pa.field("phone_key", pa.string()),
+        pa.field("email_key", pa.string()),
+        pa.field("country", pa.string()),
+        pa.field("brand", pa.string()),
+        pa.field("submitted_at", TS, nullable=False),
+        *_WEB,
+        pa.field("content_key", pa.string(), nullable=False),
+    ]
+)
+
+LINK_CLICKS = pa.schema(
+    [
+        *_ORIGIN,
+        pa.field("link_code_key", pa.string(), nullable=False),
+        pa.field("clicked_at", TS, nullable=False),
+        *_WEB,
         pa.field("content_key", pa.string(), nullable=False),
     ]
 )
@@ -183,6 +235,8 @@ EVENT_LOG: dict[str, pa.Schema] = {
     "statuses": STATUSES,
     "identity_links": IDENTITY_LINKS,
     "outcomes": OUTCOMES,
+    "web_leads": WEB_LEADS,
+    "link_clicks": LINK_CLICKS,
     "exclusions": EXCLUSIONS,
     "account_events": ACCOUNT_EVENTS,
     "quarantine": QUARANTINE,

@@ -19,6 +19,8 @@ DESCRIPTIONS = {
     "statuses": "One row per delivery status of an outbound message, with its pricing.",
     "identity_links": "One row per pair of identities that one payload shows to be one person.",
     "outcomes": "One row per outcome a CRM sent: stage, time, value; repeats included.",
+    "web_leads": "One row per form that somebody sent on the company's site; repeats included.",
+    "link_clicks": "One row per click on the site's WhatsApp button; repeats included.",
     "exclusions": "One row per statement that somebody, or a business number, does not count.",
     "account_events": "One row per event about the business account itself.",
     "quarantine": "One row per element that could not be taken, with path and reason, no values.",

@@ -16,15 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ingestion.parser.schema import EVENT_LOG
-from ingestion.sources.ecb_schema import EXCHANGE_RATES
-from ingestion.sources.meta_schema import META_ADS
+from orchestration.lake import DATASETS
 
-SCHEMAS: dict[str, dict[str, pa.Schema]] = {
-    "event_log": EVENT_LOG,
-    "meta_ads": META_ADS,
-    "exchange_rates": EXCHANGE_RATES,
-}
+SCHEMAS: dict[str, dict[str, pa.Schema]] = DATASETS
 """Dataset -> table -> schema of everything dbt reads."""
 
 DEFAULT_TIME = datetime(2026, 1, 1, tzinfo=UTC)

@@ -12,6 +12,8 @@ select
     quarantined_messages,
     statuses,
     outcomes,
-    quarantined
+    quarantined,
+    coalesce(web_leads, 0) as web_leads,
+    coalesce(link_clicks, 0) as link_clicks
 
 from {{ source('event_log', 'envelopes') }}

@@ -34,6 +34,9 @@ select
     referral_welcome_text,
     referral_extra,
     ctwa_clid,
+    app,
+    link_code_key,
+    link_code_state,
     content_key
 
 from {{ source('event_log', 'messages') }}

@@ -16,6 +16,8 @@ select
     message_id_key,
     value,
     currency,
+    crm_record_key,
+    stage_label,
     content_key
 
 from {{ source('event_log', 'outcomes') }}

@@ -1,0 +1,76 @@
+"""Codes of coded links: `CW-7KQ2M-9XF3A` in a chat's first message ties it to a click on the site.
+
+The page makes the code (`site/ctwa.js` holds the same arithmetic): eight random characters, then
+two that check them together with the site's id. So a code that was edited, or that another
+company's page made, is told at once, and nothing has to be asked for while somebody waits. The
+check is no secret and need not be: what a code stands for comes from the click, and without the
+click it stands for nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""Crockford's base 32: no letter that is taken for another."""
+
+_TOKEN = re.compile(r"(?<![0-9A-Za-z-])CW-([0-9A-Za-z]+)-([0-9A-Za-z]+)(?![0-9A-Za-z-])", re.I)
+_WHOLE = re.compile(rf"[{ALPHABET}]{{10}}")
+_MAX_TEXT = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a text has of codes: `code` only where the state is `fit`."""
+
+    state: Literal["fit", "unfit", "several"]
+    code: str | None = None
+
+
+def check_characters(body: str, site_id: str) -> str:
+    """The two characters that follow the eight of `body`: 10 bits of FNV-1a over site and body."""
+    value = 0x811C9DC5
+    for byte in f"{site_id}:{body}".encode():
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    value ^= value >> 16
+    return ALPHABET[(value >> 5) & 31] + ALPHABET[value & 31]
+
+
+def code_of(body: str, site_id: str) -> str:
+    """The whole code of eight characters: ten, without prefix and hyphens."""
+    return body + check_characters(body, site_id)
+
+
+def is_fit(code: str, site_id: str) -> bool:
+    """Whether ten upper-case characters are a code of this site's."""
+    return bool(_WHOLE.fullmatch(code)) and code[8:] == check_characters(code[:8], site_id)
+
+
+def shown(code: str) -> str:
+    """A code as people see it in the message.
+
+    >>> shown("7KQ2M9XF3A")
+    'CW-7KQ2M-9XF3A'
+    """
+    return f"CW-{code[:5]}-{code[5:]}"
+
+
+def find(text: str, site_id: str) -> Found | None:
+    """The code in a message's text, or None where there is nothing like one.
+
+    Strict: letters of any size, but whole, and set off from other words. Two different codes in
+    one text cannot both be where somebody came from: neither counts.
+    """
+    tokens = {(a + b).upper() for a, b in _TOKEN.findall(text[:_MAX_TEXT])}
+    if not tokens:
+        return None
+    if len(tokens) > 1:
+        return Found("several")
+    code = tokens.pop()
+    # Without a site of our own, every code is somebody else's.
+    return Found("fit", code) if site_id and is_fit(code, site_id) else Found("unfit")
+
+
+__all__ = ["ALPHABET", "Found", "check_characters", "code_of", "find", "is_fit", "shown"]

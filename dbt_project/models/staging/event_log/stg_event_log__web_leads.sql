@@ -1,0 +1,35 @@
+/* Grain: one row per web form as sent; repeats included. */
+
+select
+    seq,
+    ordinal,
+    received_at,
+    form_key,
+    web_lead_key,
+    phone_key,
+    email_key,
+    country,
+    brand,
+    submitted_at,
+    page_host,
+    page_path,
+    referrer_host,
+    utm_source,
+    utm_medium,
+    utm_campaign,
+    utm_content,
+    utm_term,
+    utm_id,
+    ad_platform,
+    ad_id,
+    adset_id,
+    campaign_id,
+    has_unexpanded_macro,
+    gclid,
+    gbraid,
+    wbraid,
+    fbclid,
+    msclkid,
+    content_key
+
+from {{ source('event_log', 'web_leads') }}
