@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pyarrow as pa
 
@@ -14,12 +13,15 @@ from ctwa.phones import DEFAULT_COUNTRY
 from ctwa.pseudonym import Pseudonymizer
 from ingestion.parser.exclusions import SOURCE as EXCLUSIONS
 from ingestion.parser.exclusions import Exclusions
-from ingestion.parser.limits import Reject, read_body
+from ingestion.parser.limits import Reject
 from ingestion.parser.outcomes import Outcomes
 from ingestion.parser.people import Keys
 from ingestion.parser.rows import Rows
 from ingestion.parser.schema import PARSER_VERSION
 from ingestion.parser.whatsapp import WhatsApp
+
+Reader = Callable[[bytes], None]
+"""Adds the rows of one body; raises `Reject` where nothing of it can be read."""
 
 
 class Parser:
@@ -44,9 +46,7 @@ class Parser:
 
     def _parse(self, batch: pa.RecordBatch) -> dict[str, pa.Table]:
         rows = Rows()
-        whatsapp = WhatsApp(self._keys, rows)
-        outcomes = Outcomes(self._keys, rows, self._country)
-        exclusions = Exclusions(self._keys, rows, self._country)
+        readers = self._readers(rows)
         columns = (
             batch.column("seq").to_pylist(),
             batch.column("received_at").cast(pa.int64()).to_pylist(),
@@ -55,23 +55,27 @@ class Parser:
         )
         for seq, received_us, source, body in zip(*columns, strict=True):
             rows.begin(seq, received_us, source)
-            self._envelope(rows, whatsapp, outcomes, exclusions, body)
+            self._envelope(rows, readers, body)
         return rows.tables()
 
-    def _envelope(
-        self,
-        rows: Rows,
-        whatsapp: WhatsApp,
-        outcomes: Outcomes,
-        exclusions: Exclusions,
-        body: bytes,
-    ) -> None:
+    def _readers(self, rows: Rows) -> dict[str, Reader]:
+        """Who reads the envelopes of a source."""
+        keys = self._keys
+        return {
+            "whatsapp": WhatsApp(keys, rows).read,
+            "outcomes": Outcomes(keys, rows, self._country).read,
+            EXCLUSIONS: Exclusions(keys, rows, self._country).read,
+        }
+
+    def _envelope(self, rows: Rows, readers: dict[str, Reader], body: bytes) -> None:
         messages, statuses = len(rows.messages), len(rows.statuses)
         outcome_rows, quarantine = len(rows.outcomes), len(rows.quarantine)
         web_leads, clicks = len(rows.web_leads), len(rows.link_clicks)
-        whatsapp.elements = whatsapp.rejected = 0
         try:
-            self._read(rows, whatsapp, outcomes, exclusions, body)
+            reader = readers.get(rows.source)
+            if reader is None:
+                raise Reject(f"unknown_source: expected one of {', '.join(readers)}")
+            reader(body)
         except Reject as reject:
             rows.reject("envelope", (), str(reject))
         except Exception as error:  # noqa: BLE001 - one envelope must never stop the others
@@ -84,9 +88,9 @@ class Parser:
                 len(body),
                 self._names.digest("body", hashlib.sha256(body).hexdigest()),
                 PARSER_VERSION,
-                whatsapp.elements,
+                rows.message_elements,
                 len(rows.messages) - messages,
-                whatsapp.rejected,
+                rows.rejected_messages,
                 len(rows.statuses) - statuses,
                 len(rows.outcomes) - outcome_rows,
                 len(rows.quarantine) - quarantine,
@@ -94,21 +98,6 @@ class Parser:
                 len(rows.link_clicks) - clicks,
             )
         )
-
-    @staticmethod
-    def _read(
-        rows: Rows, whatsapp: WhatsApp, outcomes: Outcomes, exclusions: Exclusions, body: bytes
-    ) -> None:
-        value: Any
-        if rows.source == "whatsapp":
-            value, suspicious = read_body(body)
-            whatsapp.read(value, suspicious)
-        elif rows.source == "outcomes":
-            outcomes.read(body)
-        elif rows.source == EXCLUSIONS:
-            exclusions.read(body)
-        else:
-            raise Reject("unknown_source: expected whatsapp, outcomes or exclusions")
 
 
 @contextmanager

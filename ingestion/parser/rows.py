@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 
+from ingestion.parser.limits import Reject
 from ingestion.parser.schema import EVENT_LOG, PARSER_VERSION
 
 REASON_CHARS = 200
@@ -18,13 +20,14 @@ class Rows:
     """Tuples by table, each in the order of the table's columns.
 
     `seq`, `received_us` and `source` are those of the envelope at hand; `ordinal` counts its rows
-    over all tables, so that (seq, ordinal) names a row.
+    over all tables, so that (seq, ordinal) names a row. `message_elements` and
+    `rejected_messages` count the envelope's messages (R1).
     """
 
     __slots__ = (
-        "account_events", "envelopes", "exclusions", "identity_links", "link_clicks", "messages",
-        "ordinal", "outcomes", "quarantine", "received_us", "seq", "source", "statuses",
-        "web_leads",
+        "account_events", "envelopes", "exclusions", "identity_links", "link_clicks",
+        "message_elements", "messages", "ordinal", "outcomes", "quarantine", "received_us",
+        "rejected_messages", "seq", "source", "statuses", "web_leads",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -39,12 +42,39 @@ class Rows:
         self.account_events: list[tuple[Any, ...]] = []
         self.quarantine: list[tuple[Any, ...]] = []
         self.seq = self.received_us = self.ordinal = 0
+        self.message_elements = self.rejected_messages = 0
         self.source = ""
 
     def begin(self, seq: int, received_us: int, source: str) -> None:
         """Start an envelope."""
         self.seq, self.received_us, self.source = seq, received_us, source
-        self.ordinal = 0
+        self.ordinal = self.message_elements = self.rejected_messages = 0
+
+    def take(
+        self,
+        element: str,
+        item: Any,
+        path: Path,
+        add: Callable[[Any, Path], None],
+        doubt: str | None = None,
+    ) -> None:
+        """Run `add(item, path)`; quarantine what it refuses, or what is in `doubt` already."""
+        is_message = element == "message"
+        if is_message:
+            self.message_elements += 1
+        reason = doubt
+        if reason is None:
+            try:
+                add(item, path)
+                return
+            except Reject as reject:
+                reason = str(reject)
+            except Exception as error:  # noqa: BLE001 - one element must never stop the others
+                # The type alone: the text of an exception may hold what it met.
+                reason = f"parser_error: {type(error).__name__}"
+        if is_message:
+            self.rejected_messages += 1
+        self.reject(element, path, reason)
 
     def place(self) -> tuple[int, int, int]:
         """The three columns every row starts with; each call is a new row."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from ctwa.pseudonym import phone_match_key
 from ingestion.parser.account import ACCOUNT_FIELDS, Account
-from ingestion.parser.limits import MAX_LIST, Reject, hostile
+from ingestion.parser.limits import MAX_LIST, Reject, hostile, read_body
 from ingestion.parser.messages import Business, Messages, links_of
 from ingestion.parser.people import NO_CONTACTS, Contacts, Keys
 from ingestion.parser.rows import Path, Rows
@@ -42,7 +42,7 @@ class _Change:
 
 
 class WhatsApp:
-    """Reads envelopes of source `whatsapp` into `rows`."""
+    """Reads envelopes as Meta writes them for WhatsApp, whoever passes them on, into `rows`."""
 
     def __init__(self, keys: Keys, rows: Rows) -> None:
         self._rows, self._keys = rows, keys
@@ -50,13 +50,14 @@ class WhatsApp:
         self._statuses = Statuses(keys, rows)
         self._account = Account(keys, rows, self._messages)
         self._suspicious = False
-        self.elements = 0
-        self.rejected = 0
 
-    def read(self, body: Any, suspicious: bool) -> None:
-        """Add the rows of one body. `elements` and `rejected` then count its messages (R1)."""
+    def read(self, body: bytes) -> None:
+        """Add the rows of one body; raises `Reject` where it is not JSON."""
+        self.read_value(*read_body(body))
+
+    def read_value(self, body: Any, suspicious: bool) -> None:
+        """Add the rows of a body as `read_body` gave it."""
         self._suspicious = suspicious
-        self.elements = self.rejected = 0
         if type(body) is not dict:
             return self._rows.reject("envelope", (), "not_object: expected an object")
         entries = body.get("entry")
@@ -299,24 +300,9 @@ class WhatsApp:
         add: Callable[[Any, Path], None],
         doubt: str | None,
     ) -> None:
-        is_message = element == "message"
-        if is_message:
-            self.elements += 1
-        reason = doubt
-        if reason is None and self._suspicious:
-            reason = hostile(item)
-        if reason is None:
-            try:
-                add(item, path)
-                return
-            except Reject as reject:
-                reason = str(reject)
-            except Exception as error:  # noqa: BLE001 - one element must never stop the others
-                # The type alone: the text of an exception may hold what it met.
-                reason = f"parser_error: {type(error).__name__}"
-        if is_message:
-            self.rejected += 1
-        self._rows.reject(element, path, reason)
+        if doubt is None and self._suspicious:
+            doubt = hostile(item)
+        self._rows.take(element, item, path, add, doubt)
 
     def _doubt(self, holder: dict[str, Any], lists: tuple[str, ...]) -> str | None:
         return hostile(holder, lists) if self._suspicious else None
