@@ -4,12 +4,13 @@ A bare ASGI app: a framework costs more per request here than signature and comm
 never parses a webhook and never touches the warehouse; only what senders of ours post (outcomes)
 is checked for its shape, so that they learn of mistakes at once.
 
-    GET  /webhooks/whatsapp   Meta's handshake
+    GET  /webhooks/whatsapp   Meta's handshake; /webhooks/messenger too
     POST /webhooks/whatsapp   envelopes of the WhatsApp Business Platform
     POST /webhooks/outcomes   what the CRM says of leads
+    POST /webhooks/messenger  /webhooks/twilio  /webhooks/360dialog  /webhooks/gupshup
     GET  /healthz /readyz /metrics
 
-One more signed endpoint is one more `Intake` in `Receiver.__init__`.
+One more endpoint for bodies is one more `Intake` in `ingestion.webhook.endpoints`.
 """
 
 from __future__ import annotations
@@ -20,18 +21,16 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import partial
 from urllib.parse import parse_qs
 
 from ctwa.settings import Settings, load_settings
 from ingestion.webhook import http
 from ingestion.webhook.committer import GroupCommitter, LateVault, QueueFullError
+from ingestion.webhook.endpoints import Intake, intakes
 from ingestion.webhook.http import Answer, Receive, Scope, Send
-from ingestion.webhook.intake import IntakeError, validate_outcomes
+from ingestion.webhook.intake import IntakeError
 from ingestion.webhook.metrics import ReceiverMetrics
 from ingestion.webhook.refusals import RefusalLog
-from ingestion.webhook.signature import verify
 from ingestion.webhook.vault import NewEnvelope, Vault, VaultError
 
 log = logging.getLogger(__name__)
@@ -43,19 +42,6 @@ _CHALLENGE = re.compile(r"[\w.~-]{1,256}", re.ASCII)
 _READY_SECONDS = 1.0  # /readyz writes: however often it is asked, once in this time
 _FORBIDDEN = Answer(403, "forbidden", b"forbidden\n")
 _ALIVE = Answer(200, "alive", b"ok\n")
-
-
-@dataclass(frozen=True)
-class Intake:
-    """One endpoint for signed bodies."""
-
-    source: str
-    signature_header: bytes
-    secrets: tuple[bytes, ...]
-    setting: str
-    """The setting that holds the secrets, for the message when it is missing."""
-    check: Callable[[bytes], object] | None = None
-    """Raises `IntakeError` if the body is to be refused with 422."""
 
 
 class Receiver:
@@ -75,28 +61,15 @@ class Receiver:
         self._checking = asyncio.Lock()
         token = settings.meta_verify_token
         self._verify_token = token.get_secret_value().encode() if token else None
-        self.intakes = {
-            "/webhooks/whatsapp": Intake(
-                "whatsapp",
-                b"x-hub-signature-256",
-                tuple(settings.meta_app_secrets),
-                "META_APP_SECRET",
-            ),
-            "/webhooks/outcomes": Intake(
-                "outcomes",
-                b"x-signature-256",
-                tuple(settings.intake_secrets),
-                "CTWA_INTAKE_SECRET",
-                partial(validate_outcomes, default_country=settings.default_country),
-            ),
-        }
+        self.intakes = intakes(settings)
         self._routes: dict[str, dict[str, Handler]] = {
             "/healthz": {"GET": self._healthz},
             "/readyz": {"GET": self._readyz},
             "/metrics": {"GET": self._metrics},
             **{path: {"POST": self._intake(intake)} for path, intake in self.intakes.items()},
         }
-        self._routes["/webhooks/whatsapp"]["GET"] = self._handshake
+        for path in ("/webhooks/whatsapp", "/webhooks/messenger"):
+            self._routes[path]["GET"] = self._handshake
         for methods in self._routes.values():
             if "GET" in methods:
                 methods["HEAD"] = methods["GET"]
@@ -128,7 +101,7 @@ class Receiver:
     async def start(self) -> None:
         """Open the vault; if it is not there, say so and start without: 503 until it is."""
         for path, intake in self.intakes.items():
-            if not intake.secrets:
+            if not intake.secrets and not intake.is_optional:
                 log.warning("%s answers 503: %s is not set", path, intake.setting)
         if self._verify_token is None:
             log.warning("Meta's handshake answers 403: META_VERIFY_TOKEN is not set")
@@ -165,7 +138,7 @@ class Receiver:
             body = await self._body.read(scope, receive)
             if not isinstance(body, bytes):
                 return body
-            if not verify(http.header(scope, intake.signature_header), body, intake.secrets):
+            if not intake.authentic(scope, body, intake.secrets):
                 return http.BAD_SIGNATURE
             if intake.check is not None:
                 try:
