@@ -31,6 +31,14 @@ class Link(NamedTuple):
     link_kind: str
 
 
+class Scoped(NamedTuple):
+    """Somebody on Messenger or Instagram, whose id means them within one page only."""
+
+    app: str
+    user_id: str
+    sent_us: int | None  # their webhooks count milliseconds
+
+
 _ENDS = {
     # Keys of the person in a message: phone, BSUID, parent BSUID.
     "inbound": ("from", "from_user_id", "from_parent_user_id"),
@@ -57,19 +65,25 @@ class Messages:
         direction: str = "inbound",
         thread: tuple[str | None, str | None] = (None, None),
         kind: str | None = None,
+        scoped: Scoped | None = None,
     ) -> None:
-        """Add the row of `message` (raises `Reject`). `thread`: phone and BSUID of its chat."""
+        """Add the row of `message` (raises `Reject`). `thread`: phone and BSUID of its chat;
+        `scoped`: who and when, in place of what a message of WhatsApp says."""
         if type(message) is not dict:
             raise Reject("message_not_object: expected an object")
         rows, keys = self._rows, self._keys
         message_id = required(message, "id")
         type_ = kind or code(message, "type")
-        person, links = self._person(message, direction, contacts, thread, type_)
+        if scoped is None:
+            person, links = self._person(message, direction, contacts, thread, type_)
+            sent_us = moment(message.get("timestamp"), rows.received_us)
+        else:
+            user_key = keys.scoped_id(scoped.app, business.number_id, scoped.user_id)
+            person, links, sent_us = Person(None, user_key, None), [], scoped.sent_us
         if type_ == "system":
             links += self._changes(message, person)
         elif type_ == "contacts":
             links += self._shared_cards(message, person)
-        sent_us = moment(message.get("timestamp"), rows.received_us)
         context = child(message, "context")
         context_id = context.get("id")
         referral, problem = read_referral(message)
@@ -91,7 +105,7 @@ class Messages:
             keys.message_id(context_id) if type(context_id) is str and context_id else None,
             context.get("forwarded") is True or context.get("frequently_forwarded") is True,
             *referral,
-            None,
+            None if scoped is None else scoped.app,
             None,
             None,
         )

@@ -45,6 +45,7 @@ class Keys:
         self.message: Callable[[str, str], tuple[str, str]] = cached(self._message)
         self.person: Callable[..., Person] = cached(self._person)
         self.email, self.web_lead = names.email, names.web_lead
+        self.scoped_id: Callable[[str, str, str], str] = cached(names.scoped_id)
         self._names = names
 
     def content(self, data: bytes) -> str:
