@@ -13,11 +13,14 @@ from ctwa.phones import DEFAULT_COUNTRY
 from ctwa.pseudonym import Pseudonymizer
 from ingestion.parser.exclusions import SOURCE as EXCLUSIONS
 from ingestion.parser.exclusions import Exclusions
+from ingestion.parser.gupshup import Gupshup
 from ingestion.parser.limits import Reject
+from ingestion.parser.messenger import Messenger
 from ingestion.parser.outcomes import Outcomes
 from ingestion.parser.people import Keys
 from ingestion.parser.rows import Rows
 from ingestion.parser.schema import PARSER_VERSION
+from ingestion.parser.twilio import Twilio
 from ingestion.parser.whatsapp import WhatsApp
 
 Reader = Callable[[bytes], None]
@@ -61,8 +64,13 @@ class Parser:
     def _readers(self, rows: Rows) -> dict[str, Reader]:
         """Who reads the envelopes of a source."""
         keys = self._keys
+        whatsapp = WhatsApp(keys, rows)
         return {
-            "whatsapp": WhatsApp(keys, rows).read,
+            "whatsapp": whatsapp.read,
+            "dialog360": whatsapp.read,
+            "gupshup": Gupshup(rows, whatsapp).read,
+            "twilio": Twilio(keys, rows).read,
+            "messenger": Messenger(keys, rows).read,
             "outcomes": Outcomes(keys, rows, self._country).read,
             EXCLUSIONS: Exclusions(keys, rows, self._country).read,
         }

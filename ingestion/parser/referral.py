@@ -32,6 +32,9 @@ _TEXTS = _PROSE | _URLS
 _PLAIN = _TEXTS | _IDS
 """Keys that have a column of their own whenever their value is text: nearly all there are."""
 
+KEYS = _PLAIN | _CODES | {"welcome_message"}
+"""All keys with a column."""
+
 
 def read_referral(message: dict[str, Any]) -> tuple[Columns, str | None]:
     """Columns of a message's referral, and the reason where an id in it cannot be trusted.
