@@ -27,7 +27,7 @@
 {# The settings that shape conversations and touches. Rows made under others are built again. #}
 {% macro rule_set() -%}
     '{{ var("rule_version") }}/{{ conversation_gap_days() }}/{{ lead_scope() }}/{{ lead_cycle_days() }}/
-    {{- first_touch() }}/{{ recycled_number_days() }}'
+    {{- first_touch() }}/{{ recycled_number_days() }}/{{ link_code_days() }}'
 {%- endmacro %}
 
 {# People to build again: those with changed rows upstream, and those built under other rules. #}

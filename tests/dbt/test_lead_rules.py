@@ -449,7 +449,7 @@ def test_why_is_a_sentence_for_every_source(plain: Nights, narrow: Nights) -> No
     for sentences, rule, find in told:
         for lead_id, sentence in sentences.items():
             found = find(lead_id)
-            rules = f"{rule} R5, basis R6 {found['basis']}, rules v2"
+            rules = f"{rule} R5, basis R6 {found['basis']}, rules v3"
             assert found["why"] == f"{sentence} ({rules}).", lead_id
     bases = {plain.lead(name)["basis"] for name in PLAIN_WHY}
     assert bases == {"ctwa_click", "ctwa_ad", "post", "ad_suspected", "outbound", "direct"}

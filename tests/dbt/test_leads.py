@@ -398,7 +398,7 @@ def test_why_names_touch_time_rule_and_version(story: Story) -> None:
     assert story.lead("why")["why"] == (
         f'Wrote on 2026-05-03 14:02 UTC after tapping the ad "Headline" (ad {AD}), with Meta\'s '
         "click id; the ad has not been looked up yet (first touch R5, basis R6 ctwa_click, "
-        "rules v2)."
+        "rules v3)."
     )
 
 

@@ -60,6 +60,8 @@ class Inbox:
             "message_elements": messages + envelope.quarantined_messages,
             "statuses": len(envelope.rows.get("statuses", [])),
             "outcomes": len(envelope.rows.get("outcomes", [])),
+            "web_leads": len(envelope.rows.get("web_leads", [])),
+            "link_clicks": len(envelope.rows.get("link_clicks", [])),
         }
 
 
@@ -161,10 +163,11 @@ def link(
 def outcome(
     at: str | datetime, stage: str, event_id: str, *, source: str = "crm", **columns: Any
 ) -> Envelope:
-    """What a CRM says; name the person by `phone`, `bsuid`, `email`, `web_lead`, `message_id`."""
+    """What a CRM says; name the person by `phone`, `bsuid`, `email`, `web_lead`, `crm_record`,
+    `message_id`."""
     identities = {
         f"{kind}_key": f"{kind}:{columns.pop(kind)}"
-        for kind in ("phone", "bsuid", "email", "web_lead")
+        for kind in ("phone", "bsuid", "email", "web_lead", "crm_record")
         if kind in columns
     }
     if "message_id" in columns:
@@ -181,6 +184,40 @@ def outcome(
     keys = sorted(v for k, v in identities.items() if k != "message_id_key")
     links = [_link(keys[0], other, "outcome", utc(at), None) for other in keys[1:]]
     return Envelope({"outcomes": [row], **({"identity_links": links} if links else {})})
+
+
+def form(
+    at: str | datetime,
+    lead_id: str,
+    *,
+    phone: str | None = None,
+    email: str | None = None,
+    **columns: Any,
+) -> Envelope:
+    """A web form; `columns` are those of its page, such as `gclid` or `utm_source`."""
+    row = {
+        "form_key": f"form:{lead_id}",
+        "web_lead_key": f"web_lead:{lead_id}",
+        "phone_key": f"phone:{phone}" if phone else None,
+        "email_key": f"email:{email}" if email else None,
+        "submitted_at": utc(at),
+        **columns,
+    }
+    row["content_key"] = _digest(row)
+    known = [k for k in (row["phone_key"], row["email_key"]) if k]
+    links = [_link(row["web_lead_key"], other, "web_lead", utc(at), None) for other in known]
+    return Envelope({"web_leads": [row], **({"identity_links": links} if links else {})})
+
+
+def click(at: str | datetime, code: str, **columns: Any) -> Envelope:
+    """A click on the site's WhatsApp button; `columns` are those of the page."""
+    row = {"link_code_key": f"code:{code}", "clicked_at": utc(at), **columns}
+    return Envelope({"link_clicks": [row | {"content_key": _digest(row)}]})
+
+
+def coded(code: str, state: str = "fit") -> dict[str, Any]:
+    """Columns of a message with the code of a coded link: `message(..., **coded("A"))`."""
+    return {"link_code_key": f"code:{code}" if state == "fit" else None, "link_code_state": state}
 
 
 def exclusion(

@@ -40,6 +40,18 @@ refused as (
 
 ),
 
+placed as (
+
+    select * from {{ ref('int_touches__placed') }}
+
+),
+
+pages as (
+
+    select * from {{ ref('int_pages__classified') }}
+
+),
+
 ads as (
 
     select * from {{ ref('int_ads__described') }}
@@ -55,19 +67,26 @@ phrased as (
         leads.rule_version,
         {{ utc_text('leads.source_touch_at') }} as at_time,
         case
-            when leads.ad_id is null then 'an ad that Meta did not name'
-            when coalesce(ads.headline, ads.ad_name) is null then 'the ad ' || leads.ad_id
+            when placed.ad_id is null and placed.campaign_name is not null
+                then 'the campaign "' || placed.campaign_name || '"'
+            when placed.ad_id is null and leads.is_from_page then 'an ad'
+            when placed.ad_id is null then 'an ad that Meta did not name'
+            when coalesce(ads.headline, ads.ad_name) is null then 'the ad ' || placed.ad_id
             else
-                'the ad "' || coalesce(ads.headline, ads.ad_name) || '" (ad ' || leads.ad_id || ')'
+                'the ad "' || coalesce(ads.headline, ads.ad_name) || '" (ad ' || placed.ad_id || ')'
         end
         || case
             when coalesce(leads.referral_source_type, 'ad') in ('ad', 'post') then ''
             else ', of a new kind that Meta calls "' || leads.referral_source_type || '"'
         end as the_ad,
         case
-            when leads.ad_id is null or ads.resolution = 'resolved' then ''
-            when ads.resolution = 'foreign' then '; the ad is in an account that we cannot see'
-            when ads.resolution = 'gone' then '; the ad no longer exists'
+            when placed.resolution is null or placed.resolution = 'resolved' then ''
+            when placed.resolution = 'foreign' then '; the ad is in an account that we cannot see'
+            when placed.resolution = 'gone' and leads.is_from_page and placed.ad_id is null
+                then '; Google tells of no such click in the accounts that are read'
+            when placed.resolution = 'gone' then '; the ad no longer exists'
+            when leads.is_from_page and placed.ad_id is null
+                then '; the click has not been looked up yet'
             else '; the ad has not been looked up yet'
         end as whereabouts,
         case
@@ -82,11 +101,14 @@ phrased as (
         case
             when leads.source_touch_id = leads.first_touch_id then ''
             else
-                '; had first written on ' || {{ utc_text('leads.first_touch_at') }}
+                case when leads.is_born_of_form then '; had first come' else '; had first written' end
+                || ' on ' || {{ utc_text('leads.first_touch_at') }}
                 || case leads.first_basis
                     when 'direct' then ' with no sign of an ad'
                     when 'outbound' then ' in answer to a message of ours'
                     when 'post' then ' after tapping a post'
+                    when 'web_utm' then ' by the site'
+                    when 'web_click_id' then ' by the site'
                     else ' from an ad that Meta did not name'
                 end
                 || ', but the first paid touch gives the source'
@@ -113,13 +135,40 @@ phrased as (
         coalesce('; left out of the counts: ' || excluded.exclusion_reason, '') as exclusion,
         leads.is_withheld,
         leads.is_billed_as_ad,
-        leads.has_referral
+        leads.has_referral,
+        -- E62 and E21: by the site, with a form or with a coded link in the chat.
+        leads.is_from_page or leads.is_from_form as is_by_site,
+        case
+            when leads.is_from_form then 'Sent a form on '
+            else 'Wrote on '
+        end
+        || {{ utc_text('leads.source_touch_at') }}
+        || case
+            when leads.is_from_form then ''
+            else ', by the coded link of the site,'
+        end as by_site,
+        case leads.platform
+            when 'google' then 'Google Ads'
+            when 'microsoft' then 'Microsoft Advertising'
+            else 'Meta'
+        end as platform_name,
+        coalesce(
+            ' (' || nullif(
+                concat_ws(' / ', pages.utm_source, pages.utm_medium, pages.utm_campaign), ''
+            ) || ')',
+            ''
+        ) as utm_text,
+        leads.channel
 
     from leads
+    inner join placed
+        on leads.source_touch_id = placed.touch_id
+    left join pages
+        on leads.source_touch_id = pages.touch_id
     left join ads
         on
-            leads.platform = ads.platform
-            and leads.ad_id = ads.ad_id
+            placed.platform = ads.platform
+            and placed.ad_id = ads.ad_id
     left join posts
         on
             posts.platform = 'meta'
@@ -136,6 +185,16 @@ explained as (
     select
         lead_id,
         case
+            when basis = 'web_ad_id' and is_by_site
+                then by_site || ' after a click on ' || the_ad || ' of ' || platform_name
+            when basis = 'web_click_id' and channel = 'paid_search' and is_by_site
+                then by_site || ' after a click on ' || the_ad || ' of ' || platform_name
+            when basis = 'web_click_id' and is_by_site
+                then by_site || ' after a click on a link at Meta, which names no ad'
+            when basis = 'web_utm' and is_by_site
+                then by_site || ' from a link marked' || utm_text
+            when basis = 'direct' and is_by_site
+                then by_site || ' with nothing in the page''s address that tells of an ad'
             when basis in ('ctwa_click', 'ctwa_ad') and not has_referral
                 then
                     'Wrote on ' || at_time

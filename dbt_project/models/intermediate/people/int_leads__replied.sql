@@ -1,7 +1,9 @@
 {{
     config(
         unique_key='person_key',
-        pre_hook="{{ forget_vanished_people(ref('int_messages__in_conversations')) }}"
+        pre_hook="{{ forget_vanished_people(
+            ref('int_messages__in_conversations'), \"upstream.origin is distinct from 'web'\"
+        ) }}"
     )
 }}
 
@@ -24,9 +26,11 @@ people_to_build as (
 messages as (
 
     select * from {{ ref('int_messages__in_conversations') }}
+    where
+        origin is distinct from 'web'
     {% if is_incremental() %}
-        where person_key in (select people_to_build.person_key from people_to_build)
-    {% endif %}
+            and person_key in (select people_to_build.person_key from people_to_build)
+        {% endif %}
 
 ),
 

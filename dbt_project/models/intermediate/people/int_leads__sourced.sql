@@ -58,11 +58,11 @@ ranked as (
             {{ from_end }}
         ) as place_from_end,
         row_number() over (
-            partition by person_key, lead_scope, lead_cycle, case when ad_id is null then 0 else 1 end
+            partition by person_key, lead_scope, lead_cycle, is_paid
             {{ order_r3 }}
-        ) as ad_place,
+        ) as paid_place,
         row_number() over (
-            partition by person_key, lead_scope, lead_cycle, case when ad_id is null then 0 else 1 end
+            partition by person_key, lead_scope, lead_cycle, has_ad
             {{ from_end }}
         ) as ad_place_from_end,
         first_value(identity_key) over (
@@ -81,12 +81,11 @@ counted as (
         lead_scope,
         lead_cycle,
         count(*) as touches,
-        sum(case when ad_id is not null then 1 else 0 end) as ad_touches,
+        sum(case when has_ad then 1 else 0 end) as ad_touches,
         max(case when place = 1 then touch_id end) as birth_id,
         max(case when place_from_end = 1 then touch_id end) as latest_id,
-        max(case when ad_id is not null and ad_place = 1 then touch_id end) as first_ad_id,
-        max(case when ad_id is not null and ad_place_from_end = 1 then touch_id end)
-            as latest_ad_touch_id
+        max(case when is_paid and paid_place = 1 then touch_id end) as first_paid_id,
+        max(case when has_ad and ad_place_from_end = 1 then touch_id end) as latest_ad_touch_id
 
     from ranked
     group by person_key, lead_scope, lead_cycle
@@ -98,7 +97,7 @@ identified as (
     select
         *,
         {% if first_touch() == 'paid' %}
-        coalesce(first_ad_id, birth_id) as source_id
+        coalesce(first_paid_id, birth_id) as source_id
         {% else %}
         birth_id as source_id
         {% endif %}
@@ -128,22 +127,21 @@ joined as (
         source_touch.basis,
         source_touch.channel,
         source_touch.platform,
-        source_touch.ad_id,
         source_touch.post_id,
         source_touch.referral_source_type,
         source_touch.has_click_id,
         source_touch.is_withheld,
         source_touch.is_billed_as_ad,
         source_touch.has_referral,
+        source_touch.is_from_page,
+        source_touch.origin = 'web' as is_from_form,
         birth.basis as first_basis,
-        birth.platform as first_platform,
-        birth.ad_id as first_ad_id,
+        birth.origin = 'web' as is_born_of_form,
         birth.origin,
         birth.country,
         birth.has_referral as is_born_of_referral,
         latest_touch.basis as latest_basis,
         latest_touch.channel as latest_channel,
-        latest_ad_touch.ad_id as latest_ad_id,
         identified.touches,
         identified.ad_touches,
         birth.occurred_at as first_touch_at,

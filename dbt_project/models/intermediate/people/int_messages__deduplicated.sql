@@ -4,7 +4,8 @@
     'message_key', 'message_id_key', 'origin', 'direction', 'waba_id', 'business_number_id',
     'phone_key', 'bsuid_key', 'country', 'sent_at', 'message_type', 'is_group', 'error_code',
     'has_referral', 'referral_source_type', 'referral_source_id', 'referral_source_url',
-    'referral_headline', 'referral_body', 'referral_media_type', 'ctwa_clid', 'content_key',
+    'referral_headline', 'referral_body', 'referral_media_type', 'ctwa_clid', 'app',
+    'is_forwarded', 'link_code_key', 'link_code_state', 'content_key',
 ] %}
 
 /*

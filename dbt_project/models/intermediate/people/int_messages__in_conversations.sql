@@ -8,11 +8,12 @@
 }}
 
 /*
-    Grain: one row per message that is part of a talk with a person.
+    Grain: one row per message that is part of a talk with a person, and per web form.
 
     A conversation is what one person and one business number exchange without a gap over
     `CTWA_CONVERSATION_GAP_DAYS`, in the order of rule R3; its id is the key of its first message.
-    A touch is the first message the person wrote in it, and each one that carries a referral.
+    A touch is the first message the person wrote in it, and each one that carries a referral. A web
+    form is a touch by itself, and part of no conversation.
 
     A lead is one person within one scope (`CTWA_LEAD_SCOPE`: the company, or a brand, E31) and one
     cycle: a touch that comes more than `CTWA_LEAD_CYCLE_DAYS` after the last message either side
@@ -102,8 +103,10 @@ touched as (
 
     select
         *,
-        direction = 'inbound' and place_in_direction = 1 as is_opening,
-        has_referral or (direction = 'inbound' and place_in_direction = 1) as is_touch
+        origin is distinct from 'web' and direction = 'inbound' and place_in_direction = 1 as is_opening,
+        has_referral
+        or origin is not distinct from 'web'
+        or (direction = 'inbound' and place_in_direction = 1) as is_touch
 
     from grouped
 
@@ -166,10 +169,11 @@ in_conversations as (
         person_key,
         lead_scope,
         cast(lead_cycle as {{ dbt.type_int() }}) as lead_cycle,
-        conversation_id,
+        case when origin is distinct from 'web' then conversation_id end as conversation_id,
         identity_key,
         business_number_id,
         brand,
+        app,
         direction,
         origin,
         has_referral,

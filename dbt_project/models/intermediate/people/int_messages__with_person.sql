@@ -3,9 +3,12 @@
 {%- set seen = own_highest('changed_seq') if is_incremental() %}
 
 /*
-    Grain: one row per message, in or out, with the person it was exchanged with (rule R4).
+    Grain: one row per message, in or out, and per web form, with the person it was exchanged with
+    (rule R4).
 
-    Messages of ours that only statuses prove have origin `status`. `identity_key` is the identity
+    Messages of ours that only statuses prove have origin `status`, forms have origin `web`: what
+    somebody sends by the site is theirs in the same order as what they write (one identity over
+    all channels). `identity_key` is the identity
     that the message itself shows, a phone being that of its holder at the time (E28); `person_key`
     whom it belongs to by all links known so far. When one message of a person changes, all of that
     person count as changed: the message may have moved to somebody else, and both have to be built
@@ -23,6 +26,22 @@ messages as (
 statuses as (
 
     select * from {{ ref('int_outbound__from_statuses') }}
+
+),
+
+web_leads as (
+
+    select * from {{ ref('int_web_leads__deduplicated') }}
+
+),
+
+link_codes as (
+
+    select
+        message_key,
+        changed_seq
+
+    from {{ ref('int_link_codes__matched') }}
 
 ),
 
@@ -73,6 +92,12 @@ changed_messages as (
     union distinct
     select message_key from statuses
     where changed_seq > {{ seen }}
+    union distinct
+    select form_key as message_key from web_leads
+    where changed_seq > {{ seen }}
+    union distinct
+    select message_key from link_codes
+    where changed_seq > {{ seen }}
     {% for exchanged_as in ['messages', 'statuses'] %}
         union distinct
         select {{ exchanged_as }}.message_key
@@ -112,9 +137,12 @@ exchanged as (
     select
         messages.message_key,
         messages.message_id_key,
+        cast(null as {{ dbt.type_string() }}) as web_lead_key,
         messages.bsuid_key,
         messages.phone_key,
         messages.business_number_id,
+        cast(null as {{ dbt.type_string() }}) as brand,
+        messages.app,
         messages.direction,
         messages.origin,
         messages.is_conversational,
@@ -138,9 +166,12 @@ exchanged as (
     select
         statuses.message_key,
         statuses.message_id_key,
+        cast(null as {{ dbt.type_string() }}) as web_lead_key,
         statuses.bsuid_key,
         statuses.phone_key,
         statuses.business_number_id,
+        cast(null as {{ dbt.type_string() }}) as brand,
+        cast(null as {{ dbt.type_string() }}) as app,
         'outbound' as direction,
         'status' as origin,
         true as is_conversational,
@@ -160,13 +191,43 @@ exchanged as (
         messages.message_key is null
         and statuses.sent_at is not null
 
+    union all
+
+    select
+        form_key as message_key,
+        cast(null as {{ dbt.type_string() }}) as message_id_key,
+        web_lead_key,
+        cast(null as {{ dbt.type_string() }}) as bsuid_key,
+        cast(null as {{ dbt.type_string() }}) as phone_key,
+        cast(null as {{ dbt.type_string() }}) as business_number_id,
+        brand,
+        cast(null as {{ dbt.type_string() }}) as app,
+        'inbound' as direction,
+        'web' as origin,
+        true as is_conversational,
+        false as has_referral,
+        cast(null as {{ dbt.type_string() }}) as referral_source_type,
+        cast(null as {{ dbt.type_string() }}) as referral_source_id,
+        false as has_click_id,
+        false as is_withheld,
+        country,
+        submitted_at as sent_at,
+        null as first_free_entry_at
+
+    from web_leads
+
 ),
 
 with_identity as (
 
     select
         exchanged.*,
-        coalesce(exchanged.bsuid_key, holdings.identity_key, exchanged.phone_key) as identity_key,
+        coalesce(
+            exchanged.web_lead_key,
+            exchanged.bsuid_key,
+            holdings.identity_key,
+            exchanged.phone_key
+        ) as identity_key,
         coalesce(moved_numbers.current_number_id, exchanged.business_number_id)
             as current_number_id
 
@@ -191,7 +252,8 @@ with_person as (
         exchanged.identity_key,
         coalesce(identities.person_key, exchanged.identity_key) as person_key,
         exchanged.current_number_id as business_number_id,
-        coalesce(brands.brand, exchanged.current_number_id) as brand,
+        coalesce(exchanged.brand, brands.brand, exchanged.current_number_id) as brand,
+        exchanged.app,
         exchanged.direction,
         exchanged.origin,
         exchanged.is_conversational and exchanged.identity_key is not null as is_conversational,
@@ -209,6 +271,10 @@ with_person as (
                 select max(messages.changed_seq) as changed_seq from messages
                 union all
                 select max(statuses.changed_seq) as changed_seq from statuses
+                union all
+                select max(web_leads.changed_seq) as changed_seq from web_leads
+                union all
+                select max(link_codes.changed_seq) as changed_seq from link_codes
                 union all
                 select max(identities.changed_seq) as changed_seq from identities
                 union all

@@ -2,7 +2,8 @@
 
 {%- set columns = [
     'source', 'event_id', 'stage', 'occurred_at', 'phone_key', 'bsuid_key', 'email_key',
-    'web_lead_key', 'message_id_key', 'value', 'currency', 'content_key',
+    'web_lead_key', 'message_id_key', 'crm_record_key', 'value', 'currency', 'stage_label',
+    'content_key',
 ] %}
 
 /*

@@ -4,8 +4,8 @@
     Grain: one row per outcome, with the lead it speaks of, if we know one of that person.
 
     Matched by the strongest identity that leads to a lead: message id, user id (BSUID), phone (its
-    holder at the time of the outcome, E28), web lead id, e-mail. By identity only, never by name or
-    time (E60). Of a person's leads it is the
+    holder at the time of the outcome, E28), web lead id, e-mail, the CRM's record of the person. By
+    identity only, never by name or time (E60). Of a person's leads it is the
     one to which the named message belongs; else the latest born by then, else the first, for a CRM
     may know somebody before they write (E61). Whole at every run: an outcome may wait for its
     lead, and a lead may become somebody else's.
@@ -84,7 +84,7 @@ named as (
 
     {% for column, matched_by in [
         ('bsuid_key', 'user_id'), ('holder_key', 'phone'), ('web_lead_key', 'lead_id'),
-        ('email_key', 'email'),
+        ('email_key', 'email'), ('crm_record_key', 'crm_record'),
     ] %}
     union all
 
@@ -153,6 +153,7 @@ matched as (
         ranked.lead_id,
         ranked.matched_by,
         outcomes.stage,
+        outcomes.stage_label,
         outcomes.value,
         outcomes.currency,
         outcomes.occurred_at

@@ -66,6 +66,7 @@ staged as (
         outcomes.lead_id,
         outcomes.matched_by,
         outcomes.stage,
+        outcomes.stage_label,
         candidates.funnel_stage,
         coalesce(candidates.funnel_stage in ('qualified', 'opportunity', 'won'), false)
             as is_at_least_qualified,

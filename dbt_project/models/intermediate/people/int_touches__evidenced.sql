@@ -14,7 +14,8 @@
     it billed as opened by an ad, borrows the first referral that follows within 72 hours in its
     conversation (E6): `evidence_key` is the message whose referral counts, and differs from
     `touch_id` then. `is_billed_as_ad`: Meta billed an answer within 72 hours as free entry point,
-    and no referral came before that bill: a bill after one is explained by it.
+    and no referral came before that bill: a bill after one is explained by it. `has_page`: the touch
+    is a web form, or the opening of a chat whose coded link was clicked on a page (E21).
 */
 
 with
@@ -22,7 +23,7 @@ with
 {% if is_incremental() %}
 people_to_build as (
 
-    {{ changed_people(ref('int_conversations__built')) }}
+    {{ changed_people(ref('int_messages__in_conversations')) }}
 
 ),
 {% endif %}
@@ -44,6 +45,12 @@ conversations as (
 
 ),
 
+pages as (
+
+    select touch_id from {{ ref('int_pages__classified') }}
+
+),
+
 with_signs as (
 
     select
@@ -55,6 +62,7 @@ with_signs as (
         touches.conversation_id,
         touches.business_number_id,
         touches.brand,
+        touches.app,
         touches.origin,
         touches.country,
         touches.sent_at as occurred_at,
@@ -79,7 +87,7 @@ with_signs as (
         ) as is_billed_as_ad
 
     from touches
-    inner join conversations
+    left join conversations
         on touches.conversation_id = conversations.conversation_id
 
 ),
@@ -109,6 +117,7 @@ evidenced as (
         in_context.conversation_id,
         in_context.business_number_id,
         in_context.brand,
+        in_context.app,
         in_context.evidence_key,
         in_context.origin,
         in_context.country,
@@ -121,14 +130,19 @@ evidenced as (
         evidence.referral_source_type,
         evidence.referral_source_id,
         coalesce(evidence.has_click_id, false) as has_click_id,
+        pages.touch_id is not null
+        and not in_context.has_referral
+        and (in_context.origin = 'web' or in_context.is_opening) as has_page,
         in_context.occurred_at,
         {{ rule_set() }} as rule_set,
         (
             select max(upstream.changed_seq)
-            from {{ ref('int_conversations__built') }} as upstream
+            from {{ ref('int_messages__in_conversations') }} as upstream
         ) as changed_seq
 
     from in_context
+    left join pages
+        on in_context.touch_id = pages.touch_id
     left join {{ ref('int_messages__in_conversations') }} as evidence
         on in_context.evidence_key = evidence.message_key
 

@@ -27,9 +27,9 @@ leads as (
 
 ),
 
-ads as (
+placed as (
 
-    select * from {{ ref('int_ads__described') }}
+    select * from {{ ref('int_touches__placed') }}
 
 ),
 
@@ -51,8 +51,8 @@ described as (
             else 'outbound'
         end as basis,
         openings.platform,
-        openings.ad_id,
-        ads.campaign_id,
+        placed.ad_id,
+        placed.campaign_id,
         conversations.started_by,
         conversations.first_referral_key is not null as has_referral,
         cast(conversations.inbound_messages as bigint) as inbound_messages,
@@ -74,10 +74,8 @@ described as (
             conversations.person_key = leads.person_key
             and conversations.lead_scope = leads.lead_scope
             and conversations.lead_cycle = leads.lead_cycle
-    left join ads
-        on
-            openings.platform = ads.platform
-            and openings.ad_id = ads.ad_id
+    left join placed
+        on openings.touch_id = placed.touch_id
 
 )
 

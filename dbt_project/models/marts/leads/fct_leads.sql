@@ -2,8 +2,8 @@
     Grain: one row per lead: one person within one scope and one cycle (by default once, for good),
     born at their earliest touch (rule R5).
 
-    `first_touch_date` is the day in the zone of the account whose ad brought the first touch, where
-    that ad is known, else in the reporting zone (rule R10); a setting that gives the source to a
+    `first_touch_date` is the day in the zone of the account whose ad or campaign brought the first
+    touch, where that is known, else in the reporting zone (rule R10); a setting that gives the source to a
     later touch does not move it. What the ad is called is looked up by id at each run (rule R8);
     `ad_name_at_touch` is what it was called then. Leads that do not count stay here, marked (E20).
 */
@@ -46,9 +46,27 @@ posts as (
 
 ),
 
+placed as (
+
+    select * from {{ ref('int_touches__placed') }}
+
+),
+
+pages as (
+
+    select * from {{ ref('int_pages__classified') }}
+
+),
+
 ads as (
 
     select * from {{ ref('int_ads__described') }}
+
+),
+
+adsets as (
+
+    select * from {{ ref('int_adsets__described') }}
 
 ),
 
@@ -68,7 +86,7 @@ described as (
         leads.latest_touch_id,
         {{ local_date(
             'leads.first_touch_at',
-            "coalesce(case when first_ads.resolution = 'resolved' then first_ads.account_timezone end, "
+            "coalesce(case when born.resolution = 'resolved' then born.account_timezone end, "
             ~ reporting_timezone() ~ ")"
         ) }} as first_touch_date,
         leads.business_number_id,
@@ -77,20 +95,24 @@ described as (
         leads.channel,
         leads.basis,
         leads.platform,
-        ads.account_id,
-        ads.campaign_id,
-        ads.campaign_name,
-        ads.adset_id,
-        ads.adset_name,
-        leads.ad_id,
+        placed.account_id,
+        placed.campaign_id,
+        placed.campaign_name,
+        placed.adset_id,
+        adsets.adset_name,
+        placed.ad_id,
         ads.ad_name,
         ad_names.ad_name as ad_name_at_touch,
-        case
-            when leads.ad_id is not null then coalesce(ads.resolution, 'pending')
-        end as resolution,
+        placed.resolution,
         leads.latest_channel,
         leads.latest_basis,
-        leads.latest_ad_id,
+        latest_placed.ad_id as latest_ad_id,
+        latest_placed.campaign_id as latest_ad_campaign_id,
+        pages.page_host,
+        pages.utm_source,
+        pages.utm_medium,
+        pages.utm_campaign,
+        leads.is_from_form,
         leads.country,
         leads.origin,
         leads.origin = 'history' as is_backfilled,
@@ -141,6 +163,16 @@ described as (
     from leads
     inner join explained
         on leads.lead_id = explained.lead_id
+    inner join placed
+        on leads.source_touch_id = placed.touch_id
+    inner join placed as born
+        on leads.first_touch_id = born.touch_id
+    left join placed as latest_placed
+        on leads.latest_ad_touch_id = latest_placed.touch_id
+    left join pages
+        on
+            leads.is_from_page
+            and leads.source_touch_id = pages.touch_id
     left join qualified
         on leads.lead_id = qualified.lead_id
     left join excluded
@@ -156,16 +188,16 @@ described as (
             and leads.post_id = posts.post_id
     left join ads
         on
-            leads.platform = ads.platform
-            and leads.ad_id = ads.ad_id
-    left join ads as first_ads
+            placed.platform = ads.platform
+            and placed.ad_id = ads.ad_id
+    left join adsets
         on
-            leads.first_platform = first_ads.platform
-            and leads.first_ad_id = first_ads.ad_id
+            placed.platform = adsets.platform
+            and placed.adset_id = adsets.adset_id
     left join ad_names
         on
-            leads.platform = ad_names.platform
-            and leads.ad_id = ad_names.ad_id
+            placed.platform = ad_names.platform
+            and placed.ad_id = ad_names.ad_id
             and leads.source_touch_at >= ad_names.valid_from
             and (ad_names.valid_to is null or leads.source_touch_at < ad_names.valid_to)
 

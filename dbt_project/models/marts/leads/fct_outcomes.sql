@@ -21,6 +21,7 @@ described as (
         lead_id,
         matched_by,
         stage,
+        stage_label,
         funnel_stage,
         value,
         currency,

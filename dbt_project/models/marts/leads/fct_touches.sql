@@ -29,9 +29,25 @@ messages as (
 
 ),
 
-ads as (
+placed as (
 
-    select * from {{ ref('int_ads__described') }}
+    select * from {{ ref('int_touches__placed') }}
+
+),
+
+pages as (
+
+    select * from {{ ref('int_pages__classified') }}
+
+),
+
+link_codes as (
+
+    select
+        message_key,
+        state
+
+    from {{ ref('int_link_codes__matched') }}
 
 ),
 
@@ -51,16 +67,27 @@ described as (
         touches.channel,
         touches.basis,
         touches.platform,
-        touches.ad_id,
-        ads.campaign_id,
+        placed.ad_id,
+        placed.adset_id,
+        placed.campaign_id,
         touches.post_id,
         posts.post_id is not null as is_boosted_post_candidate,
         coalesce(posts.ads, 0) as boosted_post_ads,
-        case
-            when touches.ad_id is not null then coalesce(ads.resolution, 'pending')
-        end as resolution,
+        placed.resolution,
         touches.referral_source_type,
         messages.referral_headline,
+        touches.is_from_page,
+        pages.page_host,
+        pages.page_path,
+        pages.referrer_host,
+        pages.utm_source,
+        pages.utm_medium,
+        pages.utm_campaign,
+        -- A code in a later message of a talk counts for nothing (E21).
+        case
+            when link_codes.state = 'matched' and not touches.is_from_page then 'not_first'
+            else link_codes.state
+        end as link_code_state,
         touches.origin,
         touches.has_referral,
         touches.has_click_id,
@@ -80,10 +107,14 @@ described as (
             and touches.lead_cycle = leads.lead_cycle
     left join messages
         on touches.evidence_key = messages.message_key
-    left join ads
+    inner join placed
+        on touches.touch_id = placed.touch_id
+    left join pages
         on
-            touches.platform = ads.platform
-            and touches.ad_id = ads.ad_id
+            touches.is_from_page
+            and touches.touch_id = pages.touch_id
+    left join link_codes
+        on touches.touch_id = link_codes.message_key
     left join posts
         on
             posts.platform = 'meta'
