@@ -100,7 +100,9 @@ class Messenger:
         user_id = text(child(event, person_at), "id")
         if user_id is None:
             raise Reject(f"person_missing: expected {person_at}.id")
-        page_id = required(child(event, page_at), "id")
+        page_id = text(child(event, page_at), "id")
+        if page_id is None:
+            raise Reject(f"page_missing: expected {page_at}.id")
         referral = content if kind == "referral" else content.get("referral")
         referral = event.get("referral") if referral is None else referral
         message: dict[str, Any] = {
