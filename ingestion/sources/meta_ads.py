@@ -103,12 +103,17 @@ def land_meta_ads(
 
 
 def _referral_ad_ids(lake: Lake) -> set[str]:
-    """Ids in referrals that may be ads: all but posts', whatever type Meta thinks of next."""
+    """Ids that may be ads: in referrals all but posts', whatever type Meta thinks of next; and
+    those that a macro of Meta's put into the address of a page."""
     lake.ensure("event_log", EVENT_LOG)
     rows = lake.query(
-        "select distinct referral_source_id as ad_id from {messages} "
-        "where referral_source_id <> '' and coalesce(lower(referral_source_type), '') <> 'post'",
+        "select referral_source_id as ad_id from {messages} "
+        "where referral_source_id <> '' and coalesce(lower(referral_source_type), '') <> 'post' "
+        "union select ad_id from {forms} where ad_platform = 'meta' and ad_id <> '' "
+        "union select ad_id from {clicks} where ad_platform = 'meta' and ad_id <> ''",
         messages="event_log/messages",
+        forms="event_log/web_leads",
+        clicks="event_log/link_clicks",
     )
     return set(rows["ad_id"].to_pylist())
 

@@ -238,7 +238,7 @@ def test_ids_are_looked_up_in_groups_and_one_by_one_where_a_group_fails(
     assert (len(groups), len(singles)) == (3, 50)
 
 
-def test_ids_of_referrals_and_insights_are_looked_up_those_of_posts_are_not(
+def test_ids_of_referrals_pages_and_insights_are_looked_up_those_of_posts_are_not(
     shop: Advertiser,
 ) -> None:
     def message(number: int, source_type: str | None, source_id: str) -> dict[str, Any]:
@@ -264,6 +264,10 @@ def test_ids_of_referrals_and_insights_are_looked_up_those_of_posts_are_not(
             message(7, "ad", "../me"),
         ],
     )
+    for table, number in (("web_leads", "506"), ("link_clicks", "507")):
+        pages = [("meta", number), ("google", "508"), ("meta", None)]
+        rows = [{"ad_platform": platform, "ad_id": ad_id} for platform, ad_id in pages]
+        write_rows(lake, "event_log", table, rows)
     write_rows(lake, "meta_ads", "insights", [{"account_id": BRAZIL, "ad_id": "505"}])
     shop.insights()  # sweeps away rows that no complete load wrote
     shop.state.spent(AD3, (NOW - timedelta(days=1)).date(), "1", impressions=1)
@@ -275,6 +279,8 @@ def test_ids_of_referrals_and_insights_are_looked_up_those_of_posts_are_not(
         "501": ("gone", 1),
         "502": ("gone", 1),
         "503": ("gone", 1),
+        "506": ("gone", 1),
+        "507": ("gone", 1),
         AD3: ("resolved", 1),
         "../me": ("gone", 0),
     }

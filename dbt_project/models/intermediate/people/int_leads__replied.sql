@@ -2,7 +2,7 @@
     config(
         unique_key='person_key',
         pre_hook="{{ forget_vanished_people(
-            ref('int_messages__in_conversations'), \"upstream.origin is distinct from 'web'\"
+            ref('int_messages__in_conversations'), \"coalesce(upstream.origin, '') <> 'web'\"
         ) }}"
     )
 }}
@@ -27,7 +27,7 @@ messages as (
 
     select * from {{ ref('int_messages__in_conversations') }}
     where
-        origin is distinct from 'web'
+        coalesce(origin, '') <> 'web'
     {% if is_incremental() %}
             and person_key in (select people_to_build.person_key from people_to_build)
         {% endif %}

@@ -103,9 +103,9 @@ touched as (
 
     select
         *,
-        origin is distinct from 'web' and direction = 'inbound' and place_in_direction = 1 as is_opening,
+        coalesce(origin, '') <> 'web' and direction = 'inbound' and place_in_direction = 1 as is_opening,
         has_referral
-        or origin is not distinct from 'web'
+        or coalesce(origin, '') = 'web'
         or (direction = 'inbound' and place_in_direction = 1) as is_touch
 
     from grouped
@@ -169,7 +169,7 @@ in_conversations as (
         person_key,
         lead_scope,
         cast(lead_cycle as {{ dbt.type_int() }}) as lead_cycle,
-        case when origin is distinct from 'web' then conversation_id end as conversation_id,
+        case when coalesce(origin, '') <> 'web' then conversation_id end as conversation_id,
         identity_key,
         business_number_id,
         brand,
