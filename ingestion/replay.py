@@ -1,9 +1,9 @@
 """Stored envelopes back into the vault: NDJSON, `.gz` too, one envelope on each line.
 
-A line is either the raw body of a WhatsApp webhook, kept byte for byte, or a wrapper
-`{"body": …, "received_at": "2026-05-04T14:31:00Z", "source": "whatsapp"}`, where `body` is the
-body as text (kept exactly) or as JSON, and `source` is `whatsapp` (default), `outcomes` or
-`exclusions`.
+A line is either the raw body of a webhook of Meta (WhatsApp, Messenger, Instagram), kept byte for
+byte, or a wrapper `{"body": …, "received_at": "2026-05-04T14:31:00Z", "source": "whatsapp"}`, where
+`body` is the body as text (kept exactly; so are Twilio's forms) or as JSON, and `source` is one of
+`SOURCES`, `whatsapp` by default.
 Repeats do no harm: a message counts once however often it is delivered.
 """
 
@@ -24,7 +24,11 @@ from ctwa.settings import Settings
 from ingestion.webhook.vault import NewEnvelope, Vault, microseconds
 
 MAX_BODY_BYTES = 3 * 2**20
-SOURCES = ("whatsapp", "outcomes", "exclusions")
+SOURCES = (
+    "whatsapp", "dialog360", "gupshup", "twilio", "messenger", "outcomes", "exclusions",
+)  # fmt: skip
+_CHATS = ("page", "instagram")
+"""`object` of a raw body that is Messenger's or Instagram's."""
 _BATCH = 500
 _BATCH_BYTES = 8 * 2**20
 
@@ -114,7 +118,8 @@ def _envelope(line: bytes, now: Callable[[], float]) -> NewEnvelope:
     if type(value) is not dict:
         raise _BadLineError("expected one JSON object on the line")
     if "body" not in value or "object" in value:
-        return _checked(int(now() * 1_000_000), "whatsapp", line)
+        source = "messenger" if value.get("object") in _CHATS else "whatsapp"
+        return _checked(int(now() * 1_000_000), source, line)
     source = value.get("source", "whatsapp")
     if source not in SOURCES:
         raise _BadLineError(f"source: expected one of {', '.join(SOURCES)}")

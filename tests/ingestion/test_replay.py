@@ -13,7 +13,8 @@ import pytest
 from ctwa.settings import Settings
 from ingestion.replay import replay
 from ingestion.webhook.vault import Vault
-from tests.ingestion.parser.payloads import encode, envelope, message
+from tests.ingestion.parser.payloads import encode, envelope, message, parse
+from tests.ingestion.parser.provider_payloads import body
 
 NOW = 1_781_000_000.0
 
@@ -51,6 +52,26 @@ def test_wrapped_bodies_keep_time_source_and_text(settings: Settings, tmp_path: 
     assert first["body"].decode() == body
     assert first["received_at"] == second["received_at"]
     assert (second["source"], json.loads(second["body"])) == ("outcomes", {"event_id": "1"})
+
+
+def test_bodies_of_other_providers(settings: Settings, tmp_path: Path) -> None:
+    sources = ("messenger", "twilio", "gupshup", "dialog360")
+    form = body("twilio", "text").decode()
+    lines = [
+        json.dumps(json.loads(body("messenger", "text"))),
+        json.dumps({"body": form, "source": "twilio"}),
+        json.dumps({"body": json.loads(body("gupshup", "text_referral")), "source": "gupshup"}),
+        json.dumps({"body": json.loads(body("dialog360", "text_referral")), "source": "dialog360"}),
+    ]
+    path = tmp_path / "day.ndjson"
+    path.write_text("\n".join(lines))
+    assert replay(settings, [path]).problems == []
+    rows = stored(settings)
+    assert tuple(row["source"] for row in rows) == sources
+    assert rows[1]["body"].decode() == form
+    for row in rows:
+        found = parse(row["body"], source=row["source"])
+        assert (len(found["messages"]), found["quarantine"]) == (1, [])
 
 
 def test_bad_lines_are_named_and_good_ones_kept(settings: Settings, tmp_path: Path) -> None:
