@@ -22,7 +22,19 @@ PII_KEY = "00112233445566778899aabbccddeeff" * 2
 def pytest_configure() -> None:
     """No setting of the person who runs the tests may leak in, not into wider fixtures either."""
     for name in list(os.environ):
-        if name.startswith(("CTWA_", "META_", "DAGSTER_", "DBT_", "GOOGLE_ADS_", "HUBSPOT_")):
+        if name.startswith(
+            (
+                "CTWA_",
+                "META_",
+                "DAGSTER_",
+                "DBT_",
+                "GOOGLE_ADS_",
+                "HUBSPOT_",
+                "TWILIO_",
+                "DIALOG360_",
+                "GUPSHUP_",
+            )
+        ):
             del os.environ[name]
     os.environ["DO_NOT_TRACK"] = "1"
     for name in ("RUNTIME__DLTHUB_TELEMETRY", "DBT_SEND_ANONYMOUS_USAGE_STATS"):
