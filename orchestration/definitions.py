@@ -8,13 +8,14 @@ import dagster as dg
 
 from ctwa.settings import PROJECT_DIR, Settings, load_settings
 from orchestration.assets.comparison import build_comparison_assets
-from orchestration.assets.dbt import build_dbt_assets
+from orchestration.assets.dbt import MARTS_SCHEMA, build_dbt_assets
 from orchestration.assets.event_log import build_event_log_assets
 from orchestration.assets.exchange_rates import build_exchange_rate_assets
 from orchestration.assets.meta_ads import build_meta_assets
 from orchestration.assets.publish import build_publish_assets
 from orchestration.checks import build_checks
 from orchestration.dbt_manifest import manifest_path
+from orchestration.freshness import build_freshness_checks
 from orchestration.jobs import build_jobs
 from orchestration.resources import RefreshLock, RefreshOptions, dbt_resource
 from orchestration.schedules import build_schedules
@@ -55,7 +56,10 @@ def build_definitions(
             *build_comparison_assets(settings, manifest, project_dir),
             *build_publish_assets(settings, manifest, _SOURCES),
         ],
-        asset_checks=build_checks(settings),
+        asset_checks=[
+            *build_checks(settings),
+            *build_freshness_checks(manifest, _SOURCES, MARTS_SCHEMA),
+        ],
         jobs=jobs,
         schedules=build_schedules(settings),
         sensors=build_sensors(settings, jobs),

@@ -14,10 +14,10 @@ from orchestration.assets.dbt import run_folder
 from orchestration.assets.publish import MARTS_KEY, VERDICT_KEY
 from orchestration.assets.raw import CHECK_NAME as LOADED
 from orchestration.assets.raw import STALE_SINCE
+from orchestration.dbt_checks import DBT_TEST_KEY
+from orchestration.freshness import CHECK_NAME as FRESH
 
 _DBT_STEP = "dbt_build"
-DBT_TEST_KEY = "unique_id"
-"""Metadata that dagster-dbt puts on the evaluation of a dbt test."""
 _BAD = {"error", "fail", "runtime error"}
 
 
@@ -49,7 +49,7 @@ def _checks(result: dg.ExecuteInProcessResult) -> tuple[list[str], list[str]]:
     failures: list[str] = []
     warnings: list[str] = []
     for check in result.get_asset_check_evaluations():
-        if check.passed:
+        if check.passed or check.check_name == FRESH:  # told by the source's own check
             continue
         if check.severity is dg.AssetCheckSeverity.WARN:
             warnings.append(_check_text(check))
@@ -70,6 +70,8 @@ def _check_text(check: dg.AssetCheckEvaluation) -> str:
     if check.check_name == RECORDED:
         return f"restatements: {check.description}"
     text = f"{'/'.join(check.asset_key.path)}: {check.check_name}"
+    if check.description and DBT_TEST_KEY in check.metadata:
+        return f"{text}: {check.description}"
     return f"{text} ({figures})" if figures else text
 
 

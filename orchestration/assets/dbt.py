@@ -15,6 +15,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtP
 from ctwa.settings import PROJECT_DIR, Settings
 from orchestration.assets.raw import OWNERS
 from orchestration.comparison import sweep_comparisons
+from orchestration.dbt_checks import with_failing_rows
 from orchestration.lake import ready_lake
 from orchestration.rebuild import BuildState, forget_state, set_aside_if_broken
 from orchestration.resources import LeanDbtCli, RefreshLock, RefreshOptions, dbt_environment
@@ -56,8 +57,10 @@ def build_dbt_assets(
     virtual environment included) for selections of more than 200 resources.
     """
 
+    contents = load_manifest(manifest)
+
     @dbt_assets(
-        manifest=load_manifest(manifest),
+        manifest=contents,
         dagster_dbt_translator=Translator(),
         name="dbt_build",
         pool="duckdb",
@@ -83,7 +86,7 @@ def build_dbt_assets(
         arguments += ["--full-refresh"] if reasons else []
         with dbt_environment(settings, options.day):
             build = dbt.cli(arguments, context=context, target_path=run_folder(settings))
-        yield from build.stream()
+        yield from with_failing_rows(build.stream(), settings, contents)
         # After a whole build only: a part says nothing of the rest.
         if not context.is_subset:
             state.save(settings)

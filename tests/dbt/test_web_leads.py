@@ -102,7 +102,7 @@ def test_an_expanded_macro_leads_to_the_ad_by_id(world: DbtWorld) -> None:
     )  # fmt: skip
     assert (found["ad_id"], found["campaign_id"], found["is_won"]) == (AD, CAMPAIGN, True)
     assert 'the ad "Headline"' in found["why"]
-    assert "Sent a form on 1 May 2026" in found["why"]
+    assert "Sent a form on 2026-05-01 09:00 UTC" in found["why"]
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,13 @@ sources:
           read_parquet('{{ env_var("CTWA_LAKE_PATH", "data/lake") }}/event_log/{name}/*.parquet',
           union_by_name = true)
     tables: [{name: envelopes, description: One row per envelope.}]
+  - name: meta_ads
+    config:
+      meta:
+        external_location: >-
+          read_parquet('{{ env_var("CTWA_LAKE_PATH", "data/lake") }}/meta_ads/{name}/*.parquet',
+          union_by_name = true)
+    tables: [{name: ads, description: One row per ad.}]
 models:
   - name: stg_event_log__envelopes
     description: One row per envelope.
@@ -58,7 +65,7 @@ models:
 _SLOW = """
 select '1' as rule_version, (
     select sum(hash(a.range) % 2) from range({{ env_var('CTWA_TEST_WORK', '1') }}) as a
-) as work
+) as work, (select count(*) from {{ source('meta_ads', 'ads') }}) as ads
 """
 
 _FILES = {
@@ -79,6 +86,13 @@ _FILES = {
     "dbt_project/tests/assert_few_leads.sql": (
         "select count(*) as leads from {{ ref('fct_leads') }}\n"
         "having count(*) > {{ env_var('CTWA_TEST_LIMIT', '1000000') }}\n"
+    ),
+    # Warns of each envelope behind CTWA_TEST_STAGES, and keeps what it found.
+    "dbt_project/tests/seqs_are_mapped.sql": (
+        "{{ config(severity='warn', store_failures=true, store_failures_as='view',"
+        " schema='checks') }}\n"
+        "select seq, 'a|b' as stage from {{ ref('fct_leads') }}\n"
+        "where seq > {{ env_var('CTWA_TEST_STAGES', '1000000') }}\n"
     ),
 }
 

@@ -97,6 +97,29 @@ def test_a_failed_blocking_check_publishes_nothing_and_is_named(
     assert len(list(settings.data_dir.glob("warehouse.duckdb.broken-*"))) == 1
 
 
+def _freshness(instance: dg.DagsterInstance, mart: str) -> tuple[bool, str | None]:
+    """Whether the mart's sources were all read in the latest run, and what the check says."""
+    key = dg.AssetCheckKey(dg.AssetKey(["marts", mart]), "sources_are_fresh")
+    record = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)[0]
+    assert record.event is not None
+    found = record.event.get_dagster_event().asset_check_evaluation_data
+    return found.passed, found.description
+
+
+def test_a_check_that_warns_names_what_it_found(
+    settings: Settings, project: Path, append: Append, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(3)
+    monkeypatch.setenv("CTWA_TEST_STAGES", "1")
+
+    result = run(settings, project)
+
+    assert (result.ok, result.published) == (True, True)
+    assert result.warnings == [
+        "marts/fct_leads: seqs_are_mapped: seq 2, stage a|b; seq 3, stage a|b"
+    ]
+
+
 def test_e52_a_failed_source_does_not_stop_the_others_and_the_run_is_red(
     make_settings: Callable[..., Settings],
     project: Path,
@@ -132,6 +155,13 @@ def test_e52_a_failed_source_does_not_stop_the_others_and_the_run_is_red(
     with open_instance(settings) as instance:
         seen = instance.get_run_by_id(result.run_id)
         event = instance.get_latest_materialization_event(dg.AssetKey(["meta_ads", "insights"]))
+        marks = {mart: _freshness(instance, mart) for mart in ("fct_leads", "fct_touches")}
+    # What rests on the stale source is marked, what does not is not.
+    assert marks["fct_leads"] == (True, "every source was read")
+    assert marks["fct_touches"] == (
+        False,
+        "meta_ads as of never loaded: META_ACCESS_TOKEN is no longer valid: make a new one",
+    )
     assert seen is not None
     assert seen.status is dg.DagsterRunStatus.FAILURE
     assert event is not None
