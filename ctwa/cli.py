@@ -253,7 +253,9 @@ def restore(
 @app.command()
 def forget(
     phone: Annotated[str | None, typer.Option(help="A phone number, in any spelling.")] = None,
-    bsuid: Annotated[str | None, typer.Option(help="A WhatsApp user id (BSUID).")] = None,
+    bsuid: Annotated[
+        str | None, typer.Option(help="A WhatsApp user id (BSUID), or messenger:PAGE:USER.")
+    ] = None,
     email: Annotated[str | None, typer.Option(help="An e-mail address.")] = None,
     before: Annotated[
         datetime | None,

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from urllib.parse import unquote_plus
 
 import orjson
 import pyarrow as pa
@@ -25,6 +26,7 @@ _DIGITS = re.compile(r"\d{7,17}")
 _WRITTEN_PHONE = re.compile(r"\+?\d(?:[ ().\-]{0,2}\d){6,16}")
 _BSUID = re.compile(r"(?<![A-Za-z])[A-Za-z]{2}\.(?:ENT\.)?[A-Za-z0-9]{4,128}")
 _EMAIL = re.compile(r"[^\s\"'<>,;:\\()]+@[^\s\"'<>,;:\\()]+")
+_BETWEEN_FIELDS = re.compile("[&=]")
 _WAMID = re.compile(r"wamid\.([A-Za-z0-9+/_\-]{8,})")
 
 
@@ -72,8 +74,10 @@ def envelopes_naming(
 
 
 def _readable(body: bytes) -> str:
-    """The body's text without JSON's escapes, followed by what its message ids hold."""
+    """The body's text without escapes, followed by what its message ids hold."""
     text = body.decode("utf-8", "replace").replace("\\/", "/")
+    if "%" in text and text.lstrip()[:1] not in ("{", "["):  # a form
+        text += " " + unquote_plus(_BETWEEN_FIELDS.sub(" ", text))
     if "\\u00" in text:
         with suppress(orjson.JSONDecodeError):
             text = orjson.dumps(orjson.loads(body)).decode()

@@ -7,6 +7,7 @@ are built anew after it by a refresh (`orchestration.forget`).
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import shutil
 from collections.abc import Callable
@@ -72,11 +73,16 @@ def identity_key(
     email: str | None = None,
     default_country: str = DEFAULT_COUNTRY,
 ) -> str:
-    """Key of the one identity given, a phone as somebody typed it. Raises `IdentityError`."""
+    """Key of the one identity given, a phone as somebody typed it. Raises `IdentityError`.
+
+    `bsuid` is somebody on Messenger or Instagram too: `messenger:<page id>:<their id>`.
+    """
     given = [(o, v) for o, v in (("phone", phone), ("bsuid", bsuid), ("email", email)) if v]
     if len(given) != 1:
         raise IdentityError("give exactly one of --phone, --bsuid, --email")
     option, value = given[0]
+    if option == "bsuid" and (chat := _CHAT.fullmatch(value.strip())):
+        return names.scoped_id(*chat.groups())
     try:
         value = typed_phone(value, default_country) if option == "phone" else value
     except PhoneError:
@@ -86,6 +92,9 @@ def identity_key(
         raise IdentityError(f"--{option}: {_EXPECTED[option]}")
     return key
 
+
+_CHAT = re.compile(r"(messenger|instagram):(\d+):(\d+)")
+"""Somebody on Messenger or Instagram: the app, the page's or account's id, and theirs."""
 
 _EXPECTED = {
     "phone": "expected a full number with its country code, such as +55 11 98765-4321",
