@@ -16,7 +16,9 @@ from typing import Literal
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32: no letter that is taken for another."""
 
-_TOKEN = re.compile(r"(?<![0-9A-Za-z-])CW-([0-9A-Za-z]+)-([0-9A-Za-z]+)(?![0-9A-Za-z-])", re.I)
+_TOKEN = re.compile(
+    r"(?<![0-9A-Za-z-])CW-([0-9A-Za-z]+)-([0-9A-Za-z]+)(?![0-9A-Za-z-])", re.I | re.A
+)
 _WHOLE = re.compile(rf"[{ALPHABET}]{{10}}")
 _MAX_TEXT = 4_096
 
@@ -43,9 +45,14 @@ def code_of(body: str, site_id: str) -> str:
     return body + check_characters(body, site_id)
 
 
+def is_whole(code: str) -> bool:
+    """Whether it has the shape of a code, whichever site's."""
+    return bool(_WHOLE.fullmatch(code))
+
+
 def is_fit(code: str, site_id: str) -> bool:
     """Whether ten upper-case characters are a code of this site's."""
-    return bool(_WHOLE.fullmatch(code)) and code[8:] == check_characters(code[:8], site_id)
+    return is_whole(code) and code[8:] == check_characters(code[:8], site_id)
 
 
 def shown(code: str) -> str:
@@ -63,14 +70,25 @@ def find(text: str, site_id: str) -> Found | None:
     Strict: letters of any size, but whole, and set off from other words. Two different codes in
     one text cannot both be where somebody came from: neither counts.
     """
-    tokens = {(a + b).upper() for a, b in _TOKEN.findall(text[:_MAX_TEXT])}
+    tokens = {(a.upper(), b.upper()) for a, b in _TOKEN.findall(text[:_MAX_TEXT])}
     if not tokens:
         return None
     if len(tokens) > 1:
         return Found("several")
-    code = tokens.pop()
+    halves = tokens.pop()
+    code = "".join(halves)
     # Without a site of our own, every code is somebody else's.
-    return Found("fit", code) if site_id and is_fit(code, site_id) else Found("unfit")
+    is_ours = bool(site_id) and len(halves[0]) == 5 and is_fit(code, site_id)
+    return Found("fit", code) if is_ours else Found("unfit")
 
 
-__all__ = ["ALPHABET", "Found", "check_characters", "code_of", "find", "is_fit", "shown"]
+__all__ = [
+    "ALPHABET",
+    "Found",
+    "check_characters",
+    "code_of",
+    "find",
+    "is_fit",
+    "is_whole",
+    "shown",
+]

@@ -13,6 +13,7 @@ import re
 import secrets
 from pathlib import Path
 
+from ctwa.emails import is_filler
 from ctwa.settings import Settings
 
 KEY_VERSION = 1
@@ -89,9 +90,10 @@ class Pseudonymizer:
         return self.digest("bsuid", value) if value else None
 
     def email(self, email: str) -> str | None:
-        """Identity key of an e-mail address; None where there is no address in the text."""
+        """Identity key of an e-mail address; None where there is none in the text, or nobody's."""
         value = email.strip().casefold()
-        return self.digest("email", value) if "@" in value[1:-1] else None
+        is_address = "@" in value[1:-1] and not is_filler(value)
+        return self.digest("email", value) if is_address else None
 
     def web_lead(self, lead_id: str) -> str:
         """Identity key of a web form's lead id."""

@@ -15,12 +15,14 @@ from ingestion.parser.exclusions import SOURCE as EXCLUSIONS
 from ingestion.parser.exclusions import Exclusions
 from ingestion.parser.gupshup import Gupshup
 from ingestion.parser.limits import Reject
+from ingestion.parser.link_clicks import LinkClicks
 from ingestion.parser.messenger import Messenger
 from ingestion.parser.outcomes import Outcomes
 from ingestion.parser.people import Keys
 from ingestion.parser.rows import Rows
 from ingestion.parser.schema import PARSER_VERSION
 from ingestion.parser.twilio import Twilio
+from ingestion.parser.web_leads import WebLeads
 from ingestion.parser.whatsapp import WhatsApp
 
 Reader = Callable[[bytes], None]
@@ -28,15 +30,18 @@ Reader = Callable[[bytes], None]
 
 
 class Parser:
-    """Pure: results depend on the envelope, the key and the country only.
+    """Pure: results depend on the envelope, the key, the country and the site only.
 
-    `default_country` (ISO 3166) is where a phone that somebody typed without its country code is.
+    `default_country` (ISO 3166) is where a phone that somebody typed without its country code is;
+    `site_id` is the site whose coded links count.
     Not for several threads at once.
     """
 
-    def __init__(self, names: Pseudonymizer, default_country: str = DEFAULT_COUNTRY) -> None:
+    def __init__(
+        self, names: Pseudonymizer, default_country: str = DEFAULT_COUNTRY, site_id: str = ""
+    ) -> None:
         self._names, self._country = names, default_country
-        self._keys = Keys(names)
+        self._keys = Keys(names, site_id)
 
     def parse(self, batch: pa.RecordBatch) -> dict[str, pa.Table]:
         """Rows of a batch with columns `seq`, `received_at` (µs, UTC), `source`, `body`.
@@ -71,6 +76,8 @@ class Parser:
             "gupshup": Gupshup(rows, whatsapp).read,
             "twilio": Twilio(keys, rows).read,
             "messenger": Messenger(keys, rows).read,
+            "leads": WebLeads(keys, rows, self._country).read,
+            "clicks": LinkClicks(keys, rows).read,
             "outcomes": Outcomes(keys, rows, self._country).read,
             EXCLUSIONS: Exclusions(keys, rows, self._country).read,
         }

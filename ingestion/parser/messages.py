@@ -39,6 +39,8 @@ class Scoped(NamedTuple):
     sent_us: int | None  # their webhooks count milliseconds
 
 
+NO_CODE = (None, None)
+
 _ENDS = {
     # Keys of the person in a message: phone, BSUID, parent BSUID.
     "inbound": ("from", "from_user_id", "from_parent_user_id"),
@@ -87,6 +89,9 @@ class Messages:
         context = child(message, "context")
         context_id = context.get("id")
         referral, problem = read_referral(message)
+        # Of what somebody writes to us now: an echo or a history repeats what others wrote.
+        written = type_ == "text" and direction == "inbound" and origin == "live"
+        code_of_link = keys.coded_link(child(message, "text").get("body")) if written else NO_CODE
         content = (
             origin,
             direction,
@@ -106,8 +111,7 @@ class Messages:
             context.get("forwarded") is True or context.get("frequently_forwarded") is True,
             *referral,
             None if scoped is None else scoped.app,
-            None,
-            None,
+            *code_of_link,
         )
         key = keys.content(orjson.dumps(content))
         rows.messages.append((*rows.place(), *content, key))

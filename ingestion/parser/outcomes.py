@@ -52,7 +52,8 @@ class Outcomes:
         email = keys.email(outcome.email) if outcome.email else None
         web_lead = keys.web_lead(outcome.lead_id) if outcome.lead_id else None
         message = keys.message_id(outcome.message_id) if outcome.message_id else None
-        if not any((phone_key, bsuid_key, email, web_lead, message)):
+        # Nobody's address (`ctwa.emails`) is an identity that was given: of somebody unknown (E60).
+        if not any((phone_key, bsuid_key, outcome.email, web_lead, message)):
             raise Reject("identity_unusable: expected a full phone number, e-mail address or id")
         content = (
             outcome.source,

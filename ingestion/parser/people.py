@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import phonenumbers
 
+from ctwa import link_code
 from ctwa.pseudonym import Pseudonymizer, phone_match_key
 from ingestion.parser.limits import Reject
 from ingestion.parser.values import text
@@ -37,20 +38,31 @@ NOBODY = Person(None, None, None)
 class Keys:
     """Keyed hashes with a cache: a person and a message come several times in one batch."""
 
-    def __init__(self, names: Pseudonymizer) -> None:
+    def __init__(self, names: Pseudonymizer, site_id: str = "") -> None:
         cached = lru_cache(_CACHE)
         self.phone: Callable[[str], str | None] = cached(names.phone)
         self.bsuid: Callable[[str], str | None] = cached(names.bsuid)
         self.message_id: Callable[[str], str] = cached(names.message_id)
         self.message: Callable[[str, str], tuple[str, str]] = cached(self._message)
         self.person: Callable[..., Person] = cached(self._person)
-        self.email, self.web_lead = names.email, names.web_lead
+        self.email, self.web_lead, self.web_form = names.email, names.web_lead, names.web_form
+        self.link_code = names.link_code
         self.scoped_id: Callable[[str, str, str], str] = cached(names.scoped_id)
-        self._names = names
+        self._names, self._site_id = names, site_id
 
     def content(self, data: bytes) -> str:
         """Key of a row's columns, written as JSON."""
         return self._names.digest_bytes(b"content:" + data)
+
+    def coded_link(self, text: Any) -> tuple[str | None, str | None]:
+        """Key and state of the code in a message's text (`link_code_key`, `link_code_state`)."""
+        # Hardly a message has one: looked for before the expression is tried.
+        if type(text) is not str or "cw-" not in text.lower():
+            return None, None
+        found = link_code.find(text, self._site_id)
+        if found is None:
+            return None, None
+        return found.code and self.link_code(found.code), found.state
 
     def _message(self, number_id: str, message_id: str) -> tuple[str, str]:
         """`message_key` and `message_id_key`."""

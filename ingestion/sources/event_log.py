@@ -129,7 +129,7 @@ def _land(
     names = Pseudonymizer.from_settings(settings)
     _check_same_vault(lake, vault, names, watermark, last)
     batches = vault.read_batches(0 if reparse else watermark, up_to_seq=last)
-    parser = Parser(names, settings.default_country)
+    parser = Parser(names, settings.default_country, settings.site_id)
     parsed = _parsed(batches, parser, Sieve(ledger, names), counts, ledger)
     if reparse:
         _replace(lake, parsed)

@@ -1,11 +1,12 @@
 """The receiver: signed bodies in, kept byte for byte, then answered (rule R1).
 
 A bare ASGI app: a framework costs more per request here than signature and commit together. It
-never parses a webhook and never touches the warehouse; only what senders of ours post (outcomes)
-is checked for its shape, so that they learn of mistakes at once.
+never parses a webhook and never touches the warehouse; only what senders of ours post (leads and
+outcomes) is checked for its shape, so that they learn of mistakes at once.
 
     GET  /webhooks/whatsapp   Meta's handshake; /webhooks/messenger too
     POST /webhooks/whatsapp   envelopes of the WhatsApp Business Platform
+    POST /webhooks/leads      forms of the company's site
     POST /webhooks/outcomes   what the CRM says of leads
     POST /webhooks/messenger  /webhooks/twilio  /webhooks/360dialog  /webhooks/gupshup
     GET  /healthz /readyz /metrics
@@ -145,7 +146,8 @@ class Receiver:
                     intake.check(body)
                 except IntakeError as error:
                     return _misfit(error)
-            return await self._keep(intake.source, body)
+            answer = await self._keep(intake.source, body)
+            return intake.stored if answer is http.OK else answer
 
         return handle
 

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from functools import partial
 
 from ctwa.settings import Settings
-from ingestion.webhook.http import Scope, header
+from ingestion.webhook.http import OK, Answer, Scope, header
 from ingestion.webhook.intake import validate_outcomes
 from ingestion.webhook.providers import TwilioSignature, shows_secret
 from ingestion.webhook.signature import verify
+from ingestion.webhook.site import validate_web_leads
 
 Authentic = Callable[[Scope, bytes, Sequence[bytes]], bool]
 """Whether one of the secrets is behind a request and its body."""
+
+_NO_REPLY = OK._replace(body=b"<Response/>", content_type=b"text/xml")
+"""Twilio sends a plain text to the person who wrote: an answer of `ok` would be a message."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Intake:
     """Raises `IntakeError` if the body is to be refused with 422."""
     is_optional: bool = False
     """Not every company has it: nothing is said at the start where it is not set."""
+    stored: Answer = OK
+    """The answer once a body is durable."""
 
 
 def intakes(settings: Settings) -> dict[str, Intake]:
@@ -45,6 +51,13 @@ def intakes(settings: Settings) -> dict[str, Intake]:
             "CTWA_INTAKE_SECRET",
             partial(validate_outcomes, default_country=settings.default_country),
         ),
+        "/webhooks/leads": Intake(
+            "leads",
+            signed("x-signature-256"),
+            tuple(settings.intake_secrets),
+            "CTWA_INTAKE_SECRET",
+            partial(validate_web_leads, default_country=settings.default_country),
+        ),
         "/webhooks/messenger": Intake(
             "messenger", meta, app_secrets, "META_APP_SECRET", is_optional=True
         ),
@@ -54,6 +67,7 @@ def intakes(settings: Settings) -> dict[str, Intake]:
             twilio_tokens if settings.public_url else (),
             "CTWA_PUBLIC_URL" if twilio_tokens else "TWILIO_AUTH_TOKEN",
             is_optional=not twilio_tokens,
+            stored=_NO_REPLY,
         ),
         "/webhooks/360dialog": Intake(
             "dialog360",
@@ -68,6 +82,7 @@ def intakes(settings: Settings) -> dict[str, Intake]:
             tuple(settings.gupshup_secrets),
             "GUPSHUP_WEBHOOK_SECRET",
             is_optional=True,
+            stored=OK._replace(body=b""),  # as they ask
         ),
     }
 

@@ -69,13 +69,13 @@ def test_e20_what_is_declared_lands_keyed_and_in_order(settings: Settings) -> No
     ("given", "said"),
     [
         ({"reason": "staff"}, "exactly one of --phone"),
-        ({"phone": "5511987654321", "email": "a@b.c", "reason": "staff"}, "exactly one of"),
+        ({"phone": "5511987654321", "email": "qa@b.c", "reason": "staff"}, "exactly one of"),
         ({"phone": "5511987654321"}, "--reason"),
         ({"phone": "12", "reason": "staff"}, "--phone: expects a phone number"),
         ({"bsuid": "1A2B", "reason": "staff"}, "--bsuid: expected a business-scoped"),
         ({"email": "nobody", "reason": "staff"}, "--email: expected"),
         ({"business_number": "no", "reason": "staff"}, "--business-number: expected"),
-        ({"email": "a@b.c", "reason": "x" * 81}, "--reason"),
+        ({"email": "qa@b.c", "reason": "x" * 81}, "--reason"),
     ],
 )
 def test_what_cannot_be_excluded_is_refused_at_once(
@@ -87,7 +87,7 @@ def test_what_cannot_be_excluded_is_refused_at_once(
 
 
 def test_bad_elements_are_quarantined_one_by_one(settings: Settings) -> None:
-    good = {"email": "a@b.c", "reason": "test", "declared_at": "2026-06-01T12:00:00-03:00"}
+    good = {"email": "qa@b.c", "reason": "test", "declared_at": "2026-06-01T12:00:00-03:00"}
     receive(
         settings,
         [

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from ingestion.webhook.intake import IntakeError, load_outcomes, validate_outcomes
+from ingestion.webhook.intake import IntakeError, load_elements, validate_outcomes
 from tests.ingestion.webhook.clients import OUTCOME
 
 
@@ -107,4 +107,4 @@ def test_what_is_not_json_of_that_kind_is_refused(raw: bytes) -> None:
 
 
 def test_elements_can_be_taken_one_by_one() -> None:
-    assert load_outcomes(b'[{"a": 1.5}, 2]') == [{"a": Decimal("1.5")}, 2]
+    assert load_elements(b'[{"a": 1.5}, 2]') == [{"a": Decimal("1.5")}, 2]
