@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from ctwa.link_code import code_of, shown
+from ingestion.parser import Parser
 from tests.ingestion.parser.payloads import (
     BUSINESS,
     NAMES,
     Rows,
+    batch_of,
     encode,
     envelope,
     message,
@@ -17,7 +21,7 @@ from tests.ingestion.parser.payloads import (
     parse,
     reasons,
 )
-from tests.ingestion.parser.provider_payloads import parsed
+from tests.ingestion.parser.provider_payloads import chats, form, parsed, text_event
 from tests.ingestion.parser.test_hostile import conserved
 
 
@@ -79,6 +83,29 @@ def test_gupshups_own_format_is_refused_with_what_to_switch_on() -> None:
 def test_other_shapes_are_quarantined_as_metas_are(value: Any) -> None:
     rows = parse(encode(value), source="gupshup")
     assert reasons(rows) == reasons(parse(encode(value))) != []
+
+
+SITE = "aurora"
+CODE = code_of("7KQ2M9XF", SITE)
+
+
+@pytest.mark.parametrize(
+    ("source", "made"),
+    [
+        ("whatsapp", lambda text: envelope(message(text={"body": text}))),
+        ("gupshup", lambda text: envelope(message(text={"body": text}))),
+        ("twilio", lambda text: form(Body=text)),
+        ("messenger", lambda text: chats(text_event(text=text))),
+    ],
+)
+def test_e21_a_coded_link_counts_whoever_brings_the_chat(
+    source: str, made: Callable[[str], Any]
+) -> None:
+    texts = [f"Oi! {shown(CODE)}", "CW-AAAAA-AAAAA", f"{shown(CODE)} {shown(CODE[::-1])}", "Oi"]
+    batch = batch_of([made(text) for text in texts], source)
+    found = Parser(NAMES, site_id=SITE).parse(batch)["messages"].to_pylist()
+    assert [row["link_code_state"] for row in found] == ["fit", "unfit", "several", None]
+    assert [row["link_code_key"] for row in found] == [NAMES.link_code(CODE), None, None, None]
 
 
 def test_a_repeat_through_both_has_one_key() -> None:

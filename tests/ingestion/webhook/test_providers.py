@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl
@@ -12,10 +13,12 @@ from urllib.parse import parse_qsl
 import pytest
 
 from ctwa.settings import Settings
+from ingestion.webhook.app import Receiver
 from ingestion.webhook.providers import TwilioSignature, sign_form
 from ingestion.webhook.server import running
 from ingestion.webhook.signature import sign
 from ingestion.webhook.vault import Vault
+from tests.ingestion.parser.payloads import ROOT
 from tests.ingestion.parser.provider_payloads import body, payloads
 from tests.ingestion.webhook.clients import (
     APP_SECRET,
@@ -162,6 +165,12 @@ def test_every_form_is_stored_as_it_came(url: str, provider_settings: Settings) 
     assert stored(provider_settings) == [("twilio", form) for form in forms]
 
 
+def test_the_answer_is_no_message_to_the_customer(url: str) -> None:
+    """Twilio would send a plain text on to the person who wrote."""
+    reply = post_twilio(url, body("twilio", "text"))
+    assert (reply.body, reply.headers["content-type"]) == (b"<Response/>", "text/xml")
+
+
 def test_both_tokens_are_taken_while_rotating(url: str, provider_settings: Settings) -> None:
     form = body("twilio", "text")
     statuses = [post_twilio(url, form, token).status for token in (OLD_TOKEN, TOKEN, "other")]
@@ -289,6 +298,11 @@ def test_e75_any_other_way_is_refused_and_nothing_is_stored(
     assert stored(provider_settings) == []
 
 
+def test_gupshup_gets_the_empty_answer_it_asks_for(url: str) -> None:
+    reply = request(url, "POST", "/webhooks/gupshup", b"{}", x_webhook_secret=SECRET)
+    assert (reply.status, reply.body) == (200, b"")
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_without_its_secret_the_endpoint_is_503_and_names_it(
     make_settings: Callable[..., Settings], path: str
@@ -361,3 +375,16 @@ def test_metrics_name_each_provider(url: str) -> None:
     for source in ("twilio", "gupshup"):
         assert f'ctwa_last_envelope_timestamp_seconds{{source="{source}"}}' in text
     assert 'endpoint="/webhooks/twilio",outcome="stored"} 1.0' in text
+
+
+@pytest.mark.parametrize("page", ["whatsapp", "twilio", "360dialog", "gupshup", "messenger"])
+def test_its_page_names_the_address_and_every_setting(page: str) -> None:
+    text = (ROOT / "docs" / "connect" / f"{page}.md").read_text()
+    settings = Settings(_env_file=None)
+    endpoint = Receiver(settings).intakes[f"/webhooks/{page}"]
+    assert f"https://your.host/webhooks/{page}" in text
+    named = set(re.findall(r"`((?:META|TWILIO|CTWA|DIALOG360|GUPSHUP)_[A-Z0-9_]+)`", text))
+    documented = (ROOT / ".env.example").read_text()
+    assert [name for name in sorted(named) if f"\n{name}=" not in documented] == []
+    assert endpoint.setting in named
+    assert f'source="{endpoint.source}"' in text
