@@ -9,6 +9,7 @@ outcomes) is checked for its shape, so that they learn of mistakes at once.
     POST /webhooks/leads      forms of the company's site
     POST /webhooks/outcomes   what the CRM says of leads
     POST /webhooks/messenger  /webhooks/twilio  /webhooks/360dialog  /webhooks/gupshup
+    POST /clicks              clicks on the site's WhatsApp button, unsigned
     GET  /healthz /readyz /metrics
 
 One more endpoint for bodies is one more `Intake` in `ingestion.webhook.endpoints`.
@@ -26,10 +27,12 @@ from urllib.parse import parse_qs
 
 from ctwa.settings import Settings, load_settings
 from ingestion.webhook import http
+from ingestion.webhook.clicks import PATH as CLICKS
+from ingestion.webhook.clicks import Clicks
 from ingestion.webhook.committer import GroupCommitter, LateVault, QueueFullError
 from ingestion.webhook.endpoints import Intake, intakes
+from ingestion.webhook.fields import IntakeError
 from ingestion.webhook.http import Answer, Receive, Scope, Send
-from ingestion.webhook.intake import IntakeError
 from ingestion.webhook.metrics import ReceiverMetrics
 from ingestion.webhook.refusals import RefusalLog
 from ingestion.webhook.vault import NewEnvelope, Vault, VaultError
@@ -69,6 +72,9 @@ class Receiver:
             "/metrics": {"GET": self._metrics},
             **{path: {"POST": self._intake(intake)} for path, intake in self.intakes.items()},
         }
+        self._clicks = Clicks(settings, self._body, self._keep)
+        if self._clicks.is_on:
+            self._routes[CLICKS] = {"POST": self._clicks.post, "OPTIONS": self._clicks.preflight}
         for path in ("/webhooks/whatsapp", "/webhooks/messenger"):
             self._routes[path]["GET"] = self._handshake
         for methods in self._routes.values():
@@ -106,6 +112,8 @@ class Receiver:
                 log.warning("%s answers 503: %s is not set", path, intake.setting)
         if self._verify_token is None:
             log.warning("Meta's handshake answers 403: META_VERIFY_TOKEN is not set")
+        if self._clicks.is_half_set:
+            log.warning("/clicks answers 404: CTWA_SITE_ID and CTWA_SITE_ORIGINS go together")
         if not self._store:
             return
         self.committer = GroupCommitter(self.vault, self.metrics)
@@ -145,7 +153,7 @@ class Receiver:
                 try:
                     intake.check(body)
                 except IntakeError as error:
-                    return _misfit(error)
+                    return http.misfit(error)
             answer = await self._keep(intake.source, body)
             return intake.stored if answer is http.OK else answer
 
@@ -199,11 +207,6 @@ class Receiver:
     async def _metrics(self, _scope: Scope, _receive: Receive) -> Answer:
         body = self.metrics.exposition()
         return Answer(200, "metrics", body, (), ReceiverMetrics.content_type)
-
-
-def _misfit(error: IntakeError) -> Answer:
-    problems = [problem._asdict() for problem in error.problems]
-    return http.json_answer(422, "misfit", {"error": "does not fit", "problems": problems})
 
 
 def create_app(settings: Settings | None = None, *, store: bool = True) -> Receiver:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from ingestion.webhook.fields import IntakeError
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -32,11 +34,22 @@ OK = Answer(200, "stored", b"ok")
 CLOSE = (b"connection", b"close")
 RETRY = (b"retry-after", b"5")
 BAD_SIGNATURE = Answer(401, "bad_signature", b"signature missing or wrong\n")
-TOO_LARGE = Answer(413, "too_large", b"body larger than 3 MiB\n")
 TOO_LATE = Answer(408, "too_late", b"body took too long\n", (CLOSE,))
 NOT_FOUND = Answer(404, "not_found", b"not found\n")
 UNAVAILABLE = Answer(503, "unavailable", b"not stored, try again\n", (RETRY,))
 OVERLOADED = Answer(503, "overloaded", b"too many requests wait, try again\n", (RETRY,))
+
+
+def too_large(limit: int) -> Answer:
+    """413 with the limit in bytes."""
+    size = f"{limit // 2**20} MiB" if limit >= 2**20 else f"{limit // 2**10} KiB"
+    return Answer(413, "too_large", f"body larger than {size}\n".encode())
+
+
+def misfit(error: IntakeError) -> Answer:
+    """422 with every reason."""
+    problems = [problem._asdict() for problem in error.problems]
+    return json_answer(422, "misfit", {"error": "does not fit", "problems": problems})
 
 
 def not_allowed(allow: str) -> Answer:
@@ -75,14 +88,14 @@ class BodyReader:
         self._max_memory = max_memory
         self._held = 0  # bytes of bodies that are still arriving
 
-    async def read(self, scope: Scope, receive: Receive) -> bytes | Answer | None:
+    async def read(
+        self, scope: Scope, receive: Receive, limit: int = MAX_BODY_BYTES
+    ) -> bytes | Answer | None:
         """The body; or the answer to give instead; or None if the client has gone."""
         length = header(scope, b"content-length")
         declared = int(length) if length is not None and length.isdigit() else 0
-        if declared > MAX_BODY_BYTES and (
-            declared > _DISCARD_BYTES or header(scope, b"expect") is not None
-        ):
-            return TOO_LARGE._replace(headers=(CLOSE,))
+        if declared > limit and (declared > _DISCARD_BYTES or header(scope, b"expect") is not None):
+            return too_large(limit)._replace(headers=(CLOSE,))
         try:
             async with asyncio.timeout(self._seconds):
                 message = await receive()
@@ -90,13 +103,13 @@ class BodyReader:
                     return None
                 if not message.get("more_body"):
                     body: bytes = message.get("body", b"")
-                    return body if len(body) <= MAX_BODY_BYTES else TOO_LARGE
-                return await self._read_parts(message, receive)
+                    return body if len(body) <= limit else too_large(limit)
+                return await self._read_parts(message, receive, limit)
         except TimeoutError:
             return TOO_LATE
 
     async def _read_parts(
-        self, message: MutableMapping[str, Any], receive: Receive
+        self, message: MutableMapping[str, Any], receive: Receive, limit: int
     ) -> bytes | Answer | None:
         parts: list[bytes] = []
         size = held = 0
@@ -104,18 +117,18 @@ class BodyReader:
             while True:
                 part = message.get("body", b"")
                 size += len(part)
-                if size <= MAX_BODY_BYTES:
+                if size <= limit:
                     parts.append(part)
                     self._held += len(part)
                     held += len(part)
                     if self._held > self._max_memory:
                         return OVERLOADED._replace(headers=(RETRY, CLOSE))
                 elif size > _DISCARD_BYTES:
-                    return TOO_LARGE._replace(headers=(CLOSE,))
+                    return too_large(limit)._replace(headers=(CLOSE,))
                 else:
                     parts.clear()
                 if not message.get("more_body"):
-                    return b"".join(parts) if size <= MAX_BODY_BYTES else TOO_LARGE
+                    return b"".join(parts) if size <= limit else too_large(limit)
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     return None

@@ -21,6 +21,15 @@ OUTCOME = {
     "occurred_at": "2026-05-04T14:31:00-03:00",
     "phone": "+55 11 98765-4321",
 }
+WEB_LEAD = {
+    "lead_id": "9f1c0a7e5b2d4c6e8a0b1c2d3e4f5a6b",
+    "submitted_at": "2026-05-04T14:31:00-03:00",
+    "phone": "(11) 98765-4321",
+    "email": "ana.souza@example.com",
+    "page_url": "https://www.example.com/lp?utm_source=google&utm_medium=cpc&gclid=Cj0KCQ-abc_DEF",
+    "referrer": "https://www.google.com",
+    "brand": "aurora",
+}
 
 
 class Reply(NamedTuple):
@@ -61,6 +70,13 @@ def post_outcomes(url: str, content: object, secret: str = INTAKE_SECRET) -> Rep
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     signature = sign(body, secret.encode())
     return request(url, "POST", "/webhooks/outcomes", body, x_signature_256=signature)
+
+
+def post_leads(url: str, content: object, secret: str = INTAKE_SECRET) -> Reply:
+    """Rightly signed web leads; bytes are sent as they are."""
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    signature = sign(body, secret.encode())
+    return request(url, "POST", "/webhooks/leads", body, x_signature_256=signature)
 
 
 def open_socket(url: str) -> socket.socket:
