@@ -54,7 +54,7 @@
     let mark = "?";
     new URLSearchParams(location.search).forEach((value, key) => {
       const name = key.toLowerCase();
-      const part = mark + name + "=" + encodeURIComponent(value.slice(0, 512));
+      const part = mark + name + "=" + encodeURIComponent(value.slice(0, 513));
       if (value && NAMES.includes(name) && page.length + part.length < 4000) {
         page += part;
         mark = "&";

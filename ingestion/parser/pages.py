@@ -95,7 +95,7 @@ _ORGANIC = frozenset((
 
 # {{ad.id}}, {campaignid}, __CAMPAIGN_ID__: what the platform was to put there, and did not.
 _MACRO = re.compile(r"\{[^{}]*\}|__[A-Z][A-Z_]*__")
-_CLICK = re.compile(r"[A-Za-z0-9_.-]{8,512}")
+_CLICK = re.compile(r"(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9_.-]{8,512}")  # digits alone may be a phone
 _ID = re.compile(r"[0-9]{5,20}")
 _META_ID = re.compile(r"[0-9]{13,20}")
 _UNFIT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -132,7 +132,7 @@ def read_page(page_url: str | None, referrer: str | None = None) -> Page:
         referrer_host=referrer_host,
         ad_platform=platform,
         has_unexpanded_macro=bool(macros),
-        **{name: given[name] for name in _UTM if name in given},
+        **{name: given[name][:VALUE_CHARS].rstrip() for name in _UTM if name in given},
         **ids,
         **clicks,
     )
@@ -156,7 +156,7 @@ def _parameters(query: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in parse_qsl(query, errors="replace"):
         name = name.lower()
-        value = _UNFIT.sub("", value).strip()[:VALUE_CHARS].strip()
+        value = _UNFIT.sub("", value).strip()
         if name in KNOWN and value:
             found.setdefault(name, value)
     return found
