@@ -59,3 +59,18 @@
         )
     {% endif %}
 {%- endmacro %}
+
+{# Pre-hook of the codes of coded links: removes messages that have none any more, because another
+   copy of them won. Looks at nothing but the two tables, as `forget_vanished_people`. #}
+{% macro forget_vanished_codes(messages) -%}
+    {% if is_incremental() %}
+        delete from {{ this }}
+        where message_key not in (
+            select messages.message_key
+            from {{ messages }} as messages
+            where
+                messages.link_code_state is not null
+                and messages.direction = 'inbound'
+        )
+    {% endif %}
+{%- endmacro %}

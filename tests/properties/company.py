@@ -15,7 +15,7 @@ from ctwa.pseudonym import Pseudonymizer
 from ingestion.lake import Lake
 from ingestion.parser import Parser
 from tests.conftest import PII_KEY
-from tests.properties.happenings import RECEIVED, Cast, Piece, envelope
+from tests.properties.happenings import RECEIVED, SITE, Cast, Piece, envelope
 from tests.properties.histories import History
 from tests.properties.spend import by_table
 from tests.support.warehouse import AS_OF, DbtWorld
@@ -29,7 +29,7 @@ HALF_WAY = (
     "+int_conversations__built",
     "+int_touches__evidenced",
 )
-_PARSER = Parser(Pseudonymizer(bytes.fromhex(PII_KEY)))
+_PARSER = Parser(Pseudonymizer(bytes.fromhex(PII_KEY)), site_id=SITE)
 
 Body = tuple[str, bytes]
 

@@ -12,11 +12,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from ctwa.link_code import ALPHABET, code_of, shown
+
 START = datetime(2026, 1, 5, tzinfo=UTC)
 """Day 0 of every history."""
 
 RECEIVED = datetime(2026, 6, 29, tzinfo=UTC)
 """When everything is received. One moment: when something came must not matter."""
+
+SITE = "aurora"
+"""The company's site, whose coded links count."""
 
 # WABA, phone_number_id, display number. The second is the first after its move (E30).
 NUMBERS = (
@@ -99,6 +104,11 @@ class Cast(NamedTuple):
         """An event id of the CRM."""
         return f"deal-{self.salt:05d}-{number}"
 
+    def code(self, number: int) -> str:
+        """The code of a coded link."""
+        digits = f"{self.salt:05d}{number:03d}"
+        return code_of("".join(ALPHABET[int(d)] for d in digits), SITE)
+
     @property
     def account(self) -> str:
         """The ad account of this history."""
@@ -144,6 +154,11 @@ class Cast(NamedTuple):
                 return {"group_id": f"G{self.salt}"}
             case "bad_time":
                 return {"timestamp": "yesterday"}
+            case "coded":
+                # Around the click, which counts when it is received: it comes from a browser.
+                at = RECEIVED + timedelta(minutes=10 * (h.at % 7 - 2))
+                text = {"body": f"Olá ({shown(self.code(h.ad))})"}
+                return {"text": text, "timestamp": str(int(at.timestamp()))}
             case "card":
                 card = {"phones": [{"wa_id": self.phone(h.other or h.who)}]}
                 return {"type": "contacts", "origin": "contact_request", "contacts": [card]}
@@ -231,6 +246,31 @@ class Cast(NamedTuple):
         item = {name: value for name, value in item.items() if value is not None}
         return Piece("outcomes", 0, "", "", item)
 
+    def _form(self, h: Happening) -> Piece:
+        item = {
+            "lead_id": f"form-{self.salt:05d}-{h.message % 3}",
+            "submitted_at": (START + timedelta(seconds=h.at)).isoformat(),
+            "phone": self.phone(h.who),
+            "email": f"P{h.other.phone}.{self.salt:05d}@x.br" if h.other else None,
+            "page_url": self._page(h),
+        }
+        item = {name: value for name, value in item.items() if value is not None}
+        return Piece("leads", 0, "", "", item)
+
+    def _click(self, h: Happening) -> Piece:
+        item = {"code": self.code(h.ad), "page_url": self._page(h)}
+        return Piece("clicks", 0, "", "", item)
+
+    def _page(self, h: Happening) -> str:
+        """The page somebody first came to, with what stands in its address."""
+        said = {
+            "google": f"gclid=Cj0KCQ{self.salt:05d}{h.message}",
+            "meta": f"utm_source=facebook&utm_content={self.ad(h.ad)}&fbclid=IwAR{self.salt:08d}",
+            "fbclid": f"fbclid=IwAR{self.salt:05d}{h.message}00",
+            "utm": "utm_source=newsletter&utm_medium=email",
+        }
+        return f"https://www.example.com/p?{said.get(h.what, '')}"
+
     def _exclusion(self, h: Happening) -> Piece:
         item = {
             "phone": self.phone(h.who),
@@ -254,6 +294,8 @@ _RENDER = {
     "contact_book": Cast._contact_book,
     "outcome": Cast._outcome,
     "exclusion": Cast._exclusion,
+    "form": Cast._form,
+    "click": Cast._click,
 }
 
 

@@ -21,6 +21,7 @@ _SECONDS = (0, 0, 0, 1, HOUR, 12 * HOUR, 23 * HOUR + 3_599)
 _MESSAGES = (
     "text", "text", "text", "text", "ad", "ad", "ad", "status_ad", "unknown_ad", "post",
     "new_kind", "withheld", "withheld", "reaction", "group", "bad_time", "card", "broken",
+    "coded", "coded",
 )  # fmt: skip
 _STATUSES = ("sent", "delivered", "read", "failed", "billed", "billed")
 _STAGES = ("lead", "qualified", "qualified", "opportunity", "won", "won", "lost", "disqualified")
@@ -105,9 +106,16 @@ _outcome = _happening(
     other=st.none() | st.builds(Who, phone=_ids),
 )
 _exclusion = _happening("exclusion", st.sampled_from(["", "", "taken back"]))
+_pages = st.sampled_from(["google", "meta", "fbclid", "utm", ""])
+_form = _happening(
+    "form", _pages, who=_weighted((3, _phone_only), (1, st.just(Who()))),
+    other=st.none() | st.builds(Who, phone=_ids),
+)  # fmt: skip
+_click = _happening("click", _pages)
 _any_happening = _weighted(
-    (10, _message), (5, _ours), (2, _identities), (3, _outcome), (1, _exclusion)
-)
+    (10, _message), (5, _ours), (2, _identities), (3, _outcome), (1, _exclusion), (3, _form),
+    (2, _click),
+)  # fmt: skip
 
 _spent = st.lists(
     st.tuples(_ids, st.integers(0, 9_999_999)), max_size=3, unique_by=lambda spent: spent[0]

@@ -110,3 +110,14 @@ def test_e01_messages_are_rows_repeats_and_quarantined(examined: Examination) ->
     kept, repeats = len(rows), sum(row["copies"] - 1 for row in rows)
     assert min(len(refused), repeats) >= 5
     assert kept + repeats + len(refused) == len(pieces)
+
+
+def test_e21_e62_forms_and_coded_links_happen_in_these_histories(examined: Examination) -> None:
+    """Of what never happens nothing would be proved."""
+    touches = examined.whole.rows("marts.fct_touches")
+    states = Counter(row["link_code_state"] for row in touches)
+    assert {"matched", "unknown", "used", "not_first"} <= states.keys()
+    assert {row["basis"] for row in touches} >= {"web_ad_id", "web_click_id", "web_utm"}
+    leads = examined.whole.rows("marts.fct_leads")
+    chats = {"click_to_whatsapp", "unknown_ad"}
+    assert any(r["channel"] == "paid_search" and r["latest_channel"] in chats for r in leads)

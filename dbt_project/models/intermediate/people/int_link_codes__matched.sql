@@ -1,4 +1,9 @@
-{{ config(unique_key='message_key') }}
+{{
+    config(
+        unique_key='message_key',
+        pre_hook="{{ forget_vanished_codes(ref('int_messages__deduplicated')) }}"
+    )
+}}
 
 /*
     Grain: one row per inbound message with the code of a coded link in its text, and what became of
@@ -11,7 +16,8 @@
     conversation, as it must, is seen further on.
 
     All of them are judged at every run, and rows that come out as before are left alone: a click
-    may be told later than the message, and the message that used a code first may come last.
+    may be told later than the message, and the message that used a code first may come last. A
+    message whose winning copy turns out to have no code leaves (rule R2).
 */
 
 with
