@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from ingestion.parser.limits import Reject
 from ingestion.parser.messages import Business, Link, Messages, id_change_links, links_of
+from ingestion.parser.outcomes import Outcome, add_outcome
 from ingestion.parser.people import Keys
 from ingestion.parser.rows import Rows
 from ingestion.parser.values import (
@@ -78,20 +77,16 @@ class Account:
         stage = required(item, "event_name", CODE_CHARS)
         at_us = moment(item.get("timestamp"), rows.received_us)
         custom = child(item, "custom_data")
-        content = (
+        outcome = Outcome(
             AUTOMATIC_SOURCE,
             f"{message_key}:{stage}",
             stage,
             rows.received_us if at_us is None else at_us,
-            *(None,) * 5,
-            message_key,
-            money(custom.get("value")),
-            code(custom, "currency"),
-            None,
-            None,
+            message_id_key=message_key,
+            value=money(custom.get("value")),
+            currency=code(custom, "currency"),
         )
-        key = keys.content(orjson.dumps(content, default=str))
-        rows.outcomes.append((*rows.place(), *content, key))
+        add_outcome(keys, rows, outcome)
 
     def app_contact(self, item: Any, business: Business) -> None:
         """A contact of the business app that has both ids."""

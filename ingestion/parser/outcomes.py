@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -19,6 +19,32 @@ from ingestion.parser.values import money
 from ingestion.webhook.intake import IntakeError, validate_outcome
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Outcome(NamedTuple):
+    """Content of a row of `outcomes`, in the order of its columns. Times in µs."""
+
+    source: str
+    event_id: str
+    stage: str
+    occurred_us: int
+    phone_key: str | None = None
+    bsuid_key: str | None = None
+    country: str | None = None
+    email_key: str | None = None
+    web_lead_key: str | None = None
+    message_id_key: str | None = None
+    value: Decimal | None = None
+    currency: str | None = None
+    crm_record_key: str | None = None
+    stage_label: str | None = None
+
+
+def add_outcome(keys: Keys, rows: Rows, outcome: Outcome, recorded_us: int | None = None) -> None:
+    """Add the row of an outcome; `recorded_us`: when the CRM said so, where it was read."""
+    content = tuple(outcome)
+    key = keys.content(orjson.dumps(content, default=str))
+    rows.outcomes.append((*rows.place(), *content, key, recorded_us))
 
 
 class Outcomes:
@@ -55,7 +81,7 @@ class Outcomes:
         # Nobody's address (`ctwa.emails`) is an identity that was given: of somebody unknown (E60).
         if not any((phone_key, bsuid_key, outcome.email, web_lead, message)):
             raise Reject("identity_unusable: expected a full phone number, e-mail address or id")
-        content = (
+        said = Outcome(
             outcome.source,
             outcome.event_id,
             outcome.stage,
@@ -68,11 +94,8 @@ class Outcomes:
             message,
             money(outcome.value),
             outcome.currency,
-            None,
-            None,
         )
-        key = keys.content(orjson.dumps(content, default=str))
-        rows.outcomes.append((*rows.place(), *content, key))
+        add_outcome(keys, rows, said)
         known = [
             (phone_key, "phone"),
             (keys.phone(phones[-1]) if len(phones) > 1 else None, "phone"),

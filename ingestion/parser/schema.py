@@ -165,6 +165,8 @@ OUTCOMES = pa.schema(
         pa.field("crm_record_key", pa.string()),
         pa.field("stage_label", pa.string()),
         pa.field("content_key", pa.string(), nullable=False),
+        # When a CRM that we read said so: of copies of one event the later word counts.
+        pa.field("recorded_at", TS),
     ]
 )
 

@@ -3,14 +3,15 @@
 {%- set columns = [
     'source', 'event_id', 'stage', 'occurred_at', 'phone_key', 'bsuid_key', 'email_key',
     'web_lead_key', 'message_id_key', 'crm_record_key', 'value', 'currency', 'stage_label',
-    'content_key',
+    'content_key', 'recorded_at',
 ] %}
 
 /*
     Grain: one row per outcome: (source, event id).
 
     A CRM corrects an event by sending its id again: the copy that speaks of the latest time counts,
-    then the one with the greater content, never the one that came last.
+    then the one that the CRM said latest where we read it (`recorded_at`), then the one with the
+    greater content, never the one that came last.
 */
 
 with
@@ -62,6 +63,7 @@ ranked as (
             partition by outcome_key
             order by
                 occurred_at desc,
+                recorded_at desc nulls last,
                 content_key desc,
                 case when known_seq is null then 1 else 0 end
         ) as preference

@@ -18,6 +18,7 @@ select
     currency,
     crm_record_key,
     stage_label,
-    content_key
+    content_key,
+    recorded_at
 
 from {{ source('event_log', 'outcomes') }}
