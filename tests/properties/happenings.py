@@ -157,7 +157,7 @@ class Cast(NamedTuple):
             case "coded":
                 # Around the click, which counts when it is received: it comes from a browser.
                 at = RECEIVED + timedelta(minutes=10 * (h.at % 7 - 2))
-                text = {"body": f"Olá ({shown(self.code(h.ad))})"}
+                text = {"body": f"Olá ({shown(self.code(h.ad // 2))})"}
                 return {"text": text, "timestamp": str(int(at.timestamp()))}
             case "card":
                 card = {"phones": [{"wa_id": self.phone(h.other or h.who)}]}
@@ -258,7 +258,7 @@ class Cast(NamedTuple):
         return Piece("leads", 0, "", "", item)
 
     def _click(self, h: Happening) -> Piece:
-        item = {"code": self.code(h.ad), "page_url": self._page(h)}
+        item = {"code": self.code(h.ad // 2), "page_url": self._page(h)}
         return Piece("clicks", 0, "", "", item)
 
     def _page(self, h: Happening) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.properties.happenings import Happening, Who
+from tests.properties.happenings import RECEIVED, START, Happening, Who
 from tests.properties.spend import Account, Day, Objects
 
 DAY, HOUR = 86_400, 3_600
@@ -21,13 +21,14 @@ _SECONDS = (0, 0, 0, 1, HOUR, 12 * HOUR, 23 * HOUR + 3_599)
 _MESSAGES = (
     "text", "text", "text", "text", "ad", "ad", "ad", "status_ad", "unknown_ad", "post",
     "new_kind", "withheld", "withheld", "reaction", "group", "bad_time", "card", "broken",
-    "coded", "coded",
+    "coded", "coded", "coded",
 )  # fmt: skip
 _STATUSES = ("sent", "delivered", "read", "failed", "billed", "billed")
 _STAGES = ("lead", "qualified", "qualified", "opportunity", "won", "won", "lost", "disqualified")
 
 
 _NO_ACCOUNT = Account()
+_RECEIVED = int((RECEIVED - START).total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ _form = _happening(
 _click = _happening("click", _pages)
 _any_happening = _weighted(
     (10, _message), (5, _ours), (2, _identities), (3, _outcome), (1, _exclusion), (3, _form),
-    (2, _click),
+    (3, _click),
 )  # fmt: skip
 
 _spent = st.lists(
@@ -163,8 +164,9 @@ def _placed(late: str, run: int, h: Happening, place: int) -> Event:
     if late == "touches":
         if not run or not is_later_touch(h):
             return Event(0, h)
-        # Later than all that may come in the first run, and no copy of anything.
-        at = 140 * DAY + h.at % (30 * DAY)
+        # Later than all that may come in the first run (messages with codes are written around
+        # their receipt), and no copy of anything.
+        at = _RECEIVED + HOUR + h.at % (20 * HOUR)
         return Event(run, replace(h, at=at, message=100 + place))
     return Event(run, h)
 

@@ -83,11 +83,7 @@ described as (
         pages.utm_source,
         pages.utm_medium,
         pages.utm_campaign,
-        -- A code in a later message of a talk counts for nothing (E21).
-        case
-            when link_codes.state = 'matched' and not touches.is_from_page then 'not_first'
-            else link_codes.state
-        end as link_code_state,
+        link_codes.state as link_code_state,
         touches.origin,
         touches.has_referral,
         touches.has_click_id,
