@@ -156,8 +156,8 @@ class _HubspotSession(Session):
             # Cut off, or a proxy's page with a good status: not an answer of HubSpot's.
             problem = Problem(call, response.status_code, note="unreadable body")
             return HubspotUnavailableError(problem), None
-        error = classify(problem_from(call, response.status_code, body))
-        return error, _retry_after(response, body)
+        refusal = classify(problem_from(call, response.status_code, body))
+        return refusal, _retry_after(response, body)
 
     def _wait(self, said: float | None, waits: int) -> float:
         policy = self._policy

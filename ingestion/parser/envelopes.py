@@ -14,6 +14,8 @@ from ctwa.pseudonym import Pseudonymizer
 from ingestion.parser.exclusions import SOURCE as EXCLUSIONS
 from ingestion.parser.exclusions import Exclusions
 from ingestion.parser.gupshup import Gupshup
+from ingestion.parser.hubspot import SOURCE as HUBSPOT
+from ingestion.parser.hubspot import HubSpot
 from ingestion.parser.limits import Reject
 from ingestion.parser.link_clicks import LinkClicks
 from ingestion.parser.messenger import Messenger
@@ -79,6 +81,7 @@ class Parser:
             "leads": WebLeads(keys, rows, self._country).read,
             "clicks": LinkClicks(keys, rows).read,
             "outcomes": Outcomes(keys, rows, self._country).read,
+            HUBSPOT: HubSpot(keys, rows, self._country).read,
             EXCLUSIONS: Exclusions(keys, rows, self._country).read,
         }
 

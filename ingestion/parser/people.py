@@ -46,7 +46,7 @@ class Keys:
         self.message: Callable[[str, str], tuple[str, str]] = cached(self._message)
         self.person: Callable[..., Person] = cached(self._person)
         self.email, self.web_lead, self.web_form = names.email, names.web_lead, names.web_form
-        self.link_code = names.link_code
+        self.link_code, self.crm_record = names.link_code, names.crm_record
         self.scoped_id: Callable[[str, str, str], str] = cached(names.scoped_id)
         self._names, self._site_id = names, site_id
 
