@@ -76,7 +76,7 @@ def envelopes_naming(
 def _readable(body: bytes) -> str:
     """The body's text without escapes, followed by what its message ids hold."""
     text = body.decode("utf-8", "replace").replace("\\/", "/")
-    if "%" in text and text.lstrip()[:1] not in ("{", "["):  # a form
+    if "%" in text and ("%40" in text or text.lstrip()[:1] not in ("{", "[")):  # a form, or a page
         text += " " + unquote_plus(_BETWEEN_FIELDS.sub(" ", text))
     if "\\u00" in text:
         with suppress(orjson.JSONDecodeError):

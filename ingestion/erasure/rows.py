@@ -1,69 +1,29 @@
 """One person's rows in the lake: finding them, and making them nobody's without losing a count.
 
 The person's identity keys become one random key, so that leads, conversations and outcomes are
-counted as before; keys of their messages, events and contents become random ones that sort as the
-old ones did, so that copies stay copies and ties end as they did. Click id, country and what
-could name the person go; ad, headline and times stay. Nobody can compute the new keys from
-the old.
+counted as before; keys of their messages, forms, events and contents become random ones that sort
+as the old ones did, so that copies stay copies and ties end as they did (`anonymous`). Click ids,
+country and what could name the person go; ad, campaign, headline and times stay. Nobody can
+compute the new keys from the old.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ingestion.erasure.anonymous import Anonymous, Found, Row, event_of
 from ingestion.erasure.closure import is_old, is_theirs, sql_list
 from ingestion.erasure.people import NOBODY_LINK, Person
-from ingestion.erasure.sieve import IDENTITY_COLUMNS, TIME_COLUMNS
+from ingestion.erasure.sieve import CLICKS, IDENTITY_COLUMNS
 from ingestion.lake import Lake, conform
 from ingestion.parser.schema import EVENT_LOG
 
 DATASET = "event_log"
-ERASED_CLICK = "erased"
-"""In place of a click id: that there was one is part of the lead's basis (R6)."""
-
-ERASED_REASON = "erased"
-"""In place of an exclusion's reason: that the leads do not count stays so (E20)."""
-
-Row = dict[str, Any]
-
-
-@dataclass(slots=True)
-class Found:
-    """One person in the lake. `rows`: table to (seq, ordinal) to the row's keys."""
-
-    person: Person
-    rows: dict[str, dict[tuple[int, int], Row]] = field(default_factory=dict)
-    shared: set[str] = field(default_factory=set)
-    """Message keys, message id keys and `source|event id` that rows of others have, too."""
-    bodies: set[int] = field(default_factory=set)
-    """Envelopes whose bodies name the person, with or without rows of theirs."""
-
-    @property
-    def seqs(self) -> set[int]:
-        """Envelopes that hold rows of the person."""
-        return {seq for places in self.rows.values() for seq, _ in places}
-
-    @property
-    def message_ids(self) -> set[str]:
-        """Message id keys that are this person's alone."""
-        ids = {
-            row["message_id_key"]
-            for table in ("messages", "statuses")
-            for row in self.rows.get(table, {}).values()
-        }
-        return ids - self.shared
-
-    def counts(self) -> dict[str, int]:
-        """Rows by table."""
-        return {table: len(self.rows.get(table, {})) for table in IDENTITY_COLUMNS}
 
 
 def identities_marked(lake: Lake, mark: Callable[[str], str], marks: Collection[str]) -> set[str]:
@@ -84,7 +44,7 @@ def find(lake: Lake, person: Person, before: datetime) -> Found:
     found = Found(person)
     if not person.keys:
         return found
-    for table in ("messages", "statuses", "exclusions", "identity_links"):
+    for table in ("messages", "statuses", "exclusions", "identity_links", "web_leads"):
         found.rows[table] = _select(lake, table, is_theirs(table, person), before)
     keys = {r["message_key"] for t in ("messages", "statuses") for r in found.rows[t].values()}
     found.shared = _shared_messages(lake, found, keys)
@@ -95,6 +55,7 @@ def find(lake: Lake, person: Person, before: datetime) -> Found:
     by_message = f"coalesce(message_id_key in {sql_list(found.message_ids)}, false)"
     found.rows["outcomes"] = _select(lake, "outcomes", f"({theirs} or {by_message})", before)
     found.shared |= _shared_events(lake, found)
+    _find_clicks(lake, found, before)
     return found
 
 
@@ -113,7 +74,7 @@ def make_anonymous(lake: Lake, found: Found, emptied: Collection[int], nobodies:
 
     `nobodies`: links to put in (`nobodies`). One commit over all tables: all of it counts, or none.
     """
-    edit = _Anonymous(found)
+    edit = Anonymous(found)
     emptied_seqs = np.array(sorted(emptied), dtype=np.int64)
     with lake.commit(DATASET) as commit:
         for table, schema in EVENT_LOG.items():
@@ -158,72 +119,9 @@ def nobodies(person: Person, at: datetime, name: Callable[[str], str]) -> pa.Tab
     return pa.Table.from_pylist(rows, schema=EVENT_LOG["identity_links"])
 
 
-class _Anonymous:
-    """Replaces keys, each by the same random one wherever it stands."""
-
-    def __init__(self, found: Found) -> None:
-        self._found = found
-        self._person = secrets.token_hex(16)
-        rows = [row for places in found.rows.values() for row in places.values()]
-        self._alias: dict[str, dict[str, str]] = {
-            column: _aliases({r[column] for r in rows if r.get(column)} - found.shared)
-            for column in ("message_key", "message_id_key", "content_key")
-        }
-        events = {_event(r) for r in found.rows.get("outcomes", {}).values()} - found.shared
-        self._alias["event_id"] = _aliases(events)
-        self._blurred_keys: dict[str, str] = {}
-
-    def table(self, table: str, rows: pa.Table, seqs: npt.NDArray[np.int64]) -> pa.Table:
-        """`rows` with the person's among them changed (of `identity_links`: left out)."""
-        near = np.isin(rows["seq"].to_numpy(), seqs)
-        if not near.any():
-            return rows
-        if table == "envelopes":
-            return self._blurred(rows, near)
-        places = zip(rows["seq"].to_pylist(), rows["ordinal"].to_pylist(), strict=True)
-        theirs = np.array([place in self._found.rows[table] for place in places])
-        kept = rows.filter(pa.array(~theirs))
-        if table == "identity_links":
-            return kept
-        changed = [self._changed(table, r) for r in rows.filter(pa.array(theirs)).to_pylist()]
-        both = pa.concat_tables([kept, pa.Table.from_pylist(changed, schema=rows.schema)])
-        return both.sort_by([("seq", "ascending"), ("ordinal", "ascending")])
-
-    def _changed(self, table: str, row: Row) -> Row:
-        for column in ("message_key", "message_id_key"):
-            if row.get(column):
-                row[column] = self._alias[column].get(row[column], row[column])
-        named = [c for c in IDENTITY_COLUMNS[table] if row[c]]
-        at, person = row[TIME_COLUMNS[table]], self._found.person
-        theirs = [c for c in named if person.has(row[c], at)]
-        if named and not theirs:
-            return row  # an outcome that names another person beside a message of this one
-        # An outcome may name the holder of a phone beside an address of the one before (E28).
-        row |= dict.fromkeys(theirs if table == "outcomes" else named, self._person)
-        row |= {"country": None, "content_key": self._alias["content_key"][row["content_key"]]}
-        if table == "messages":
-            row |= {"context_message_id_key": None, "referral_extra": None}
-            row["ctwa_clid"] = ERASED_CLICK if row["ctwa_clid"] else row["ctwa_clid"]
-            url = row["referral_source_url"]
-            row["referral_source_url"] = url and url.partition("?")[0]
-        elif table == "exclusions":
-            row["reason"] = ERASED_REASON  # what somebody typed may name the person
-        elif table == "outcomes":
-            row["event_id"] = self._alias["event_id"].get(_event(row), row["event_id"])
-        return row
-
-    def _blurred(self, rows: pa.Table, near: npt.NDArray[np.bool_]) -> pa.Table:
-        index, known = rows.column_names.index("body_key"), self._blurred_keys
-        keys = rows["body_key"].to_pylist()
-        blurred = [
-            known.setdefault(k, secrets.token_hex(16)) if n else k
-            for k, n in zip(keys, near, strict=True)
-        ]
-        return rows.set_column(index, rows.schema.field(index), pa.array(blurred))
-
-
 def _select(lake: Lake, table: str, where: str, before: datetime) -> dict[tuple[int, int], Row]:
-    wanted = ("message_key", "message_id_key", "content_key", "source", "event_id")
+    wanted = ("message_key", "message_id_key", "form_key", "link_code_key", "content_key",
+              "source", "event_id")  # fmt: skip
     columns = [c for c in wanted if c in EVENT_LOG[table].names]
     rows = lake.query(
         f"select {', '.join(['seq', 'ordinal', *columns])} from {{t}} "  # noqa: S608
@@ -251,6 +149,24 @@ def _shared_messages(lake: Lake, found: Found, keys: set[str]) -> set[str]:
     return shared
 
 
+def _find_clicks(lake: Lake, found: Found, before: datetime) -> None:
+    """Clicks on the site's button that the person's messages speak of by their codes. A code that
+    somebody else's message had first is not theirs; one that came to others later is shared."""
+    codes = {r["link_code_key"] for r in found.rows["messages"].values() if r["link_code_key"]}
+    if not codes:
+        return
+    users = lake.query(
+        f"select link_code_key, seq, ordinal from {{t}} "  # noqa: S608
+        f"where link_code_key in {sql_list(codes)} order by sent_at desc, message_key desc",
+        t=f"{DATASET}/messages",
+    ).to_pylist()
+    theirs = found.rows["messages"].keys()
+    first = {u["link_code_key"]: (u["seq"], u["ordinal"]) for u in users}
+    own = [code for code, place in first.items() if place in theirs]
+    found.shared |= {u["link_code_key"] for u in users if (u["seq"], u["ordinal"]) not in theirs}
+    found.rows[CLICKS] = _select(lake, CLICKS, f"link_code_key in {sql_list(own)}", before)
+
+
 def _shared_events(lake: Lake, found: Found) -> set[str]:
     """Outcomes of which other people have a version: the CRM corrected whose it is."""
     ids = {row["event_id"] for row in found.rows["outcomes"].values()}
@@ -260,7 +176,7 @@ def _shared_events(lake: Lake, found: Found) -> set[str]:
         f"select seq, ordinal, source, event_id from {{t}} where event_id in {sql_list(ids)}",  # noqa: S608
         t=f"{DATASET}/outcomes",
     ).to_pylist()
-    return {_event(r) for r in rows if (r["seq"], r["ordinal"]) not in found.rows["outcomes"]}
+    return {event_of(r) for r in rows if (r["seq"], r["ordinal"]) not in found.rows["outcomes"]}
 
 
 def _files_with(lake: Lake, table: str, seqs: npt.NDArray[np.int64]) -> list[str]:
@@ -271,16 +187,6 @@ def _files_with(lake: Lake, table: str, seqs: npt.NDArray[np.int64]) -> list[str
         if len(seqs[(seqs >= low) & (seqs <= high)]):
             held.append((low, name))
     return [name for _, name in sorted(held)]
-
-
-def _aliases(values: Iterable[str]) -> dict[str, str]:
-    """A random key for each value; the keys sort as the values do."""
-    ordered = sorted(values)
-    return dict(zip(ordered, sorted(secrets.token_hex(16) for _ in ordered), strict=True))
-
-
-def _event(row: Mapping[str, Any]) -> str:
-    return f"{row['source']}|{row['event_id']}"
 
 
 __all__ = ["Found", "body_keys", "find", "identities_marked", "make_anonymous", "nobodies"]

@@ -24,16 +24,22 @@ from ingestion.webhook.vault import microseconds
 IDENTITY_COLUMNS: dict[str, tuple[str, ...]] = {
     "messages": ("phone_key", "bsuid_key"),
     "statuses": ("phone_key", "bsuid_key"),
-    "outcomes": ("phone_key", "bsuid_key", "email_key", "web_lead_key"),
+    "outcomes": ("phone_key", "bsuid_key", "email_key", "web_lead_key", "crm_record_key"),
+    "web_leads": ("phone_key", "email_key", "web_lead_key"),
     "exclusions": ("identity_key",),
     "identity_links": ("left_key", "right_key"),
 }
 """Tables of the event log that speak of people, and their columns of identity keys."""
 
+CLICKS = "link_clicks"
+"""Names nobody; but its code stands in somebody's message."""
+
 TIME_COLUMNS = {
     "messages": "sent_at",
     "statuses": "status_at",
     "outcomes": "occurred_at",
+    "web_leads": "submitted_at",
+    "link_clicks": "clicked_at",
     "exclusions": "declared_at",
     "identity_links": "observed_at",
 }
@@ -41,6 +47,8 @@ _COUNTS = {
     "messages": ("messages", "message_elements"),
     "statuses": ("statuses",),
     "outcomes": ("outcomes",),
+    "web_leads": ("web_leads",),
+    "link_clicks": ("link_clicks",),
 }
 _NEVER, _ALWAYS = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 _Integers = npt.NDArray[np.int64]
@@ -75,11 +83,11 @@ class Sieve:
         kept = dict(parsed)
         repeats = self._limits(parsed["envelopes"]["body_key"], self._if_known) == _ALWAYS
         seqs: set[int] = set(parsed["envelopes"]["seq"].to_numpy()[repeats].tolist())
-        for table in IDENTITY_COLUMNS:
+        for table in (*IDENTITY_COLUMNS, CLICKS):
             rows = parsed[table]
             if not rows.num_rows:
                 continue
-            doomed = self._doomed(table, rows)
+            doomed = self._used(rows) if table == CLICKS else self._doomed(table, rows)
             if not doomed.any():
                 continue
             kept[table] = rows.filter(pa.array(~doomed))
@@ -106,6 +114,13 @@ class Sieve:
             named = self._limits(rows["message_id_key"], self._if_known)
             doomed |= named == _ALWAYS
         return doomed
+
+    def _used(self, clicks: pa.Table) -> npt.NDArray[np.bool_]:
+        """Clicks whose code an erased person's message had used."""
+        used: npt.NDArray[np.bool_] = (
+            self._limits(clicks["link_code_key"], self._if_known) == _ALWAYS
+        )
+        return used
 
     def _periods_in(self, column: pa.ChunkedArray) -> Iterator[tuple[str, tuple[int, int, int]]]:
         """Phones of a time only among the values, each with its times."""
@@ -167,4 +182,4 @@ def _less(envelopes: pa.Table, column: str, gone: npt.NDArray[np.int64]) -> pa.T
     return envelopes.set_column(index, envelopes.schema.field(index), left)
 
 
-__all__ = ["IDENTITY_COLUMNS", "TIME_COLUMNS", "Sieve", "span"]
+__all__ = ["CLICKS", "IDENTITY_COLUMNS", "TIME_COLUMNS", "Sieve", "span"]

@@ -87,7 +87,9 @@ def look(stores: Stores, person: Person, marks: frozenset[str], at: datetime) ->
 def marks_of(names: Pseudonymizer, found: Found) -> frozenset[str]:
     """Marks by which the ledger knows the person and their messages again."""
     mark = marker(names)
-    return frozenset(mark(key) for key in found.person.identities | found.message_ids)
+    return frozenset(
+        mark(key) for key in found.person.identities | found.message_ids | found.link_codes
+    )
 
 
 def phones_of(names: Pseudonymizer, person: Person) -> dict[str, tuple[Period, ...]]:

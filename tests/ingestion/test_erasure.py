@@ -72,6 +72,11 @@ def _people(settings: Settings) -> dict[str, Any]:
         "outcomes": sorted((o["stage"], o["occurred_at"], o["value"]) for o in found),
         "distinct outcomes": len({o["event_id"] for o in found}),
         "statuses": sorted((s["status"], s["status_at"]) for s in rows(settings, "statuses")),
+        "forms": sorted(
+            (f["submitted_at"], f["campaign_id"], f["utm_source"], bool(f["gclid"]))
+            for f in rows(settings, "web_leads")
+        ),
+        "distinct forms": len({f["form_key"] for f in rows(settings, "web_leads")}),
     }
 
 
@@ -89,9 +94,10 @@ def test_no_byte_of_the_person_is_left_anywhere(landed: Settings) -> None:
     assert files_with(landed.data_dir, traces(landed))  # the search does find
     done = forget_person(landed, phone="+55 (11) 98765-4321")
     assert files_with(landed.data_dir, traces(landed)) == []
-    assert done.erased.identities == 4  # two numbers, a BSUID, an e-mail address
+    assert done.erased.identities == 6  # two numbers, a BSUID, an e-mail address, two forms
     assert done.erased.rows == {
-        "messages": 6, "statuses": 2, "outcomes": 3, "exclusions": 1, "identity_links": 5,
+        "messages": 6, "statuses": 2, "outcomes": 3, "web_leads": 2, "exclusions": 1,
+        "identity_links": 7, "link_clicks": 0,
     }  # fmt: skip
     assert done.needs_refresh
 
@@ -128,7 +134,7 @@ def test_other_people_keep_every_row_as_it_was(landed: Settings) -> None:
     land_event_log(landed)
     before = _of_bia(landed)
     assert {table for table, found in before.items() if found} == {
-        "messages", "statuses", "outcomes", "exclusions", "identity_links",
+        "messages", "statuses", "outcomes", "web_leads", "exclusions", "identity_links",
     }  # fmt: skip
     forget_person(landed, bsuid=ANA_ID)
     assert _of_bia(landed) == before
@@ -139,8 +145,8 @@ def test_other_people_keep_every_row_as_it_was(landed: Settings) -> None:
 def test_bodies_that_name_the_person_only_in_passing_go_too(landed: Settings) -> None:
     receive(landed, [webhook(messages=[message(BIA, 90)])])
     forget_person(landed, phone=ANA)
-    assert list(bodies(landed)) == [11]  # Bia's own envelope; all others named Ana somewhere
-    assert len(rows(landed, "envelopes")) == 11
+    assert list(bodies(landed)) == [12]  # Bia's own envelope; all others named Ana somewhere
+    assert len(rows(landed, "envelopes")) == 12
 
 
 def test_conversation_order_survives_at_equal_times(settings: Settings) -> None:
@@ -196,12 +202,14 @@ def test_an_old_webhook_delivered_again_does_not_bring_the_person_back(landed: S
     receive(landed, [webhook(statuses=[status(ANA, 4, "read", at=int(time.time()) + 60)])])
     counts = land_event_log(landed)
     assert (counts.messages, counts.statuses, counts.outcomes) == (4, 1, 1)  # Bia's
+    assert counts.tables["web_leads"] == 1
     assert files_with(landed.data_dir, traces(landed)) == []
     after = {t: len(r) for t, r in all_rows(landed).items()}
-    assert after["envelopes"] == before["envelopes"] + 11
+    assert after["envelopes"] == before["envelopes"] + 12
     for envelope in rows(landed, "envelopes"):  # R1 adds up
         seq = envelope["seq"]
-        assert envelope["messages"] == sum(m["seq"] == seq for m in rows(landed, "messages"))
+        for table in ("messages", "web_leads"):
+            assert envelope[table] == sum(m["seq"] == seq for m in rows(landed, table))
         assert (
             envelope["message_elements"] == envelope["messages"] + envelope["quarantined_messages"]
         )
@@ -260,7 +268,7 @@ def test_a_landing_killed_after_keeping_rows_out_still_empties_the_body(
         patched.setattr("ingestion.sources.event_log.finish", lambda _stores: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             land_event_log(landed)
-    assert Ledger.of(landed).bodies == {11}
+    assert Ledger.of(landed).bodies == {12}
     land_event_log(landed)
     assert files_with(landed.data_dir, traces(landed)) == []
 

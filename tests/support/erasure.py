@@ -20,6 +20,8 @@ ANA, ANA_SECOND, BIA = "5511987654321", "5521976543210", "5511912345678"
 ANA_ID, BIA_ID = "BR.1A2B3C4D5E6F7G8H", "BR.9Z8Y7X6W5V4U3T2S"
 ANA_MAIL = "ana.souza@example.com"
 ANA_CLICK, BIA_CLICK = "AfcAnaAnaAnaAnaAnaAnaAna", "AfcBiaBiaBiaBiaBiaBiaBia"
+ANA_FORM = "form-of-ana-1f3c"
+ANA_GCLID, BIA_GCLID = "Cj0KCQ-AnaAnaAnaAna", "Cj0KCQ-BiaBiaBiaBia"
 AT = 1_780_000_000
 """Time of the first message, seconds since 1970."""
 
@@ -103,6 +105,18 @@ def outcome(event_id: str, day: int, stage: str = "won", **identities: str) -> J
     return {**won(event_id, **identities), "stage": stage, "occurred_at": occurred}
 
 
+def web_lead(lead_id: str, **fields: str) -> Json:
+    """A form an hour after `AT`, from a page with a click id."""
+    submitted = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(AT + 3_600))
+    return {"lead_id": lead_id, "submitted_at": submitted, **fields}
+
+
+def click(code: str, gclid: str) -> bytes:
+    """A click on the WhatsApp button just before `AT`."""
+    clicked = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(AT - 10))
+    return orjson.dumps({"code": code, "page_url": page_of(gclid), "clicked_at": clicked})
+
+
 def two_holders(phone: str, old: str, new: str, ad: str) -> list[bytes]:
     """A number that goes from one person to another after seventy days (E28)."""
     day = 24 * 60
@@ -148,6 +162,13 @@ def shared_envelopes() -> list[bytes]:
             {"phone": "+55 11 98765-4321", "reason": f"staff: {ANA_MAIL}"},
             {"phone": BIA, "reason": "agency"},
         ),
+        orjson.dumps(
+            [
+                web_lead(ANA_FORM, phone="(11) 98765-4321", page_url=page_of(ANA_GCLID)),
+                web_lead("form-2", email=ANA_MAIL, page_url=page_of(ANA_GCLID)),
+                web_lead("form-3", phone=BIA, page_url=page_of(BIA_GCLID)),
+            ]
+        ),
         # Quarantined, and a number in somebody else's text: rows of Ana come of neither.
         webhook(messages=[{"from": ANA, "timestamp": "1"}]),
         webhook(messages=[message(BIA, 61) | {"text": {"body": "call +55 (11) 98765-4321"}}]),
@@ -155,7 +176,19 @@ def shared_envelopes() -> list[bytes]:
     ]
 
 
+def page_of(gclid: str) -> str:
+    """A landing page that a click on an ad of Google's leads to."""
+    return (
+        f"https://www.example.com/ola/{gclid}?utm_source=google&utm_medium=cpc"
+        f"&gad_campaignid=20765432109&gclid={gclid}"
+    )
+
+
 def _source_of(body: bytes) -> str:
+    if b'"submitted_at"' in body:
+        return "leads"
+    if b'"clicked_at"' in body:
+        return "clicks"
     if b'"declared_at"' in body:
         return "exclusions"
     return "outcomes" if body[:1] == b"[" else "whatsapp"
@@ -175,9 +208,11 @@ def traces(settings: Settings) -> list[bytes]:
     """Everything that names Ana: plain, in message ids, and as keys."""
     names = Pseudonymizer.from_settings(settings)
     keys = [names.phone(ANA), names.phone(ANA_SECOND), names.bsuid(ANA_ID), names.email(ANA_MAIL)]
+    keys += [names.web_lead(ANA_FORM), names.web_form(ANA_FORM)]
     keys += [names.message_id(wamid(ANA, n)) for n in (0, 2, 50, 10_004, 10_005)]
     encoded = [wamid(p, 0).removeprefix("wamid.")[4:20] for p in (ANA, ANA_SECOND)]
-    plain = [ANA, ANA_SECOND, "98765-4321", ANA_ID, ANA_MAIL, ANA_MAIL.upper(), ANA_CLICK]
+    plain = [ANA, ANA_SECOND, "98765-4321", ANA_ID, ANA_MAIL, ANA_MAIL.upper(), ANA_CLICK,
+             ANA_FORM, ANA_GCLID]  # fmt: skip
     return [text.encode() for text in (*plain, *encoded, *map(str, keys))]
 
 
