@@ -9,14 +9,19 @@ import logging
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from ctwa import __version__
 from ctwa.lock import RefreshBusyError
 from ctwa.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from ingestion.doctor import Finding
 
 EXIT_BUSY = 75
 """Another process holds the refresh lock (EX_TEMPFAIL of sysexits.h)."""
@@ -365,6 +370,46 @@ def diff_rules(
         _fail(str(error))
     else:
         print_comparison(out, made.tables, made.words, settings.reporting_currency)
+
+
+@app.command()
+def doctor(
+    receiver: Annotated[
+        str, typer.Option(help="Address of the receiver on this machine.")
+    ] = "http://127.0.0.1:8080",
+) -> None:
+    """Check settings, tokens, accounts, disk and receiver; each ✗ says how to mend it.
+
+    Exit code 1 on any ✗. Example: `ctwa doctor --receiver http://127.0.0.1:9000`
+    """
+    from ingestion.doctor import examine, wrong
+
+    try:
+        findings = examine(_settings(), receiver_url=receiver.rstrip("/"))
+    except SettingsError as error:
+        lines = (line.partition(": ") for line in str(error).splitlines())
+        findings = [wrong(name, said, "mend it in .env") for name, _, said in lines]
+    _show(findings)
+    if any(finding.status == "wrong" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _show(findings: list[Finding]) -> None:
+    """A table on a terminal, plain lines elsewhere."""
+    marks = {"ok": "✓", "off": "–", "wrong": "✗"}
+    if not out.is_terminal:
+        for f in findings:
+            mend = f" → {f.mend}" if f.mend else ""
+            out.print(f"{marks[f.status]} {f.subject}: {f.found}{mend}", markup=False)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("", "what", "found", "mend"):
+        table.add_column(title, overflow="fold")
+    colours = {"ok": "green", "off": "dim", "wrong": "red"}
+    for f in findings:
+        cells = (marks[f.status], f.subject, f.found, f.mend)
+        table.add_row(*(Text(cell) for cell in cells), style=colours[f.status])
+    out.print(table)
 
 
 @app.command()

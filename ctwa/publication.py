@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
@@ -23,6 +23,7 @@ class Publication:
     rule_version: str = ""
     rules: str = ""
     """`name=value` of each rule setting, comma-separated; empty where the file is older."""
+    published_at: datetime | None = None
 
     @classmethod
     def read(cls, path: Path) -> Publication | None:
@@ -49,6 +50,11 @@ class Publication:
                 c if c in columns else f"null as {c}"
                 for c in ("version", "as_of", "rule_version", "rules")
             )
+            # Seconds: DuckDB's own conversion of a time with zone needs another package.
+            chosen += ", epoch(published_at)" if "published_at" in columns else ", null"
             sql = f'select {chosen} from "{columns["version"]}".{TABLE}'  # noqa: S608
             row = connection.execute(sql).fetchone()
-        return cls(path, row[0], row[1], row[2] or "", row[3] or "") if row else None
+        if row is None:
+            return None
+        at = None if row[4] is None else datetime.fromtimestamp(row[4], UTC)
+        return cls(path, row[0], row[1], row[2] or "", row[3] or "", at)

@@ -3,6 +3,7 @@
 | call | answers |
 |---|---|
 | `GET /act_<id>` | the account |
+| `GET /debug_token` | `token_told`: whether the token is valid, until when, what it may |
 | `GET /act_<id>/{campaigns,adsets,ads}`, `/adcreatives` | pages; archived if asked for |
 | `GET /<id>`, `GET /?ids=a,b` | any object by its own id, deleted ones too |
 | `GET /act_<id>/insights` | pages of days, level `ad` or `account` |
@@ -146,7 +147,8 @@ async def _cut(half: bytes) -> AsyncIterator[bytes]:
 
 
 def _readable(params: dict[str, str]) -> str:
-    return "&".join(f"{k}={v}" for k, v in params.items() if k != "access_token")
+    hidden = ("access_token", "input_token")
+    return "&".join(f"{k}={v}" for k, v in params.items() if k not in hidden)
 
 
 def usage_headers(percent: float, *, regain_minutes: int = 0) -> dict[str, str]:

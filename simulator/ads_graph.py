@@ -48,6 +48,9 @@ class AdsGraph:
     sync_max_days: int | None = None
     report_max_days: int | None = None
     run_ids_as_numbers: bool = True
+    token_told: dict[str, Any] = field(
+        default_factory=lambda: {"is_valid": True, "expires_at": 0, "scopes": ["ads_read"]}
+    )
     tells_deleted: bool = True
     jobs_to_come: list[JobScript] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -72,6 +75,9 @@ class AdsGraph:
                 if not edge and method == "GET":
                     self._only(params, {"fields"})
                     return self._render.account(account, parse_fields(params.get("fields", "")))
+            elif method == "GET" and head == "debug_token":
+                self._only(params, {"input_token"})
+                return {"data": self.token_told}
             elif method == "GET" and head in self.jobs:
                 return self._run(self.jobs[head], edge, params)
             elif method == "GET" and not head:

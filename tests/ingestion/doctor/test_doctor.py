@@ -1,0 +1,239 @@
+"""`ctwa doctor`: each broken set-up is named with its mend, and a whole one is let pass."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from ctwa.settings import Settings
+from ingestion.doctor import Finding, capture, local, meta
+from ingestion.sources.event_log import land_event_log
+from ingestion.webhook.server import running
+from ingestion.webhook.vault import NewEnvelope, Vault
+from simulator.ads_api import AdsApi, serve_ads_api
+from simulator.ads_state import Account, AdsState
+
+TOKEN = "EAAdoctor0token0of0the0test"
+
+
+@pytest.fixture
+def api() -> Iterator[AdsApi]:
+    """Meta with one account of ours and one that hides."""
+    state = AdsState(now=lambda: datetime(2026, 6, 1, tzinfo=UTC))
+    state.add(Account("101", "Ours", "BRL", "America/Sao_Paulo", True))
+    state.add(Account("102", "Hidden", "BRL", "America/Sao_Paulo", False))
+    with serve_ads_api(state, token=TOKEN) as served:
+        yield served
+
+
+@pytest.fixture
+def connected(make_settings: Callable[..., Settings], api: AdsApi) -> Callable[..., Settings]:
+    """Settings that know the stand-in."""
+
+    def make(**overrides: Any) -> Settings:
+        given = {
+            "meta_graph_url": api.url,
+            "meta_api_version": api.version,
+            "meta_access_token": TOKEN,
+            "meta_ad_account_ids": "101",
+        }
+        return make_settings(**(given | overrides))
+
+    return make
+
+
+def by_subject(findings: Iterator[Finding]) -> dict[str, Finding]:
+    found = {f.subject: f for f in findings}
+    for finding in found.values():
+        assert (finding.status == "wrong") == bool(finding.mend), finding
+        assert TOKEN not in finding.found + finding.mend
+    return found
+
+
+# ---- Meta ----------------------------------------------------------------------------------------
+
+
+def test_a_right_token_and_account_are_ok(connected: Callable[..., Settings]) -> None:
+    found = by_subject(meta.ads(connected()))
+    assert {f.status for f in found.values()} == {"ok"}
+    assert found["Meta ad account 101"].found == "Ours, BRL, America/Sao_Paulo"
+
+
+def test_a_dead_token_is_named_once_and_accounts_are_not_asked(
+    connected: Callable[..., Settings], api: AdsApi
+) -> None:
+    found = by_subject(meta.ads(connected(meta_access_token="EAAsomebodyelses")))
+    assert list(found) == ["Meta token"]
+    assert "META_ACCESS_TOKEN" in found["Meta token"].mend
+    assert not [c for c in api.calls if "act_" in c]
+
+
+@pytest.mark.parametrize(
+    ("told", "subject", "text"),
+    [
+        ({"is_valid": False}, "Meta token", "invalid"),
+        ({"is_valid": True, "expires_at": 1}, "Meta token", "ends on 1970-01-01"),
+        (
+            {"is_valid": True, "data_access_expires_at": int(time.time()) + 86_400},
+            "Meta token",
+            "ends on",
+        ),
+        ({"is_valid": True, "scopes": ["pages_read"]}, "Meta permissions", "ads_read is not among"),
+    ],
+)
+def test_what_meta_tells_of_a_token_is_judged(
+    connected: Callable[..., Settings], api: AdsApi, told: dict[str, Any], subject: str, text: str
+) -> None:
+    api.token_told = told
+    finding = by_subject(meta.ads(connected()))[subject]
+    assert finding.status == "wrong"
+    assert text in finding.found
+    assert "system user token" in finding.mend
+
+
+def test_an_account_that_hides_is_named_and_the_other_is_ok(
+    connected: Callable[..., Settings],
+) -> None:
+    found = by_subject(meta.ads(connected(meta_ad_account_ids="101,102,103")))
+    assert found["Meta ad account 101"].status == "ok"
+    assert "ads_read" in found["Meta ad account 102"].mend + found["Meta ad account 102"].found
+    assert found["Meta ad account 103"].status == "wrong"
+
+
+def test_half_of_the_settings_is_wrong_and_none_is_off(
+    make_settings: Callable[..., Settings],
+) -> None:
+    assert [f.status for f in meta.ads(make_settings())] == ["off"]
+    found = by_subject(meta.ads(make_settings(meta_access_token="t")))
+    assert found["Meta ads"].mend.startswith("set META_AD_ACCOUNT_IDS")
+
+
+def test_nobody_at_the_address_is_told_as_such(connected: Callable[..., Settings]) -> None:
+    found = by_subject(meta.ads(connected(meta_graph_url="http://127.0.0.1:9")))
+    assert "connection failed" in found["Meta token"].found
+    assert found["Meta ad account 101"].status == "wrong"
+
+
+# ---- this machine --------------------------------------------------------------------------------
+
+
+def test_a_new_installation_is_whole(settings: Settings) -> None:
+    found = by_subject(local.data_directory(settings)) | by_subject(local.stores(settings))
+    found |= by_subject(local.marts(settings)) | by_subject(local.backups(settings))
+    found |= by_subject(local.versions(settings))
+    assert not [f for f in found.values() if f.status == "wrong"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings(data_dir=Path("/proc/ctwa"))
+    finding = by_subject(local.data_directory(settings))["data directory"]
+    assert "cannot be written" in finding.found
+    assert "CTWA_DATA_DIR" in finding.mend
+
+
+def test_a_full_disk_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "MIN_FREE_BYTES", 2**60)
+    assert "free space" in by_subject(local.data_directory(settings))["data directory"].mend
+
+
+def test_a_lost_or_open_key_is_named(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings(pii_key=None)
+    vault = Vault.open(settings.vault_url)
+    vault.append([NewEnvelope(1_780_000_000_000_000, "whatsapp", b"{}")])
+    vault.close()
+    land_event_log(settings)
+    key = settings.data_dir / "pii.key"
+    assert by_subject(local.stores(settings))["key"].status == "ok"
+    key.chmod(0o644)
+    assert by_subject(local.stores(settings))["key"].mend == f"run `chmod 600 {key}`"
+    key.unlink()
+    assert "backup" in by_subject(local.stores(settings))["key"].mend
+
+
+def test_a_vault_that_is_none_is_named(settings: Settings) -> None:
+    file = Path(settings.vault_url.removeprefix("sqlite:///"))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"this is no database at all" * 100)
+    assert by_subject(local.stores(settings))["vault"].status == "wrong"
+    with pytest.raises(sqlite3.DatabaseError):
+        sqlite3.connect(file).execute("select * from envelopes")
+
+
+def test_marts_that_have_grown_old_are_named(settings: Settings) -> None:
+    settings.marts_path.parent.mkdir(parents=True, exist_ok=True)
+    for age, status in ((timedelta(hours=1), "ok"), (timedelta(days=3), "wrong")):
+        settings.marts_path.unlink(missing_ok=True)
+        with duckdb.connect(str(settings.marts_path)) as connection:
+            connection.execute(
+                "create table publication as "
+                "select 'v' as version, ?::timestamptz as published_at, date '2026-06-01' as as_of",
+                [datetime.now(UTC) - age],
+            )
+        assert by_subject(local.marts(settings))["marts"].status == status
+
+
+def test_backups_that_are_missing_or_old_are_named(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    settings = make_settings(backup_dir=tmp_path / "backups")
+    assert "run `ctwa backup`" in by_subject(local.backups(settings))["backup"].mend
+    made = tmp_path / "backups" / "one"
+    made.mkdir(parents=True)
+    assert by_subject(local.backups(settings))["backup"].status == "ok"
+    os.utime(made, (0, 0))
+    assert "1970" in by_subject(local.backups(settings))["backup"].found
+
+
+def test_another_version_than_the_locked_one_is_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "version", lambda name: "0.0.1")
+    finding = by_subject(local.versions(settings))["versions"]
+    assert "duckdb 0.0.1 instead of" in finding.found
+
+
+# ---- ways in -------------------------------------------------------------------------------------
+
+
+def test_a_receiver_that_runs_is_ok_and_one_that_does_not_is_named(
+    make_settings: Callable[..., Settings],
+) -> None:
+    settings = make_settings(meta_app_secret="s" * 32)
+    with running(settings) as url:
+        public = make_settings(meta_app_secret="s" * 32, public_url=url)
+        found = list(capture.receiver(public, url))
+        assert [f.status for f in found] == ["ok", "ok", "wrong"]  # the last: not https
+    down = by_subject(capture.receiver(settings, url))["receiver"]
+    assert down.mend.startswith("start it: `ctwa serve`")
+
+
+@pytest.mark.parametrize(
+    ("given", "subject", "text"),
+    [
+        ({}, "WhatsApp webhook", "no way in"),
+        ({"meta_app_secret": "s" * 32}, "WhatsApp webhook", "META_VERIFY_TOKEN is not set"),
+        ({"intake_secret": "short"}, "web leads and outcomes", "shorter than 16"),
+        ({"twilio_auth_token": "t" * 32}, "Twilio", "CTWA_PUBLIC_URL is not set"),
+        ({"site_id": "aurora"}, "site button", "CTWA_SITE_ORIGINS is not set"),
+    ],
+)
+def test_half_a_way_in_is_named(
+    make_settings: Callable[..., Settings], given: dict[str, Any], subject: str, text: str
+) -> None:
+    finding = by_subject(capture.ways_in(make_settings(**given)))[subject]
+    assert finding.status == "wrong"
+    assert text in finding.found
+
+
+def test_another_provider_alone_is_enough(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings(gupshup_webhook_secret="g" * 32)
+    found = by_subject(capture.ways_in(settings))
+    assert (found["Gupshup"].status, found["WhatsApp webhook"].status) == ("ok", "off")
