@@ -2,10 +2,6 @@
 
 {%- set paid = "('cpc', 'ppc', 'paid', 'paidsearch', 'paid_search', 'paid-search', 'sem', 'cpm', "
     ~ "'cpv', 'paid_social', 'paidsocial', 'paid-social', 'display', 'ads')" %}
-{%- set meta = "('facebook', 'fb', 'instagram', 'ig', 'meta', 'facebook.com', 'instagram.com', "
-    ~ "'an', 'msg', 'messenger', 'threads', 'audience_network')" %}
-{%- set search = "('google', 'adwords', 'googleads', 'google_ads', 'bing', 'microsoft', 'yahoo', "
-    ~ "'duckduckgo', 'ecosia', 'yandex')" %}
 {%- set social = "('social', 'organic_social', 'organic-social', 'organicsocial', 'social_organic', "
     ~ "'social-organic', 'social-media', 'social_media')" %}
 
@@ -16,7 +12,8 @@
     An id in the address that its platform put there is stronger than a click id, that stronger
     than UTM parameters. `fbclid` alone tells the channel and no ad. Names in UTM parameters decide
     a channel at most, never an ad or campaign (rule R8). Without any of it the basis is `direct`,
-    the channel `web_other`: the person came by the site, nobody knows how they got there.
+    the channel `web_other`: the person came by the site, nobody knows how they got there. Whose
+    words `utm_source` are was told apart by the parser (`ad_platform`).
 */
 
 with
@@ -127,10 +124,11 @@ with_channel as (
                 then 'paid_search'
             when basis = 'web_click_id' and medium_word in {{ social }} then 'organic_social'
             when basis = 'web_click_id' then 'meta_web'
-            when medium_word in {{ paid }} and source_word in {{ meta }} then 'meta_web'
-            when medium_word in {{ paid }} and source_word in {{ search }} then 'paid_search'
             when medium_word in {{ social }} then 'organic_social'
-            when medium_word = 'organic' and source_word in {{ meta }} then 'organic_social'
+            when medium_word = 'organic' and source_word in ('facebook', 'instagram', 'fb', 'ig')
+                then 'organic_social'
+            when medium_word in {{ paid }} and ad_platform = 'meta' then 'meta_web'
+            when medium_word in {{ paid }} and ad_platform is not null then 'paid_search'
             else 'web_other'
         end as channel
 
@@ -147,10 +145,9 @@ classified as (
         case
             when channel = 'meta_web' then 'meta'
             when channel <> 'paid_search' then null
-            when basis = 'web_ad_id' then ad_platform
-            when has_google_click then 'google'
-            when msclkid is not null or source_word in ('bing', 'microsoft') then 'microsoft'
-            when source_word in ('google', 'adwords', 'googleads', 'google_ads') then 'google'
+            when has_google_click and basis = 'web_click_id' then 'google'
+            when msclkid is not null and basis = 'web_click_id' then 'microsoft'
+            else ad_platform
         end as platform,
         case when has_ids then ad_id end as ad_id,
         case when has_ids then adset_id end as adset_id,
