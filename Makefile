@@ -2,14 +2,14 @@
 PY := .venv/bin/python
 STAMP := .venv/.ready
 
-.PHONY: help setup demo test test-deep lint fmt docs dev bench ui-tour lock clean
+.PHONY: help setup demo test test-deep test-browser lint fmt docs dev bench ui-tour lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       the whole product on a synthetic company, checked against its truth"
 	@echo "make test       the tests (under 10 minutes)"
 	@echo "make dev        Dagster UI, daemon and receiver on this machine"
-	@echo "make lint fmt docs bench test-deep ui-tour lock clean"
+	@echo "make lint fmt docs bench test-deep test-browser ui-tour lock clean"
 
 setup: $(STAMP)
 
@@ -25,10 +25,16 @@ demo: setup
 	@.venv/bin/ctwa demo
 
 test: setup
-	@$(PY) -m pytest -m "not deep" -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -m "not deep and not browser" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-deep: setup
-	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -m "not browser" -n 2 --dist loadfile --no-loadscope-reorder
+
+# The site's snippet in headless Chromium (Debian's package chromium) against the receiver.
+test-browser: setup
+	@test -x /usr/bin/chromium || { echo "install chromium first: apt-get install chromium"; exit 1; }
+	@$(PY) -m uv pip install --quiet --python $(PY) --group ui
+	@$(PY) -m pytest -m browser tests/browser
 
 dev: setup
 	@.venv/bin/ctwa dev

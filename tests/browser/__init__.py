@@ -1,0 +1,1 @@
+"""Headless Chromium on the site's snippet; run by `make test-browser`."""
