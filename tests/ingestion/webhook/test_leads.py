@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from ingestion.webhook.fields import IntakeError
 from ingestion.webhook.server import running
 from ingestion.webhook.site import validate_web_leads
 from ingestion.webhook.vault import Vault
-from tests.ingestion.webhook.clients import WEB_LEAD, get, post_leads, request
+from tests.ingestion.webhook.clients import INTAKE_SECRET, WEB_LEAD, get, post_leads, request
 
 
 @pytest.fixture
@@ -62,6 +64,28 @@ def test_a_misfit_names_each_field_and_nothing_is_stored(
     ]  # fmt: skip
     assert b"4711" not in reply.body
     assert _stored(signed_settings) == []
+
+
+@pytest.mark.parametrize(
+    ("phone", "kept"), [("(11) 98765-4321", ["phone", "email"]), ("canary", ["email"])]
+)
+def test_the_example_of_the_docs_keeps_every_lead(
+    url: str,
+    signed_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    phone: str,
+    kept: list[str],
+) -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "connect" / "website.md"
+    code = page.read_text().partition("```python\n")[2].partition("```")[0]
+    example: dict[str, Any] = {}
+    exec(compile(code, page, "exec"), example)
+    example["URL"] = f"{url}/webhooks/leads"
+    monkeypatch.setenv("CTWA_INTAKE_SECRET", INTAKE_SECRET)
+    example["send_lead"]({"phone": phone, "email": "ana.souza@example.com"})
+    ((source, body),) = _stored(signed_settings)
+    assert source == "leads"
+    assert [name for name in ("phone", "email") if json.loads(body).get(name)] == kept
 
 
 def test_without_the_secret_leads_wait_at_the_sender(settings: Settings) -> None:
