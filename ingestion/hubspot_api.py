@@ -124,7 +124,7 @@ class _HubspotSession(Session):
                 return answer
             if isinstance(answer, HubspotThrottledError) and waits < _MAX_WAITS:
                 waits += 1
-                pause = self._wait(said, waits)
+                pause = self._wait(answer.problem.policy, said, waits)
             elif isinstance(answer, HubspotUnavailableError) and tries + 1 < self._policy.tries:
                 tries += 1
                 pause = max(said or 0.0, self._backoff(tries))
@@ -159,11 +159,12 @@ class _HubspotSession(Session):
         refusal = classify(problem_from(call, response.status_code, body))
         return refusal, _retry_after(response, body)
 
-    def _wait(self, said: float | None, waits: int) -> float:
+    def _wait(self, limit: str, said: float | None, waits: int) -> float:
         policy = self._policy
         if said is not None:
             return min(said, policy.max_wait) + self._rng.uniform(0, policy.base)
-        wait = min(policy.first_wait * 2 ** (waits - 1), policy.max_wait)
+        first = policy.base if limit == "SECONDLY" else policy.first_wait
+        wait = min(first * 2 ** (waits - 1), policy.max_wait)
         return wait * self._rng.uniform(1.0, 1.25)
 
     def _backoff(self, tries: int) -> float:

@@ -23,5 +23,17 @@ READS = pa.schema(
     ]
 )
 
-HUBSPOT: dict[str, pa.Schema] = {"reads": READS}
+# One row per record and read that found it new or changed in what we use of it. HubSpot counts
+# every visit to a page as a change of the contact; those must not come to the vault again.
+RECORDS = pa.schema(
+    [
+        pa.field("read_no", pa.int64(), nullable=False),
+        # Keyed hashes that stand nowhere else: neither leads to a person of the event log.
+        pa.field("record_key", pa.string(), nullable=False),
+        pa.field("content_key", pa.string(), nullable=False),
+        pa.field("is_archived", pa.bool_(), nullable=False),
+    ]
+)
+
+HUBSPOT: dict[str, pa.Schema] = {"reads": READS, "records": RECORDS}
 """Table name to columns, as they lie in `<lake>/hubspot/<table>/*.parquet`."""
