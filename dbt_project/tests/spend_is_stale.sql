@@ -1,4 +1,10 @@
-{{ config(severity='warn', meta={'dagster': {'ref': {'name': 'dim_accounts'}}}) }}
+{{ config(
+    severity='warn',
+    store_failures=true,
+    store_failures_as='view',
+    schema='checks',
+    meta={'dagster': {'ref': {'name': 'dim_accounts'}}}
+) }}
 /* Names every account whose spend was not read up to 2 days before the last day of the marts. */
 
 select

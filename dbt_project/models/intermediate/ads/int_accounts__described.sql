@@ -8,7 +8,7 @@ with
 
 accounts as (
 
-    select * from {{ ref('stg_meta_ads__accounts') }}
+    select * from {{ ref('int_accounts__read') }}
 
 ),
 
@@ -20,7 +20,7 @@ insight_days as (
 
 insight_reads as (
 
-    select * from {{ ref('stg_meta_ads__insight_reads') }}
+    select * from {{ ref('int_spend_reads__read') }}
 
 ),
 

@@ -3,7 +3,7 @@
     changed: its name and parents as of that read, and the reads for which it stands, `from_no` to
     before `to_no`. The first version stands for all earlier reads as well.
 
-    Reads are ordered by number. `seen_at` is made to rise with it, so a clock that was set back
+    Reads of a platform are ordered by number. `seen_at` is made to rise with it, so a clock that was set back
     cannot make versions overlap.
 */
 
@@ -11,19 +11,19 @@ with
 
 ads as (
 
-    select * from {{ ref('stg_meta_ads__ads') }}
+    select * from {{ ref('int_ads__read') }}
 
 ),
 
 adsets as (
 
-    select * from {{ ref('stg_meta_ads__adsets') }}
+    select * from {{ ref('int_adsets__read') }}
 
 ),
 
 campaigns as (
 
-    select * from {{ ref('stg_meta_ads__campaigns') }}
+    select * from {{ ref('int_campaigns__read') }}
 
 ),
 
@@ -75,6 +75,7 @@ object_versions as (
         campaign_id,
         read_no,
         max(read_at) over (
+            partition by platform
             order by read_no
             range between unbounded preceding and current row
         ) as seen_at,

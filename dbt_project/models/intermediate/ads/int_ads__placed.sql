@@ -1,5 +1,6 @@
 /*
-    Grain: one row per platform and ad known from the API, from spend or from a referral: where it
+    Grain: one row per platform and ad known from the API, from spend, from a referral
+    or from the address of a page: where it
     belongs and what it looks like, found by id, never by name, text or address (rule R8).
 
     Parents are what the API says, else what insights last said; headline and media what the
@@ -12,7 +13,7 @@ with
 
 ads as (
 
-    select * from {{ ref('stg_meta_ads__ads') }}
+    select * from {{ ref('int_ads__read') }}
 
 ),
 
@@ -74,6 +75,11 @@ ids as (
         platform,
         ad_id
     from referral_ads
+    union distinct
+    select
+        platform,
+        ad_id
+    from {{ ref('int_web_ads__named') }}
 
 ),
 
@@ -87,8 +93,9 @@ placed as (
         coalesce(latest_ads.campaign_id, insight_ads.campaign_id) as campaign_id,
         coalesce(latest_ads.account_id, insight_ads.account_id) as account_id,
         latest_ads.creative_id,
-        coalesce(latest_creatives.headline, referral_ads.headline) as headline,
-        coalesce(latest_creatives.body, referral_ads.body) as body,
+        coalesce(latest_creatives.headline, latest_ads.headline, referral_ads.headline)
+            as headline,
+        coalesce(latest_creatives.body, latest_ads.body, referral_ads.body) as body,
         coalesce(latest_creatives.media_type, referral_ads.media_type) as media_type,
         coalesce(latest_creatives.thumbnail_url, referral_ads.thumbnail_url) as thumbnail_url,
         latest_creatives.effective_object_story_id,

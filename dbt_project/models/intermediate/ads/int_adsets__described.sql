@@ -8,7 +8,7 @@ with
 
 adsets as (
 
-    select * from {{ ref('stg_meta_ads__adsets') }}
+    select * from {{ ref('int_adsets__read') }}
 
 ),
 

@@ -9,13 +9,13 @@ with
 
 campaigns as (
 
-    select * from {{ ref('stg_meta_ads__campaigns') }}
+    select * from {{ ref('int_campaigns__read') }}
 
 ),
 
 ads as (
 
-    select * from {{ ref('stg_meta_ads__ads') }}
+    select * from {{ ref('int_ads__read') }}
 
 ),
 
@@ -51,6 +51,24 @@ ranked_insights as (
 
 ),
 
+-- Performance Max has no ads: its days of spend name it.
+ranked_spend as (
+
+    select
+        platform,
+        campaign_id,
+        account_id,
+        campaign_name,
+        row_number() over (
+            partition by platform, campaign_id
+            order by read_no desc, spend_date desc
+        ) as recency
+
+    from {{ ref('int_spend_rows__read') }}
+    where spend_level = 'campaign'
+
+),
+
 accounts_by_ads as (
 
     select
@@ -79,6 +97,11 @@ ids as (
     select
         platform,
         campaign_id
+    from ranked_spend
+    union distinct
+    select
+        platform,
+        campaign_id
     from accounts_by_ads
 
 ),
@@ -88,15 +111,22 @@ described as (
     select
         ids.platform,
         ids.campaign_id,
-        coalesce(latest_campaigns.campaign_name, ranked_insights.campaign_name) as campaign_name,
         coalesce(
-            latest_campaigns.account_id, ranked_insights.account_id, accounts_by_ads.account_id
+            latest_campaigns.campaign_name,
+            ranked_insights.campaign_name,
+            ranked_spend.campaign_name
+        ) as campaign_name,
+        coalesce(
+            latest_campaigns.account_id,
+            ranked_insights.account_id,
+            ranked_spend.account_id,
+            accounts_by_ads.account_id
         ) as account_id,
         latest_campaigns.objective,
         latest_campaigns.buying_type,
         latest_campaigns.effective_status,
         latest_campaigns.campaign_id is null
-        or coalesce(latest_campaigns.effective_status, '') = 'DELETED' as is_deleted,
+        or coalesce(latest_campaigns.effective_status, '') in ('DELETED', 'REMOVED') as is_deleted,
         latest_campaigns.created_at
 
     from ids
@@ -109,6 +139,11 @@ described as (
             ids.platform = ranked_insights.platform
             and ids.campaign_id = ranked_insights.campaign_id
             and ranked_insights.recency = 1
+    left join ranked_spend
+        on
+            ids.platform = ranked_spend.platform
+            and ids.campaign_id = ranked_spend.campaign_id
+            and ranked_spend.recency = 1
     left join accounts_by_ads
         on
             ids.platform = accounts_by_ads.platform

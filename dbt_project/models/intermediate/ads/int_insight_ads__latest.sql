@@ -17,7 +17,7 @@ with
 
 insights as (
 
-    select * from {{ ref('stg_meta_ads__insights') }}
+    select * from {{ ref('int_spend_rows__read') }}
 
 ),
 
@@ -28,9 +28,18 @@ new_insights as (
         platform || ':' || ad_id as ad_key
 
     from insights
+    where
+        spend_level = 'ad'
     {% if is_incremental() %}
-        where read_no > {{ own_highest('read_no') }}
-    {% endif %}
+            and (
+                {% for platform in ['meta', 'google'] %}
+                {{ 'or ' if not loop.first }}(
+                    platform = '{{ platform }}'
+                    and read_no > {{ own_highest('read_no', "platform = '" ~ platform ~ "'") }}
+                )
+                {% endfor %}
+            )
+        {% endif %}
 
 ),
 

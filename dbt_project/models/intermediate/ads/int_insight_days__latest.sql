@@ -8,7 +8,7 @@ with
 
 insight_days as (
 
-    select * from {{ ref('stg_meta_ads__insight_days') }}
+    select * from {{ ref('int_spend_days__read') }}
 
 ),
 

@@ -11,7 +11,7 @@ with
 
 accounts as (
 
-    select * from {{ ref('stg_meta_ads__accounts') }}
+    select * from {{ ref('int_accounts__read') }}
 
 ),
 
@@ -26,6 +26,7 @@ compared as (
         read_no,
         -- Made to rise with the number of the read: a clock that was set back overlaps nothing.
         max(read_at) over (
+            partition by platform
             order by read_no
             range between unbounded preceding and current row
         ) as seen_at,

@@ -1,5 +1,5 @@
 /*
-    Grain: one row per platform and ad known from the API, from spend or from a referral.
+    Grain: one row per platform and ad known from the API, from spend, a referral or a page's address.
 
     Ads of others (`foreign`) and ads not found yet (`pending`) are here as well, with what the
     referral showed of them: leads point at them.
@@ -42,7 +42,8 @@ final as (
         ads.resolution,
         -- A referral names only ads that lead to WhatsApp, also those of other accounts.
         coalesce(classified.is_click_to_whatsapp, ads.has_referral) as is_click_to_whatsapp,
-        ads.name_source = 'insights' or coalesce(ads.effective_status, '') = 'DELETED'
+        ads.name_source = 'insights'
+        or coalesce(ads.effective_status, '') in ('DELETED', 'REMOVED')
         or ads.resolution = 'gone' as is_deleted,
         ads.created_at
 

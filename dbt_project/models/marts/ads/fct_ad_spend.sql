@@ -1,12 +1,13 @@
 /*
     Grain: one row per platform, account, ad, account day and row_kind.
 
-    Spend is kept even when its ad is no longer returned by the API (E32), and what the account
-    spent beyond its ads stands in a row of kind `unallocated` (rule R12, E45): the rows of an
-    account day add up to what Meta billed. Amounts are exact; `spend_reporting` is null where the
-    day has no rate (rule R13). The channel of an ad's spend is `click_to_whatsapp` or `meta_web`
-    by what the ad does; unallocated spend has the channel `meta_unallocated`, which leads never
-    have: counting it to either would be a guess.
+    Spend is kept even when its ad is no longer returned by the API (E32). What a campaign of
+    Google's spent beyond its ad groups, and an ad group beyond its ads, stands in rows of kind
+    `campaign` and `ad_group`, with a made-up ad id; what the account spent beyond all of them in
+    one of kind `unallocated` (rule R12, E45): the rows of an account day add up to what was billed.
+    Amounts are exact; `spend_reporting` is null where the day has no rate (rule R13). The channel
+    of an ad's spend is what the ad does; unallocated spend has a channel of its own, which leads
+    never have: counting it to another would be a guess.
 */
 
 with
@@ -77,8 +78,12 @@ final as (
         coalesce(spend.campaign_id, ads.campaign_id) as campaign_id,
         coalesce(spend.adset_id, ads.adset_id) as adset_id,
         case
-            when spend.row_kind = 'unallocated' then 'meta_unallocated'
+            when spend.row_kind = 'unallocated' then spend.platform || '_unallocated'
+            when spend.platform = 'google' then 'paid_search'
             when classified.is_click_to_whatsapp then 'click_to_whatsapp'
+            when upper(coalesce(ads.destination_type, '')) = 'MESSENGER' then 'click_to_messenger'
+            when upper(coalesce(ads.destination_type, '')) = 'INSTAGRAM_DIRECT'
+                then 'click_to_instagram'
             else 'meta_web'
         end as channel,
         spend.currency,
@@ -91,6 +96,7 @@ final as (
         spend.clicks,
         spend.inline_link_clicks,
         spend.platform_conversations,
+        spend.source_rows,
         ended_days.is_day_complete,
         spend.read_at
 
@@ -110,7 +116,7 @@ final as (
             spend.platform = classified.platform
             and spend.ad_id = classified.ad_id
     where
-        spend.row_kind = 'ad'
+        spend.row_kind <> 'unallocated'
         or spend.spend <> 0
 
 )

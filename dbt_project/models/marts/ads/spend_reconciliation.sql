@@ -1,7 +1,7 @@
 /*
     Grain: one row per platform, account and account day that was read (rule R12).
 
-    `account_spend` = `ads_spend` + `unallocated`, exactly.
+    `account_spend` = `ads_spend` + `campaign_level_spend` + `unallocated`, exactly.
 */
 
 with
@@ -25,8 +25,10 @@ ad_totals as (
         account_id,
         spend_date,
         sum(case when row_kind = 'ad' then spend else 0 end) as ads_spend,
+        sum(case when row_kind in ('ad_group', 'campaign') then spend else 0 end)
+            as campaign_level_spend,
         sum(case when row_kind = 'unallocated' then spend else 0 end) as unallocated,
-        sum(case when row_kind = 'ad' then 1 else 0 end) as ad_rows
+        sum(source_rows) as ad_rows
 
     from spend
     group by platform, account_id, spend_date
@@ -42,6 +44,8 @@ final as (
         days.currency,
         cast(days.account_spend as decimal(18, 6)) as account_spend,
         cast(coalesce(ad_totals.ads_spend, 0) as decimal(18, 6)) as ads_spend,
+        cast(coalesce(ad_totals.campaign_level_spend, 0) as decimal(18, 6))
+            as campaign_level_spend,
         cast(coalesce(ad_totals.unallocated, 0) as decimal(18, 6)) as unallocated,
         cast(coalesce(ad_totals.ad_rows, 0) as bigint) as ad_rows,
         days.read_at

@@ -2,7 +2,8 @@
     Grain: one row per day, platform and ad with spend or with leads born that day.
 
     The same cohort figures as campaign_performance, for each ad and its creative. Unallocated spend
-    is `unallocated:<account_id>`; leads of an ad that Meta did not name are `unknown`. An ad that
+    is `unallocated:<account_id>`; leads of an ad that nobody named are `unknown`, or stand with
+    their campaign where that is known (`campaign:<campaign_id>`), as spend without an ad does. An ad that
     has had several creatives is one row: Meta gives no spend by creative, and none is made up (E35).
 */
 
@@ -13,8 +14,8 @@ spend as (
     select
         *,
         case
-            when row_kind = 'ad' then ad_id
-            else 'unallocated:' || account_id
+            when row_kind = 'unallocated' then 'unallocated:' || account_id
+            else ad_id
         end as ad_key
     from {{ ref('fct_ad_spend') }}
 
@@ -24,7 +25,7 @@ leads as (
 
     select
         *,
-        coalesce(ad_id, 'unknown') as ad_key
+        coalesce(ad_id, 'campaign:' || campaign_id, 'unknown') as ad_key
     from {{ ref('fct_leads') }}
     where platform is not null
 
@@ -33,6 +34,24 @@ leads as (
 ads as (
 
     select * from {{ ref('dim_ads') }}
+
+),
+
+campaigns as (
+
+    select * from {{ ref('dim_campaigns') }}
+
+),
+
+adsets as (
+
+    select
+        platform,
+        adset_id,
+        max(adset_name) as adset_name
+    from {{ ref('dim_ads') }}
+    where adset_id is not null
+    group by platform, adset_id
 
 ),
 
@@ -50,6 +69,8 @@ spend_by_key as (
         ad_key,
         min(account_id) as account_id,
         min(currency) as currency,
+        min(campaign_id) as campaign_id,
+        min(adset_id) as adset_id,
         {{ spend_measures() }}
 
     from spend
@@ -64,6 +85,7 @@ cohorts as (
         platform,
         ad_key,
         min(account_id) as account_id,
+        min(campaign_id) as campaign_id,
         {{ cohort_measures() }}
 
     from leads
@@ -130,14 +152,17 @@ joined as (
         keys.platform,
         keys.ad_key as ad_id,
         case
-            when keys.ad_key = 'unknown' then 'Ad not named by Meta'
+            when keys.ad_key = 'unknown' and keys.platform = 'meta' then 'Ad not named by Meta'
+            when keys.ad_key = 'unknown' then 'Click not resolved to an ad'
+            when keys.ad_key like 'campaign:%' then 'Campaign, without an ad'
+            when keys.ad_key like 'ad_group:%' then 'Ad group, without an ad'
             when ads.ad_id is null then 'Spend outside known ads'
             else ads.ad_name
         end as ad_name,
-        ads.adset_id,
-        ads.adset_name,
-        ads.campaign_id,
-        ads.campaign_name,
+        coalesce(ads.adset_id, spend_by_key.adset_id) as adset_id,
+        coalesce(ads.adset_name, adsets.adset_name) as adset_name,
+        coalesce(ads.campaign_id, spend_by_key.campaign_id, cohorts.campaign_id) as campaign_id,
+        coalesce(ads.campaign_name, campaigns.campaign_name) as campaign_name,
         coalesce(spend_by_key.account_id, ads.account_id, cohorts.account_id) as account_id,
         ads.creative_id,
         ads.headline,
@@ -146,7 +171,9 @@ joined as (
         ads.thumbnail_url,
         ads.effective_status,
         ads.resolution,
-        coalesce(ads.is_click_to_whatsapp, keys.ad_key = 'unknown') as is_click_to_whatsapp,
+        coalesce(
+            ads.is_click_to_whatsapp, keys.ad_key = 'unknown' and keys.platform = 'meta'
+        ) as is_click_to_whatsapp,
         coalesce(mixes.channel_mix, keys.first_channel) as channel_mix,
         spend_by_key.currency,
         coalesce(spend_by_key.has_partial_day, 0) = 1 or keys.report_date >= {{ as_of() }}
@@ -174,6 +201,14 @@ joined as (
         on
             keys.platform = ads.platform
             and keys.ad_key = ads.ad_id
+    left join campaigns
+        on
+            keys.platform = campaigns.platform
+            and coalesce(spend_by_key.campaign_id, cohorts.campaign_id) = campaigns.campaign_id
+    left join adsets
+        on
+            keys.platform = adsets.platform
+            and spend_by_key.adset_id = adsets.adset_id
 
 ),
 

@@ -5,7 +5,8 @@
     Meta's own count by account day, a control beside ours, never a lead count (E55); outcomes
     stand on the day they occurred, excluded leads on the day of their birth, refused links on the
     day a phone number showed up with somebody else, envelopes and quarantine on the day of receipt,
-    repeats on the day of the message.
+    repeats on the day of the message, web forms on the day they were sent, codes of coded links on
+    the day of their message (`link_code_conflicts`: those that do not count, E21).
 */
 
 with
@@ -73,6 +74,19 @@ capture as (
 
 ),
 
+link_codes as (
+
+    select
+        link_codes.message_key,
+        {{ local_date('link_codes.sent_at', reporting_timezone()) }} as report_date,
+        coalesce(link_codes.state = 'matched' and touches.is_from_page, false) as is_matched
+
+    from {{ ref('int_link_codes__matched') }} as link_codes
+    left join touches
+        on link_codes.message_key = touches.touch_id
+
+),
+
 conversation_days as (
 
     select
@@ -135,6 +149,37 @@ conflict_days as (
 
 ),
 
+forms as (
+
+    select {{ local_date('occurred_at', reporting_timezone()) }} as report_date
+    from touches
+    where origin = 'web'
+
+),
+
+form_days as (
+
+    select
+        report_date,
+        count(*) as web_leads
+
+    from forms
+    group by report_date
+
+),
+
+link_code_days as (
+
+    select
+        report_date,
+        sum(case when is_matched then 1 else 0 end) as link_codes_matched,
+        sum(case when is_matched then 0 else 1 end) as link_code_conflicts
+
+    from link_codes
+    group by report_date
+
+),
+
 platform_days as (
 
     select
@@ -148,7 +193,14 @@ platform_days as (
 
 freshness as (
 
-    select min(spend_complete_through) as spend_complete_through from accounts
+    select
+        min(spend_complete_through) as spend_complete_through,
+        min(case when platform = 'meta' then spend_complete_through end)
+            as meta_spend_complete_through,
+        min(case when platform = 'google' then spend_complete_through end)
+            as google_spend_complete_through
+
+    from accounts
 
 ),
 
@@ -163,6 +215,10 @@ days as (
     select report_date from outcome_days
     union distinct
     select report_date from platform_days
+    union distinct
+    select report_date from form_days
+    union distinct
+    select report_date from link_code_days
     union distinct
     select capture_date as report_date from capture
 
@@ -192,7 +248,12 @@ final as (
         cast(coalesce(capture.quarantined_envelopes, 0) as bigint) as quarantined_envelopes,
         cast(coalesce(capture.quarantined_elements, 0) as bigint) as quarantined_elements,
         cast(coalesce(capture.repeats, 0) as bigint) as repeats,
+        cast(coalesce(form_days.web_leads, 0) as bigint) as web_leads,
+        cast(coalesce(link_code_days.link_codes_matched, 0) as bigint) as link_codes_matched,
+        cast(coalesce(link_code_days.link_code_conflicts, 0) as bigint) as link_code_conflicts,
         freshness.spend_complete_through,
+        freshness.meta_spend_complete_through,
+        freshness.google_spend_complete_through,
         coalesce(days.report_date <= freshness.spend_complete_through, false) as is_spend_complete
 
     from days
@@ -207,6 +268,10 @@ final as (
         on days.report_date = outcome_days.report_date
     left join platform_days
         on days.report_date = platform_days.report_date
+    left join form_days
+        on days.report_date = form_days.report_date
+    left join link_code_days
+        on days.report_date = link_code_days.report_date
     left join capture
         on days.report_date = capture.capture_date
 

@@ -176,7 +176,8 @@ final as (
         joined.platform,
         joined.campaign_key as campaign_id,
         case
-            when joined.campaign_key = 'unresolved' then 'Ads not resolved'
+            when joined.campaign_key = 'unresolved' and joined.platform = 'meta' then 'Ads not resolved'
+            when joined.campaign_key = 'unresolved' then 'Clicks not resolved'
             when campaigns.campaign_id is null then 'Spend outside known campaigns'
             else campaigns.campaign_name
         end as campaign_name,

@@ -3,7 +3,7 @@
 
     Cost per lead is a cohort figure (rule R11): the account day's spend over the leads whose first
     touch was that day, however late they qualified. Spend without a campaign is
-    `unallocated:<account_id>`, leads whose ad has no campaign known to us are `unresolved`:
+    `unallocated:<account_id>`, leads whose ad or click has no campaign known to us `unresolved`:
     nothing disappears (rule R12).
 */
 
@@ -128,7 +128,8 @@ joined as (
         keys.platform,
         keys.campaign_key as campaign_id,
         case
-            when keys.campaign_key = 'unresolved' then 'Ads not resolved'
+            when keys.campaign_key = 'unresolved' and keys.platform = 'meta' then 'Ads not resolved'
+            when keys.campaign_key = 'unresolved' then 'Clicks not resolved'
             when campaigns.campaign_id is null then 'Spend outside known campaigns'
             else campaigns.campaign_name
         end as campaign_name,
@@ -137,8 +138,10 @@ joined as (
             when keys.campaign_key <> 'unresolved'
                 then coalesce(spend_by_key.account_id, campaigns.account_id, cohorts.account_id)
         end as account_id,
-        coalesce(campaigns.is_click_to_whatsapp, keys.campaign_key = 'unresolved')
-            as is_click_to_whatsapp,
+        coalesce(
+            campaigns.is_click_to_whatsapp,
+            keys.campaign_key = 'unresolved' and keys.platform = 'meta'
+        ) as is_click_to_whatsapp,
         coalesce(mixes.channel_mix, keys.first_channel) as channel_mix,
         spend_by_key.currency,
         coalesce(spend_by_key.has_partial_day, 0) = 1 or keys.report_date >= {{ as_of() }}

@@ -2,9 +2,9 @@
     Grain: one row per day and channel with spend or with leads born that day.
 
     Totals close (rule R12): every lead is in exactly one row, and so is every amount of
-    fct_ad_spend. Spend that Meta does not name an ad for stands in its own channel
-    `meta_unallocated`, which has no leads: added to another it would move a cost per lead by a
-    guess. Everything here is in the reporting currency.
+    fct_ad_spend. Spend that a platform names no ad or campaign for stands in a channel of its own
+    (`meta_unallocated`, `google_unallocated`), which has no leads: added to another it would move a
+    cost per lead by a guess. Everything here is in the reporting currency.
 */
 
 with

@@ -1,0 +1,25 @@
+{{ config(materialized='view') }}
+
+/* Grain: one row per platform, account and read of its spend to the end. */
+
+select
+    platform,
+    account_id,
+    since_date,
+    until_date,
+    read_no,
+    read_at
+
+from {{ ref('stg_meta_ads__insight_reads') }}
+
+union all
+
+select
+    platform,
+    account_id,
+    since_date,
+    until_date,
+    read_no,
+    read_at
+
+from {{ ref('stg_google_ads__cost_reads') }}
