@@ -11,6 +11,7 @@ from orchestration.assets.comparison import build_comparison_assets
 from orchestration.assets.dbt import MARTS_SCHEMA, build_dbt_assets
 from orchestration.assets.event_log import build_event_log_assets
 from orchestration.assets.exchange_rates import build_exchange_rate_assets
+from orchestration.assets.hubspot import build_hubspot_assets
 from orchestration.assets.meta_ads import build_meta_assets
 from orchestration.assets.publish import build_publish_assets
 from orchestration.checks import build_checks
@@ -29,6 +30,7 @@ _SOURCES = (
     dg.AssetKey(["meta_ads", "accounts"]),
     dg.AssetKey(["meta_ads", "insights"]),
     dg.AssetKey(["exchange_rates", "ecb_rates"]),
+    dg.AssetKey(["hubspot", "reads"]),
 )
 """The asset of each source that carries its `loaded` check."""
 
@@ -52,6 +54,7 @@ def build_definitions(
             *build_event_log_assets(settings),
             *build_meta_assets(settings),
             *build_exchange_rate_assets(settings),
+            *build_hubspot_assets(settings),
             build_dbt_assets(settings, manifest, project_dir),
             *build_comparison_assets(settings, manifest, project_dir),
             *build_publish_assets(settings, manifest, _SOURCES),

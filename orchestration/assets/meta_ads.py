@@ -3,8 +3,7 @@
 # No `from __future__ import annotations` here: Dagster reads the annotations of asset functions.
 
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, is_dataclass
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -12,7 +11,7 @@ import dagster as dg
 
 from ctwa.settings import Settings
 from ingestion.sources.meta_schema import META_ADS
-from orchestration.assets.raw import OWNERS, Landed, RawSource, describe, run_source
+from orchestration.assets.raw import OWNERS, Landed, RawSource, describe, landed_by, run_source
 from orchestration.resources import RefreshLock
 
 OFF = "set META_ACCESS_TOKEN and META_AD_ACCOUNT_IDS to read ads and spend (see .env.example)."
@@ -81,7 +80,7 @@ def _source(off: str | None, tables: Any, deps: Any) -> RawSource:
 def _land_ads(settings: Settings) -> Landed:
     from ingestion.sources.meta_ads import land_meta_ads
 
-    return _landed(lambda: land_meta_ads(settings))
+    return landed_by(lambda: land_meta_ads(settings))
 
 
 def _land_insights(
@@ -89,24 +88,7 @@ def _land_insights(
 ) -> Landed:
     from ingestion.sources.meta_insights import land_insights
 
-    return _landed(lambda: land_insights(settings, since=since, until=until))
-
-
-def _landed(land: Callable[[], Any]) -> Landed:
-    """Counts of a landing; those of a partial one travel with the error."""
-    try:
-        return _figures(land())
-    except Exception as error:
-        counts = getattr(error, "counts", None)
-        if counts is not None:
-            error.landed = _figures(counts)  # type: ignore[attr-defined]
-        raise
-
-
-def _figures(counts: Any) -> Landed:
-    values = asdict(counts) if is_dataclass(counts) and not isinstance(counts, type) else {}
-    rows = next((v for v in values.values() if isinstance(v, dict)), values)
-    return Landed(rows, {k: v for k, v in values.items() if isinstance(v, int | str)})
+    return landed_by(lambda: land_insights(settings, since=since, until=until))
 
 
 def _backfill_asset(settings: Settings, off: str | None) -> dg.AssetsDefinition:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 import dagster as dg
@@ -126,6 +126,23 @@ def run_source(
         yield from _results(context, source, partial, "failed", problem)
         return
     yield from _results(context, source, landed, "loaded", "")
+
+
+def landed_by(land: Callable[[], Any]) -> Landed:
+    """Counts that a landing returns; those of a partial one travel with its error."""
+    try:
+        return _figures(land())
+    except Exception as error:
+        counts = getattr(error, "counts", None)
+        if counts is not None:
+            error.landed = _figures(counts)  # type: ignore[attr-defined]
+        raise
+
+
+def _figures(counts: Any) -> Landed:
+    values = asdict(counts) if is_dataclass(counts) and not isinstance(counts, type) else {}
+    rows = next((v for v in values.values() if isinstance(v, dict)), values)
+    return Landed(rows, {k: v for k, v in values.items() if isinstance(v, int | str)})
 
 
 def is_known(error: BaseException) -> bool:

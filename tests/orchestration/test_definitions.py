@@ -14,6 +14,7 @@ import yaml
 from ctwa.settings import PROJECT_DIR, Settings, load_settings
 from ingestion.parser.schema import EVENT_LOG
 from ingestion.sources.ecb_schema import EXCHANGE_RATES
+from ingestion.sources.hubspot_schema import HUBSPOT
 from ingestion.sources.meta_schema import META_ADS
 from orchestration.assets.dbt import leaves_parents_out, mart_names
 from orchestration.dbt_manifest import manifest_path
@@ -66,13 +67,23 @@ def test_a_misspelt_dependency_would_be_seen() -> None:
 def test_every_table_of_the_lake_is_an_asset(definitions: dg.Definitions) -> None:
     keys = {tuple(node.key.path) for node in nodes(definitions)}
     tables = {("event_log", t) for t in EVENT_LOG} | {("meta_ads", t) for t in META_ADS}
-    assert tables | {("exchange_rates", t) for t in EXCHANGE_RATES} <= keys
+    tables |= {("exchange_rates", t) for t in EXCHANGE_RATES} | {("hubspot", t) for t in HUBSPOT}
+    assert tables <= keys
 
 
 def test_a_source_that_is_off_says_so(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     description = graph.get(dg.AssetKey(["meta_ads", "ads"])).description or ""
     assert description.startswith("**Off**: set META_ACCESS_TOKEN")
+
+
+def test_what_is_read_of_the_crm_is_in_the_event_log_the_same_night(
+    definitions: dg.Definitions,
+) -> None:
+    graph = definitions.resolve_asset_graph()
+    read = dg.AssetKey(["hubspot", "reads"])
+    assert read in graph.get(dg.AssetKey(["event_log", "outcomes"])).parent_keys
+    assert (graph.get(read).description or "").startswith("**Off**: set HUBSPOT_TOKEN")
 
 
 def test_publishing_waits_for_every_mart(definitions: dg.Definitions, settings: Settings) -> None:
@@ -91,7 +102,7 @@ def test_tests_of_severity_error_block(definitions: dg.Definitions) -> None:
     from_dbt = [c for c in checks if c.key.asset_key.path[0] in ("marts", "intermediate")]
     assert any(check.blocking for check in from_dbt)
     loaded = [c for c in checks if c.key.name == "loaded"]
-    assert len(loaded) == 4
+    assert len(loaded) == 5
     assert not any(check.blocking for check in loaded)
 
 
@@ -116,7 +127,9 @@ def test_the_nightly_job_does_everything_but_the_backfill(definitions: dg.Defini
 def test_the_small_path_asks_no_api(definitions: dg.Definitions) -> None:
     keys = definitions.resolve_job_def("fresh_leads").asset_layer.executable_asset_keys
     assert {key.path[0] for key in keys} >= {"event_log", "marts", "publish"}
-    assert not [key for key in keys if key.path[0] in ("meta_ads", "exchange_rates", "vault")]
+    assert not [
+        key for key in keys if key.path[0] in ("meta_ads", "exchange_rates", "hubspot", "vault")
+    ]
 
 
 def test_the_backfill_takes_a_range_of_days_in_one_run(definitions: dg.Definitions) -> None:
