@@ -50,7 +50,9 @@ class _Said(NamedTuple):
 
     source: str
     kind: str
-    ids: tuple[str, ...]  # its own first, then of records merged into it
+    # Names of the record in event ids: its own first, then of records merged into it. A contact's
+    # is its key: event ids stand in the marts, where no id of a person may.
+    ids: tuple[str, ...]
     person: Outcome  # who: the identity columns alone
 
 
@@ -99,7 +101,7 @@ class HubSpot:
             email_key=by_kind.get("email"),
             crm_record_key=own,
         )
-        self._outcomes(_Said(SOURCE, "contact", (record_id,), person), record, path)
+        self._outcomes(_Said(SOURCE, "contact", (own,), person), record, path)
 
     def _merged(self, record_id: str, record: dict[str, Any], path: Path) -> None:
         """Contacts that went into this one are the same person (E29)."""
@@ -186,21 +188,21 @@ class HubSpot:
         entries = stages_of(said.kind, record, path, self._take, self._rows.received_us)
         value, currency = self._amount(record, path) if said.kind == "deal" else (None, None)
         latest = entries[-1] if entries else None
-        for record_id in said.ids:
+        for name in said.ids:
             for entry in entries:
-                is_paid = entry is latest and record_id == said.ids[0]
+                is_paid = entry is latest and name == said.ids[0]
                 money_of = (value, currency) if is_paid else (None, None)
-                self._outcome(said, record_id, entry, *money_of)
+                self._outcome(said, name, entry, *money_of)
         if record.get("archived_at") is not None:
             deleted = Entry(self._time(record["archived_at"]), DELETED)
             self._outcome(said, said.ids[0], deleted, None, None)
 
     def _outcome(
-        self, said: _Said, record_id: str, entry: Entry, value: Any, currency: str | None
+        self, said: _Said, name: str, entry: Entry, value: Any, currency: str | None
     ) -> None:
         outcome = said.person._replace(
             source=said.source,
-            event_id=f"{said.kind}:{record_id}:{entry.stage}:{written_moment(entry.at_us)}",
+            event_id=f"{said.kind}:{name}:{entry.stage}:{written_moment(entry.at_us)}",
             stage=entry.stage,
             occurred_us=entry.at_us,
             value=value,

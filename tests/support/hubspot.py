@@ -81,10 +81,6 @@ class Crm:
         rows = self.rows("event_log/outcomes", "recorded_at, content_key")
         return {row["event_id"]: row for row in rows}
 
-    def stages(self) -> dict[str, str]:
-        """Event id without its time to stage."""
-        return {i.rsplit(":", 3)[0]: row["stage"] for i, row in self.outcomes().items()}
-
     def links(self, kind: str) -> set[frozenset[str]]:
         return {
             frozenset((row["left_key"], row["right_key"]))
@@ -99,7 +95,7 @@ class Crm:
         """Every body in the vault, read as JSON."""
         path = self.settings.vault_url.removeprefix("sqlite:///")
         with sqlite3.connect(path) as vault:
-            sql = "select body from envelopes order by seq"
+            sql = "select body from envelopes where body is not null order by seq"
             return [orjson.loads(body) for (body,) in vault.execute(sql)]
 
     @property

@@ -105,7 +105,7 @@ def test_a_stage_is_anything_and_its_label_is_cut_or_left_out() -> None:
 def test_times_are_the_same_in_every_spelling() -> None:
     spellings = ("2026-06-01T10:00:00Z", "2026-06-01T07:00:00.000-03:00", AT)
     rows = read(*(contact(entry(timestamp=t)) for t in spellings))
-    assert {row["event_id"] for row in rows["outcomes"]} == {f"contact:7:lead:{AT}"}
+    assert {row["event_id"] for row in rows["outcomes"]} == {f"contact:{OWN}:lead:{AT}"}
     assert len({row["content_key"] for row in rows["outcomes"]}) == 1
 
 

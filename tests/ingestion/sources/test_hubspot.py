@@ -9,6 +9,7 @@ from decimal import Decimal
 import pytest
 
 from ctwa.settings import Settings
+from ingestion.erasure.forget import forget_person
 from ingestion.sources.event_log import land_event_log
 from ingestion.sources.hubspot import HubspotCounts, land_hubspot
 from ingestion.sources.hubspot_lists import changed_ids
@@ -43,8 +44,10 @@ def test_a_contact_becomes_links_and_an_outcome_for_each_stage(company: Crm) -> 
     others = [company.phone_key(ANA), *(names.email(e) for e in ("ana@example.com", "a@b.co"))]
     others.append(names.email("c@d.co"))
     assert company.links("crm_record") == {frozenset((own, other)) for other in others if other}
-    lead = f"contact:{ana}:lead:{iso(BEGIN)}"
-    qualified = f"contact:{ana}:salesqualifiedlead:{iso(BEGIN + timedelta(hours=1))}"
+    lead = f"contact:{company.contact_key(ana)}:lead:{iso(BEGIN)}"
+    qualified = (
+        f"contact:{company.contact_key(ana)}:salesqualifiedlead:{iso(BEGIN + timedelta(hours=1))}"
+    )
     found = company.outcomes()
     assert set(found) == {lead, qualified}
     row = found[qualified]
@@ -106,7 +109,7 @@ def test_a_changed_stage_lands_one_outcome_more(company: Crm) -> None:
     company.state.update("contacts", ana, lifecyclestage="customer")
     assert company.night().changed == 1
     new = set(company.outcomes()) - set(before)
-    assert new == {f"contact:{ana}:customer:{iso(BEGIN + timedelta(hours=1))}"}
+    assert new == {f"contact:{company.contact_key(ana)}:customer:{iso(BEGIN + timedelta(hours=1))}"}
 
 
 def test_a_cleared_stage_is_no_outcome(company: Crm) -> None:
@@ -232,8 +235,8 @@ def test_without_a_history_the_dates_of_the_stages_stand_in(company: Crm) -> Non
     deal = company.state.deal("closedwon", ana, amount="5")
     company.night()
     assert set(company.outcomes()) == {
-        f"contact:{ana}:lead:{iso(BEGIN)}",
-        f"contact:{ana}:customer:{iso(BEGIN + timedelta(hours=1))}",
+        f"contact:{company.contact_key(ana)}:lead:{iso(BEGIN)}",
+        f"contact:{company.contact_key(ana)}:customer:{iso(BEGIN + timedelta(hours=1))}",
         f"deal:{deal}:closedwon:{iso(BEGIN + timedelta(hours=1))}",
     }
 
@@ -282,10 +285,10 @@ def test_e63_a_deleted_contact_is_marked_and_its_history_stays(company: Crm) -> 
     assert company.night().changed == 0  # the bin is read once a day
     assert company.night(hours=24).changed == 1
     assert set(company.outcomes()) == {
-        f"contact:{ana}:salesqualifiedlead:{iso(BEGIN)}",
-        f"contact:{ana}:deleted:{iso(gone_at)}",
+        f"contact:{company.contact_key(ana)}:salesqualifiedlead:{iso(BEGIN)}",
+        f"contact:{company.contact_key(ana)}:deleted:{iso(gone_at)}",
     }
-    row = company.outcomes()[f"contact:{ana}:deleted:{iso(gone_at)}"]
+    row = company.outcomes()[f"contact:{company.contact_key(ana)}:deleted:{iso(gone_at)}"]
     assert row["crm_record_key"] == company.contact_key(ana)
     assert row["phone_key"] == company.phone_key(ANA)
     assert company.night(hours=24).changed == 0
@@ -379,3 +382,27 @@ def test_landing_twice_with_a_kill_between_vault_and_lake_repeats_without_harm(
     assert len(company.rows("event_log/outcomes")) == 2
     assert company.night().changed == 0
     land_event_log(company.settings)
+
+
+# ---- erased --------------------------------------------------------------------------------
+
+
+def test_an_erased_contact_does_not_come_back_with_what_was_before(company: Crm) -> None:
+    """HubSpot still has them: what they do from now on is a new person's, what was stays gone."""
+    ana = company.state.contact(phone=ANA, email="ana@example.com", lifecyclestage="lead")
+    company.state.deal("closedwon", ana, amount="100")
+    company.night()
+    keys = {company.contact_key(ana), company.phone_key(ANA)}
+    company.wait()
+    forget_person(company.settings, phone=ANA, now=lambda: company.state.now)
+    assert len(company.rows("event_log/outcomes")) == 2
+    assert company.rows("event_log/identity_links") == []
+    assert company.bodies() == []
+    company.wait()
+    company.state.update("contacts", ana, lifecyclestage="customer")
+    company.night()
+    rows = company.rows("event_log/outcomes")
+    theirs = [row for row in rows if keys & {row["crm_record_key"], row["phone_key"]}]
+    assert [row["stage"] for row in theirs] == ["customer"]
+    assert company.rows("event_log/identity_links") == []
+    assert company.bodies() == []
