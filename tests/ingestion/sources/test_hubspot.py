@@ -10,10 +10,11 @@ import pytest
 
 from ctwa.settings import Settings
 from ingestion.erasure.forget import forget_person
-from ingestion.sources.event_log import land_event_log
+from ingestion.errors import SourceIncompleteError
 from ingestion.sources.hubspot import HubspotCounts, land_hubspot
 from ingestion.sources.hubspot_lists import changed_ids
 from ingestion.sources.hubspot_records import CONTACTS
+from simulator.ads_faults import Fault
 from simulator.hubspot_state import iso
 from tests.support.hubspot import BEGIN, Crm, crm
 
@@ -358,18 +359,19 @@ def test_searches_keep_to_the_accounts_pace(company: Crm) -> None:
     assert max(company.clock.slept) < 1
 
 
-def test_landing_twice_with_a_kill_between_vault_and_lake_repeats_without_harm(
+class KilledError(BaseException):
+    """The process ends here."""
+
+
+def killed(*_: object) -> None:
+    raise KilledError
+
+
+def test_killed_between_vault_and_lake_the_records_come_again_without_harm(
     company: Crm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worst moment: bodies are durable, the row that says "read" is not."""
+    """Bodies are durable, the row that says "read" is not."""
     company.state.contact(phone=ANA, lifecyclestage="lead")
-
-    class KilledError(BaseException):
-        pass
-
-    def killed(*_: object) -> None:
-        raise KilledError
-
     with monkeypatch.context() as patch:
         patch.setattr("ingestion.lake.Lake.load", killed)
         with pytest.raises(KilledError):
@@ -381,7 +383,35 @@ def test_landing_twice_with_a_kill_between_vault_and_lake_repeats_without_harm(
     assert len(company.outcomes()) == 1
     assert len(company.rows("event_log/outcomes")) == 2
     assert company.night().changed == 0
-    land_event_log(company.settings)
+
+
+def test_killed_before_the_vault_has_them_they_are_read_again(
+    company: Crm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were "read" said first, these records would never come."""
+    company.state.contact(phone=ANA, lifecyclestage="lead")
+    with monkeypatch.context() as patch:
+        patch.setattr("ingestion.webhook.vault_sqlite.SqliteVault.append", killed)
+        with pytest.raises(KilledError):
+            company.land()
+    assert company.reads() == []
+    assert company.rows("hubspot/records", "read_no") == []
+    assert company.night().changed == 1
+    assert len(company.outcomes()) == 1
+
+
+def test_what_a_read_that_failed_has_seen_is_not_known(company: Crm) -> None:
+    """Contacts of an unfinished envelope, noted by a read that broke off before it was full."""
+    for number in range(250):
+        company.state.contact(phone=f"+55119{80_000_000 + number}", lifecyclestage="lead")
+    read = "POST /crm/v3/objects/contacts/batch/read"
+    company.api.faults.faults = [Fault(read, nth=8, times=10_000, kind="html", status=502)]
+    with pytest.raises(SourceIncompleteError):
+        company.night()
+    assert company.rows("hubspot/records", "read_no") == []  # deals have landed, without any
+    company.api.faults.faults = []
+    assert company.night().changed == 250
+    assert len(company.outcomes()) == 250
 
 
 # ---- erased --------------------------------------------------------------------------------
