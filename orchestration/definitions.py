@@ -11,6 +11,7 @@ from orchestration.assets.comparison import build_comparison_assets
 from orchestration.assets.dbt import MARTS_SCHEMA, build_dbt_assets
 from orchestration.assets.event_log import build_event_log_assets
 from orchestration.assets.exchange_rates import build_exchange_rate_assets
+from orchestration.assets.google_ads import build_google_assets
 from orchestration.assets.hubspot import build_hubspot_assets
 from orchestration.assets.meta_ads import build_meta_assets
 from orchestration.assets.publish import build_publish_assets
@@ -29,6 +30,7 @@ _SOURCES = (
     dg.AssetKey(["event_log", "envelopes"]),
     dg.AssetKey(["meta_ads", "accounts"]),
     dg.AssetKey(["meta_ads", "insights"]),
+    dg.AssetKey(["google_ads", "customers"]),
     dg.AssetKey(["exchange_rates", "ecb_rates"]),
     dg.AssetKey(["hubspot", "reads"]),
 )
@@ -53,6 +55,7 @@ def build_definitions(
         assets=[
             *build_event_log_assets(settings),
             *build_meta_assets(settings),
+            *build_google_assets(settings),
             *build_exchange_rate_assets(settings),
             *build_hubspot_assets(settings),
             build_dbt_assets(settings, manifest, project_dir),

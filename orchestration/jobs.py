@@ -11,7 +11,9 @@ COMPARE = "compare_rules"
 REFRESH_JOBS = (NIGHTLY, FRESH)
 
 _HOUR = 3600
-_RAW_APIS = dg.AssetSelection.key_prefixes(["meta_ads"], ["exchange_rates"], ["hubspot"])
+_RAW_APIS = dg.AssetSelection.key_prefixes(
+    ["meta_ads"], ["google_ads"], ["exchange_rates"], ["hubspot"]
+)
 _BACKFILL = dg.AssetSelection.assets(["meta_ads", "insights_backfill"])
 _COMPARISON = dg.AssetSelection.assets(["comparison", "credit_diff"])
 _RETENTION = dg.AssetSelection.assets(["vault", "retention"])

@@ -55,7 +55,7 @@ Examination = Callable[[Settings], Iterator[Finding]]
 
 def examine(settings: Settings, *, receiver_url: str = RECEIVER_URL) -> list[Finding]:
     """Every finding, in the order in which a message travels. Never raises."""
-    from ingestion.doctor import capture, local, meta
+    from ingestion.doctor import capture, google, hubspot, local, meta
 
     examinations: list[tuple[str, Examination]] = [
         ("versions", local.versions),
@@ -64,6 +64,8 @@ def examine(settings: Settings, *, receiver_url: str = RECEIVER_URL) -> list[Fin
         ("receiver", lambda s: capture.receiver(s, receiver_url)),
         ("ways in", capture.ways_in),
         ("Meta ads", meta.ads),
+        ("Google Ads", google.ads),
+        ("HubSpot", hubspot.crm),
         ("marts", local.marts),
         ("backup", local.backups),
     ]

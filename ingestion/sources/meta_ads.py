@@ -34,7 +34,6 @@ from ingestion.parser.schema import EVENT_LOG
 from ingestion.sources.meta_account import (
     DATASET,
     Row,
-    arrow_source,
     next_read_no,
     open_lake,
     read_account,
@@ -43,6 +42,7 @@ from ingestion.sources.meta_account import (
 from ingestion.sources.meta_lookups import due_lookups, earlier_lookups, look_up, read_by_id
 from ingestion.sources.meta_objects import ADS, KEYS, KINDS, Kind, Objects
 from ingestion.sources.meta_schema import META_ADS
+from ingestion.sources.tables import arrow_source, current
 
 log = logging.getLogger(__name__)
 
@@ -243,10 +243,5 @@ def _content(table: str, row: Row) -> tuple[Any, ...]:
 
 def _current(lake: Lake, table: str, key: str) -> dict[str, tuple[Any, ...]]:
     """Content of the newest row of every object, by id."""
-    newest = lake.query(
-        "select * from {t} qualify row_number() over "  # noqa: S608 - a column name of ours
-        f"(partition by {key} order by read_no desc) = 1",
-        t=f"{DATASET}/{table}",
-    )
-    names = _columns(table)
-    return {row[key]: tuple(row[n] for n in names) for row in newest.to_pylist()}
+    newest = current(lake, f"{DATASET}/{table}", [key], _columns(table))
+    return {object_id: content for (object_id,), content in newest.items()}

@@ -32,7 +32,6 @@ from ingestion.lake import Lake
 from ingestion.sources.meta_account import (
     DATASET,
     AdAccount,
-    arrow_source,
     next_read_no,
     open_lake,
     read_account,
@@ -42,6 +41,7 @@ from ingestion.sources.meta_days import DayRead
 from ingestion.sources.meta_deleted import DeletedAds
 from ingestion.sources.meta_reports import InsightsReader, Range
 from ingestion.sources.meta_schema import META_ADS
+from ingestion.sources.tables import arrow_source
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ import yaml
 from ctwa.settings import PROJECT_DIR, Settings, load_settings
 from ingestion.parser.schema import EVENT_LOG
 from ingestion.sources.ecb_schema import EXCHANGE_RATES
+from ingestion.sources.google_schema import GOOGLE_ADS
 from ingestion.sources.hubspot_schema import HUBSPOT
 from ingestion.sources.meta_schema import META_ADS
 from orchestration.assets.dbt import leaves_parents_out, mart_names
@@ -68,6 +69,7 @@ def test_every_table_of_the_lake_is_an_asset(definitions: dg.Definitions) -> Non
     keys = {tuple(node.key.path) for node in nodes(definitions)}
     tables = {("event_log", t) for t in EVENT_LOG} | {("meta_ads", t) for t in META_ADS}
     tables |= {("exchange_rates", t) for t in EXCHANGE_RATES} | {("hubspot", t) for t in HUBSPOT}
+    tables |= {("google_ads", t) for t in GOOGLE_ADS}
     assert tables <= keys
 
 
@@ -102,7 +104,7 @@ def test_tests_of_severity_error_block(definitions: dg.Definitions) -> None:
     from_dbt = [c for c in checks if c.key.asset_key.path[0] in ("marts", "intermediate")]
     assert any(check.blocking for check in from_dbt)
     loaded = [c for c in checks if c.key.name == "loaded"]
-    assert len(loaded) == 5
+    assert len(loaded) == 6
     assert not any(check.blocking for check in loaded)
 
 

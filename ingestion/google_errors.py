@@ -1,0 +1,201 @@
+"""What the Google Ads API's errors mean for us, as typed errors; the class is the remedy.
+
+| class | what the caller does |
+|---|---|
+| `GoogleUnavailableError` | tries again (the client has, until its tries were used up) |
+| `GoogleThrottledError` | waits (the client has, up to its limit) |
+| `GooglePermissionError`, `GoogleRequestError` | gives up this customer, goes on with the others |
+| `GoogleStopError` | stops everything: no customer can be read |
+
+The words of `errorCode` decide (`authenticationError`, `quotaError` …), then the status; texts are
+for people and localised. Shapes: Google Ads API, "Understand API errors".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ingestion.errors import SourceError
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is known of a failed call. `call`: what was asked, without query and secrets."""
+
+    call: str
+    status: int | None = None
+    word: str = ""
+    """Google's own word, e.g. `USER_PERMISSION_DENIED`."""
+    request_id: str = ""
+    retry_seconds: float | None = None
+
+
+class GoogleError(SourceError):
+    """A call to the Google Ads API failed; `str()` says what happened and the mend."""
+
+    what = "Google Ads refused the request"
+    mend = "look the word up in Google's API documentation, and report it to us"
+
+    def __init__(self, problem: Problem, what: str = "", mend: str = "") -> None:
+        self.problem = problem
+        request = f"request {problem.request_id}" if problem.request_id else ""
+        status = f"HTTP {problem.status}" if problem.status is not None else ""
+        detail = ", ".join(filter(None, (problem.word, status, request))) or "no answer"
+        super().__init__(f"{what or self.what} at {problem.call} ({detail}): {mend or self.mend}")
+
+
+class GoogleRequestError(GoogleError):
+    """Refused for good: asking again in the same way cannot help."""
+
+
+class GooglePermissionError(GoogleError):
+    """This customer cannot be read; others may."""
+
+    what = "Google Ads does not let this account be read"
+    mend = (
+        "give the Google user behind GOOGLE_ADS_REFRESH_TOKEN access to it, or set "
+        "GOOGLE_ADS_LOGIN_CUSTOMER_ID to the manager account above it"
+    )
+
+
+class GoogleShapeError(GoogleRequestError):
+    """The answer does not look as documented."""
+
+    what = "Google's answer is not as documented"
+    mend = "usually passes by itself, the next run reads it again; if not, report it to us"
+
+
+class GoogleStopError(GoogleError):
+    """No customer can be read any more: everything stops, nothing is tried again."""
+
+    what = "Google Ads accepts none of our requests"
+
+
+class GoogleUnavailableError(GoogleError):
+    """An outage that mostly passes by itself."""
+
+    what = "Google Ads could not be reached"
+    mend = "usually passes by itself, the next run reads it again"
+    is_transient = True
+
+
+class GoogleThrottledError(GoogleUnavailableError):
+    """More was asked than the quota allows."""
+
+    what = "the quota of the developer token is used up"
+    mend = (
+        "the next run goes on; where it happens often, apply for a higher access level in the API "
+        "Center of the manager account"
+    )
+
+
+_STOPS: Mapping[str, tuple[str, str]] = {
+    "invalid_grant": (
+        "the refresh token is no longer valid",
+        "make a new one and put it into GOOGLE_ADS_REFRESH_TOKEN; of an OAuth consent screen in "
+        "testing it ends after 7 days: publish the app first (docs/connect/google-ads.md)",
+    ),
+    "invalid_client": (
+        "Google does not know this OAuth client",
+        "check GOOGLE_ADS_CLIENT_ID and GOOGLE_ADS_CLIENT_SECRET",
+    ),
+    "unauthorized_client": (
+        "the refresh token was made for another OAuth client",
+        "make GOOGLE_ADS_REFRESH_TOKEN with the client of GOOGLE_ADS_CLIENT_ID",
+    ),
+    "DEVELOPER_TOKEN_NOT_APPROVED": (
+        "the developer token may only read test accounts",
+        "apply for basic access in the API Center of the manager account",
+    ),
+    "DEVELOPER_TOKEN_INVALID": (
+        "the developer token is not valid",
+        "copy GOOGLE_ADS_DEVELOPER_TOKEN from the API Center of the manager account",
+    ),
+    "DEVELOPER_TOKEN_PARAMETER_MISSING": (
+        "the developer token did not arrive",
+        "set GOOGLE_ADS_DEVELOPER_TOKEN",
+    ),
+    "DEVELOPER_TOKEN_PROHIBITED": (
+        "the developer token belongs to another Google Cloud project",
+        "use the OAuth client of the project that the developer token was first used with",
+    ),
+    "TWO_STEP_VERIFICATION_NOT_ENROLLED": (
+        "the Google user has no two-step verification",
+        "turn it on for that user, then make a new GOOGLE_ADS_REFRESH_TOKEN",
+    ),
+    "UNSUPPORTED_VERSION": (
+        "this version of the API is no longer served",
+        "set GOOGLE_ADS_API_VERSION to a newer one",
+    ),
+}
+_DENIALS: Mapping[str, tuple[str, str]] = {
+    "CUSTOMER_NOT_ENABLED": (
+        "this account is not active",
+        "finish its set-up or billing in Google Ads, or take it out of GOOGLE_ADS_CUSTOMER_IDS",
+    ),
+    "CUSTOMER_NOT_FOUND": (
+        "there is no such account",
+        "check GOOGLE_ADS_CUSTOMER_IDS",
+    ),
+}
+_QUOTA = ("RESOURCE_EXHAUSTED", "RESOURCE_TEMPORARILY_EXHAUSTED")
+
+
+def classify(problem: Problem) -> GoogleError:
+    """The error of a refusal."""
+    if problem.word in _STOPS:
+        return GoogleStopError(problem, *_STOPS[problem.word])
+    if problem.word in _DENIALS:
+        return GooglePermissionError(problem, *_DENIALS[problem.word])
+    if problem.status == 429 or problem.word in _QUOTA:
+        return GoogleThrottledError(problem)
+    if problem.status is None or problem.status >= 500:
+        return GoogleUnavailableError(problem)
+    if problem.status == 401:
+        what = "Google calls our access token invalid, also a new one"
+        return GoogleStopError(problem, what, "make a new GOOGLE_ADS_REFRESH_TOKEN")
+    if problem.status == 403:
+        return GooglePermissionError(problem)
+    if problem.status == 404:
+        return GoogleStopError(problem, *_STOPS["UNSUPPORTED_VERSION"])
+    return GoogleRequestError(problem)
+
+
+def problem_from(body: Any, call: str, status: int) -> Problem:
+    """What an error body says: `{"error": …}`, alone or as an element of the stream."""
+    items = body if isinstance(body, list) else [body]
+    error = next((i["error"] for i in items if isinstance(i, dict) and "error" in i), None)
+    if isinstance(error, str):  # of the OAuth server
+        return Problem(call, status, error)
+    if not isinstance(error, dict):
+        return Problem(call, status)
+    code = error.get("code")
+    details = [d for d in error.get("details") or () if isinstance(d, dict)]
+    failures = [e for d in details for e in d.get("errors") or () if isinstance(e, dict)]
+    words = [
+        str(word)
+        for failure in failures
+        if isinstance(failure.get("errorCode"), dict)
+        for word in failure["errorCode"].values()
+    ]
+    return Problem(
+        call,
+        code if isinstance(code, int) and status < 400 else status,
+        next(iter(words), str(error.get("status") or "")),
+        next((str(d["requestId"]) for d in details if d.get("requestId")), ""),
+        _retry_seconds([*details, *failures]),
+    )
+
+
+def _retry_seconds(details: list[dict[str, Any]]) -> float | None:
+    """`retryDelay` such as "5s", wherever in the details Google puts it."""
+    for detail in details:
+        inner: Any = detail.get("details", {})
+        quota = inner.get("quotaErrorDetails", {}) if isinstance(inner, dict) else {}
+        for holder in (detail, quota):
+            text = str(holder.get("retryDelay", "")) if isinstance(holder, dict) else ""
+            if text.endswith("s") and text[:-1].replace(".", "", 1).isdigit():
+                return float(text[:-1])
+    return None
