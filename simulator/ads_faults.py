@@ -69,6 +69,8 @@ _RANDOM: tuple[Fault, ...] = (
 class FaultScript:
     """Scripted faults first; then, if `share` is set, that share of calls fails by the seed.
 
+    `pool`: the random ones, Meta's unless said otherwise.
+
     Random faults never strike the same call more than `in_a_row` times one after the other, so
     that a client with more tries than that always gets through.
     """
@@ -80,8 +82,10 @@ class FaultScript:
         share: float = 0.0,
         seed: int = 0,
         in_a_row: int = 3,
+        pool: Sequence[Fault] = _RANDOM,
     ) -> None:
         self.faults = list(faults)
+        self._pool = pool
         self.struck: list[str] = []
         self._share = share
         self._random = random.Random(seed)
@@ -94,7 +98,7 @@ class FaultScript:
         if fault is None and self._share and self._random.random() < self._share:
             self._rows[call] = self._rows.get(call, 0) + 1
             if self._rows[call] <= self._in_a_row:
-                fault = self._random.choice(_RANDOM)
+                fault = self._random.choice(self._pool)
         if fault is None:
             self._rows.pop(call, None)
         else:
