@@ -29,11 +29,15 @@ class AccountRef:
     name: str
     currency: str
     zone: str
+    platform: Literal["meta", "google"] = "meta"
 
 
 @dataclass(frozen=True, slots=True)
 class CampaignRef:
-    """A campaign; `first_name` is its name before the rename between the two nights."""
+    """A campaign; `first_name` is its name before the rename between the two nights.
+
+    Of Google's, `objective` is the channel type, and `daily_cents` what it spends without any ad.
+    """
 
     campaign_id: str
     name: str
@@ -41,6 +45,7 @@ class CampaignRef:
     objective: str
     destination: str
     first_name: str | None = None
+    daily_cents: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +79,22 @@ class AdRef:
         """Whether ad, ad set and campaign can be learned from the API."""
         return self.kind not in ("foreign", "gone")
 
+    @property
+    def platform(self) -> str:
+        """Whose ad it is; with it an id is unique (E39)."""
+        return self.campaign.account.platform
+
 
 SAO_PAULO = AccountRef("1204090807060501", "Clínica Aurora — São Paulo", "BRL", "America/Sao_Paulo")
 NEW_YORK = AccountRef("1204090807060502", 'Aurora "US" & Co', "USD", "America/New_York")
 LISBON = AccountRef("1204090807060503", "Clínica Aurora — Europe", "EUR", "Europe/Lisbon")
 """A zone and a currency never change: for others Meta makes a new account (E43)."""
 FOREIGN = AccountRef("1204090807060599", "Somebody else", "BRL", "America/Sao_Paulo")
+
+GOOGLE_BR = AccountRef("4402211001", "Aurora Search — Brasil", "BRL", "America/Sao_Paulo", "google")
+GOOGLE_US = AccountRef("4402211002", 'Aurora Search "US"', "USD", "America/Los_Angeles", "google")
+SITE_ID, SITE = "aurora", "https://www.aurora.example"
+"""The company's site, with forms and a WhatsApp button."""
 
 MAIN = BusinessNumber("104200000000001", "206600000000011", "551140028922")
 SECOND = BusinessNumber("104200000000001", "206600000000012", "552140028933")
@@ -194,9 +209,62 @@ def _ads(campaigns: list[CampaignRef]) -> list[AdRef]:
     return ads
 
 
+def _google_campaigns() -> list[CampaignRef]:
+    # The first has the id of a campaign of Meta's (E39).
+    rows: list[tuple[str, AccountRef, str, int, str | None]] = [
+        (str(_CAMPAIGN_BASE), GOOGLE_BR, "SEARCH", 0, None),
+        ("21900000001", GOOGLE_BR, "SEARCH", 0, "Pesquisa: botox (velho)"),
+        ("21900000002", GOOGLE_BR, "PERFORMANCE_MAX", 3_900, None),
+        ("21900000003", GOOGLE_US, "SEARCH", 0, None),
+        ("21900000004", GOOGLE_US, "DISPLAY", 350, None),
+    ]
+    names = (
+        "Marca | SP", 'Pesquisa: "botox" 😀', "PMax — tudo", "US brand'); DROP TABLE ads--",
+        "=Display",
+    )  # fmt: skip
+    return [
+        CampaignRef(campaign_id, name, account, kind, "", before, cents)
+        for name, (campaign_id, account, kind, cents, before) in zip(names, rows, strict=True)
+    ]
+
+
+def _google_ads(campaigns: list[CampaignRef]) -> list[AdRef]:
+    # campaign, ad group, name, popularity, daily budget in cents
+    rows: list[tuple[int, str, str, int, int]] = [
+        (0, "154000000001", "marca 1", 5, 2_200),
+        (0, "154000000001", "marca 2", 3, 1_310),
+        (1, "154000000002", "botox +clínica", 6, 5_420),
+        (1, "154000000003", "botox | preço", 4, 3_003),
+        (3, "154000000004", "aurora us", 4, 1_890),
+        (4, "154000000005", "banner", 1, 240),
+    ]
+    return [
+        AdRef(
+            # The first has the id of an ad of Meta's (E39).
+            ad_id=str(_AD_BASE if i == 0 else 698000000000 + i),
+            name=name,
+            adset_id=group,
+            creative_id="",
+            campaign=campaigns[campaign],
+            kind="active",
+            headline=f"Aurora {i}",
+            body="",
+            media_type="image",
+            popularity=popularity,
+            daily_budget_cents=budget,
+        )
+        for i, (campaign, group, name, popularity, budget) in enumerate(rows)
+    ]
+
+
 CAMPAIGNS = _campaigns()
 ADS = _ads(CAMPAIGNS)
+GOOGLE_CAMPAIGNS = _google_campaigns()
+GOOGLE_ADS = _google_ads(GOOGLE_CAMPAIGNS)
+PMAX = GOOGLE_CAMPAIGNS[2]
+"""Without ads: its spend and its leads stay with the campaign."""
 ACCOUNTS = (SAO_PAULO, NEW_YORK, LISBON)
+GOOGLE_ACCOUNTS = (GOOGLE_BR, GOOGLE_US)
 
 
 def ad_of_kind(kind: AdKind, account: AccountRef | None = None) -> AdRef:

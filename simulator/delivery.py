@@ -21,15 +21,19 @@ from typing import Any, Literal, TypeVar
 
 import urllib3
 
-from simulator.people import Event, Exclusion, Outcome
+from simulator.company import SITE
+from simulator.people import Click, Event, Exclusion, Form, Outcome
 from simulator.world import World
 
-Item = Event | Outcome | Exclusion
-T = TypeVar("T", Event, Outcome)
-Path = Literal["/webhooks/whatsapp", "/webhooks/outcomes", "exclusions"]
+Item = Event | Outcome | Exclusion | Form | Click
+T = TypeVar("T", Event, Outcome, Form, Click)
+Path = Literal[
+    "/webhooks/whatsapp", "/webhooks/outcomes", "/webhooks/leads", "/clicks", "exclusions"
+]
 _HEADERS: dict[str, str] = {
     "/webhooks/whatsapp": "X-Hub-Signature-256",
     "/webhooks/outcomes": "X-Signature-256",
+    "/webhooks/leads": "X-Signature-256",
 }
 
 
@@ -96,10 +100,13 @@ def deliveries(
     good = [e for e in events if not e.malformed]
     again = [e for e in good if rng.random() < duplicates / 2]
     bodies = [_envelope(chunk, rng) for chunk in _chunks(_late(events + again, rng), largest, rng)]
+    forms = [f for f in world.forms if night in (None, night_of(f))]
+    clicks = [c for c in world.clicks if night in (None, night_of(c))]
     for chunk in _chunks(_late(outcomes, rng), largest, rng):
-        rows: Any = [o.body for o in chunk]
-        body = rows[0] if len(rows) == 1 and rng.random() < 0.5 else rows
-        bodies.append(Delivery("/webhooks/outcomes", json.dumps(body).encode()))
+        bodies.append(Delivery("/webhooks/outcomes", _statement([o.body for o in chunk], rng)))
+    for of_forms in _chunks(_late(forms, rng), largest, rng):
+        bodies.append(Delivery("/webhooks/leads", _statement([f.body for f in of_forms], rng)))
+    bodies += [Delivery("/clicks", json.dumps(c.body).encode()) for c in _late(clicks, rng)]
     for exclusion in world.exclusions:
         if night in (None, night_of(exclusion)):
             bodies.append(Delivery("exclusions", json.dumps(exclusion.body).encode()))
@@ -111,6 +118,12 @@ def deliveries(
         (i + (rng.expovariate(1 / 40) if rng.random() < 0.3 else 0), i) for i in range(len(bodies))
     ]
     return [bodies[i] for _, i in sorted(places)]
+
+
+def _statement(rows: list[dict[str, Any]], rng: random.Random) -> bytes:
+    """A list, or now and then the one object alone."""
+    alone = len(rows) == 1 and rng.random() < 0.5
+    return json.dumps(rows[0] if alone else rows).encode()
 
 
 def _nights(world: World) -> Callable[[Item], int]:
@@ -130,7 +143,9 @@ def _nights(world: World) -> Callable[[Item], int]:
         return min(on_time(item), last - 1)
 
     pinned: dict[int, int] = defaultdict(int)
-    items: tuple[Item, ...] = (*world.events, *world.outcomes, *world.exclusions)
+    items: tuple[Item, ...] = (
+        *world.events, *world.outcomes, *world.exclusions, *world.forms, *world.clicks,
+    )  # fmt: skip
     for item in items:
         if item.night == 1:
             pinned[item.scene] = max(pinned[item.scene], early(item))
@@ -152,6 +167,10 @@ def _time_of(item: Item) -> datetime:
             return item.at
         case Outcome():
             return item.occurred_at
+        case Form():
+            return item.submitted_at
+        case Click():
+            return item.clicked_at
     return item.declared_at
 
 
@@ -248,15 +267,16 @@ def deliver(
     secrets: dict[str, str] = {
         "/webhooks/whatsapp": app_secret,
         "/webhooks/outcomes": intake_secret,
+        "/webhooks/leads": intake_secret,
     }
     pool = urllib3.PoolManager(maxsize=threads, retries=False, timeout=30)
     receipts = Receipts()
 
     def post(delivery: Delivery) -> tuple[int, int]:
-        headers = {
-            "Content-Type": "application/json",
-            _HEADERS[delivery.path]: sign(delivery.body, secrets[delivery.path]),
-        }
+        headers = {"Content-Type": "text/plain", "Origin": SITE}  # as a browser does
+        if delivery.path in _HEADERS:
+            signature = sign(delivery.body, secrets[delivery.path])
+            headers = {"Content-Type": "application/json", _HEADERS[delivery.path]: signature}
         deadline, tries = time.monotonic() + patience, 0
         while True:
             tries += 1
@@ -266,7 +286,7 @@ def deliver(
                 status, reason = 503, type(error).__name__
             else:
                 status, reason = answer.status, answer.data[:500].decode(errors="replace")
-            if status == 200:
+            if status in (200, 204):
                 return status, tries
             if status != 503 or time.monotonic() > deadline:
                 raise DeliveryError(f"{delivery.path} answered {status} after {tries}: {reason}")

@@ -28,10 +28,13 @@ from simulator import report
 from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.compare import Comparison, compare
 from simulator.delivery import Delivery, deliver, deliveries, forged_status
+from simulator.google_api import serve_google_api
 from simulator.installation import (
     DemoError,
+    clicks_since,
     demo_settings,
     fresh_folder,
+    google_now,
     only_settings,
     running_receiver,
 )
@@ -72,16 +75,21 @@ def demo(
 def _run(data: Path, world: World, say: report.Story) -> int:
     started = time.monotonic()
     say.title(world)
-    with serve_ads_api(world.nights[0], token=secrets.token_urlsafe(24), page_size=25) as api:
-        settings = demo_settings(data, api, world)
+    with (
+        serve_ads_api(world.nights[0], token=secrets.token_urlsafe(24), page_size=25) as api,
+        serve_google_api(google_now(world, 1), batch_size=40) as google,
+    ):
+        settings = demo_settings(data, api, google, world)
         with only_settings(settings), running_receiver(settings) as url:
-            say.step(f"stand-in of Meta's ads API at {api.url}, receiver (ctwa serve) at {url}")
+            say.step(f"stand-ins of Meta's ads API at {api.url}, of Google's at {google.url}")
+            say.step(f"receiver (ctwa serve) at {url}")
             _forge(url, say)
             bodies = _night_one(world, settings, url, say)
             _switch(api, world)
+            google.state = google_now(world, 2)
             bodies += _night_two(world, settings, url, bodies, say)
-    if api.wrong:
-        raise DemoError(f"the ads API was asked wrongly: {api.wrong[0]}")
+    if wrong := [*api.wrong, *google.wrong]:
+        raise DemoError(f"an ads API was asked wrongly: {wrong[0]}")
     result = check(world, settings, bodies)
     report.cost_tables(say.console, settings.marts_path)
     report.verdict(say.console, result)
@@ -93,7 +101,8 @@ def check(world: World, settings: Settings, bodies: list[Delivery]) -> Compariso
     """The published marts of `settings` against the truth of `world`, after all `bodies`."""
     names = Pseudonymizer.from_settings(settings)
     quarantined = sum(body.malformed for body in bodies)
-    return compare(truth(world, names, quarantined=quarantined), settings.marts_path)
+    expected = truth(world, names, quarantined=quarantined, clicks_since=clicks_since())
+    return compare(expected, settings.marts_path)
 
 
 # ---- the two nights ------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ environment, not its data.
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import secrets
 import shutil
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ import urllib3
 from ctwa.lock import RefreshBusyError, refresh_lock
 from ctwa.settings import Settings, load_settings
 from simulator.ads_api import AdsApi
+from simulator.company import SITE, SITE_ID
+from simulator.google_advertiser import MANAGER
+from simulator.google_api import GoogleApi
+from simulator.google_state import GoogleState
 from simulator.world import World
 
 _MARKER = ".ctwa-demo"
@@ -53,7 +58,34 @@ def fresh_folder(data: Path) -> Path:
     return data
 
 
-def demo_settings(data: Path, api: AdsApi, world: World) -> Settings:
+def google_now(world: World, night: int) -> GoogleState:
+    """Google's accounts of a night, on the real clock: that is what the product goes by."""
+    shown = copy.deepcopy(world.google_nights[night - 1])
+    shown.now = lambda: datetime.now(UTC)
+    return shown
+
+
+def clicks_since() -> date:
+    """The first day whose clicks Google still tells of, in whatever zone."""
+    return datetime.now(UTC).date() - timedelta(days=88)
+
+
+def google_settings(api: GoogleApi) -> dict[str, Any]:
+    """Settings that read the stand-in of Google Ads, by the manager above all accounts."""
+    return {
+        "google_ads_url": api.url,
+        "google_oauth_url": api.url,
+        "google_ads_api_version": api.version,
+        "google_ads_developer_token": api.developer_token,
+        "google_ads_client_id": api.client_id,
+        "google_ads_client_secret": api.client_secret,
+        "google_ads_refresh_token": api.refresh_token,
+        "google_ads_login_customer_id": MANAGER,
+        "google_ads_customer_ids": MANAGER,
+    }
+
+
+def demo_settings(data: Path, api: AdsApi, google: GoogleApi, world: World) -> Settings:
     """Settings of the demo alone: each one is given, so that none comes from `.env`."""
     own: dict[str, Any] = {
         name: None if field.default is None else field.default
@@ -72,6 +104,10 @@ def demo_settings(data: Path, api: AdsApi, world: World) -> Settings:
         "meta_app_secret": secrets.token_hex(16),
         "meta_verify_token": secrets.token_urlsafe(16),
         "intake_secret": secrets.token_hex(16),
+        "site_id": SITE_ID,
+        "site_origins": SITE,
+        **google_settings(google),
+        "google_ads_lookback_days": min(90 + behind, 1_100),
     }
     return load_settings(_env_file=None, **own)
 

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from simulator.company import AdRef, BusinessNumber
+from simulator.company import AdRef, BusinessNumber, CampaignRef
 
 Night = Literal[1, 2]
 """To come early or late: evidence of the second night finds that of the first already built."""
@@ -63,6 +63,35 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """One web form, as JSON for `/webhooks/leads`."""
+
+    body: dict[str, Any]
+    submitted_at: datetime
+    night: Night | None = None
+    scene: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """One click on the site's WhatsApp button, as JSON for `/clicks`."""
+
+    body: dict[str, Any]
+    clicked_at: datetime
+    night: Night | None = None
+    scene: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GoogleClick:
+    """A click on an ad of Google's, as `click_view` tells it for 90 days."""
+
+    gclid: str
+    at: datetime
+    ad: AdRef
+
+
+@dataclass(frozen=True, slots=True)
 class Exclusion:
     """Somebody in the company declares a person or a number as not to be counted (E20)."""
 
@@ -90,13 +119,15 @@ class Funnel:
 class Lead:
     """One expected row of `fct_leads`. `identity` is the one whose keyed hash is the lead id.
 
-    `replied`: wrote again after our first answer. `excluded`: the reason, where not to be counted.
-    `boosted`: how many ads show the post they came by.
+    `campaign`: where evidence names no ad and a campaign all the same. `gclid`: the click that
+    leads to `ad` (`latest_gclid`: to `latest_ad`), as long as Google tells of it. `replied`: wrote
+    again after our first answer. `excluded`: the reason, where not to be counted. `boosted`: how
+    many ads show the post they came by.
     """
 
     story: str
-    identity: tuple[Literal["phone", "bsuid"], str]
-    country: str
+    identity: tuple[Literal["phone", "bsuid", "web_lead"], str]
+    country: str | None
     first_touch_at: datetime
     first_touch_date: date
     basis: str
@@ -111,6 +142,11 @@ class Lead:
     replied: bool = False
     excluded: str | None = None
     boosted: int = 0
+    campaign: CampaignRef | None = None
+    gclid: GoogleClick | None = None
+    latest_gclid: GoogleClick | None = None
+    has_gclid: bool = False
+    is_from_form: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,30 @@ import random
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
+from ctwa.link_code import ALPHABET, code_of
 from simulator import payloads
-from simulator.company import ADS, MAIN, NUMBERS, AdRef, BusinessNumber
+from simulator.company import (
+    ADS,
+    GOOGLE_ADS,
+    MAIN,
+    NUMBERS,
+    SITE,
+    SITE_ID,
+    AdRef,
+    BusinessNumber,
+    CampaignRef,
+)
 from simulator.people import (
+    Click,
     Conflict,
     Event,
     Exclusion,
+    Form,
     Funnel,
+    GoogleClick,
     Lead,
     Night,
     Outcome,
@@ -55,6 +70,7 @@ _CHANNELS = {
     "ad_suspected": "unknown_ad",
     "outbound": "outbound",
     "direct": "direct",
+    "web_click_id": "paid_search",
 }
 
 
@@ -73,6 +89,9 @@ class Scene:
     events: list[Event] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     exclusions: list[Exclusion] = field(default_factory=list)
+    forms: list[Form] = field(default_factory=list)
+    clicks: list[Click] = field(default_factory=list)
+    google_clicks: list[GoogleClick] = field(default_factory=list)
     leads: list[Lead] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     _made: int = 0
@@ -229,6 +248,61 @@ class Scene:
         self.outcomes.append(Outcome(body, at, funnel, night, superseded, self.serial))
         return event_id
 
+    # ---- the company's site ------------------------------------------------------------------
+
+    def page(self, **parameters: str) -> str:
+        """Address of the page somebody first came to, hostile as addresses are."""
+        rest = {"ref": self.rng.choice(("a b", "é&", "<x>", "="))}
+        return f"{SITE}/botox?{urlencode(parameters | rest)}"
+
+    def google_ad(self) -> AdRef:
+        """An ordinary ad of Google's, by popularity."""
+        return self.rng.choices(GOOGLE_ADS, [a.popularity for a in GOOGLE_ADS])[0]
+
+    def google_click(self, at: datetime, ad: AdRef | None = None) -> GoogleClick:
+        """Somebody clicks on an ad of Google's; `click_view` will tell of it."""
+        gclid = "Cj0KCQ" + base64.urlsafe_b64encode(self.rng.randbytes(30)).decode().rstrip("=")
+        click = GoogleClick(gclid, at, ad or self.google_ad())
+        self.google_clicks.append(click)
+        return click
+
+    def submits(
+        self,
+        person: Person,
+        at: datetime,
+        page: str | None,
+        *,
+        phone: bool = True,
+        email: bool = True,
+        lead_id: str | None = None,
+        night: Night | None = None,
+    ) -> str:
+        """Somebody sends the form; the page is the one they first came to. Returns its lead id."""
+        lead_id = lead_id or f"{self.name}-{self.serial}-{self._next()}"
+        body = {
+            "lead_id": lead_id,
+            "submitted_at": at.isoformat(),
+            "page_url": page,
+            "phone": person.crm_phone if phone else None,
+            "email": person.email if email else None,
+        }
+        body = {name: value for name, value in body.items() if value is not None}
+        self.forms.append(Form(body, at, night, self.serial))
+        return lead_id
+
+    def code(self) -> str:
+        """A code as the page makes it."""
+        return code_of("".join(self.rng.choices(ALPHABET, k=8)), SITE_ID)
+
+    def clicks_button(self, at: datetime, page: str, *, night: Night | None = None) -> str:
+        """Somebody clicks the WhatsApp button; what they write will have this code in it."""
+        code = self.code()
+        body = {"code": code, "page_url": page, "clicked_at": at.isoformat()}
+        self.clicks.append(Click(body, at, night, self.serial))
+        return code
+
+    # ---- in the company ----------------------------------------------------------------------
+
     def excludes(
         self,
         at: datetime,
@@ -250,6 +324,12 @@ class Scene:
         ad: AdRef | None = None,
         *,
         identity: Literal["phone", "bsuid"] = "bsuid",
+        form: str | None = None,
+        gclid: GoogleClick | None = None,
+        latest_gclid: GoogleClick | None = None,
+        campaign: CampaignRef | None = None,
+        unknown_click: bool = False,
+        has_country: bool = True,
         channel: str | None = None,
         platform: str | None = None,
         latest: tuple[str, AdRef | None] | None = None,
@@ -261,18 +341,28 @@ class Scene:
         excluded: str | None = None,
         boosted: int = 0,
     ) -> Lead:
-        """State the lead this story makes. `latest` defaults to the first touch itself."""
+        """State the lead this story makes. `latest` defaults to the first touch itself.
+
+        `form`: the lead id of the form it is born of. `gclid`: the click that leads to the ad.
+        `unknown_click`: there is a gclid that Google does not know.
+        `has_country`: false where neither phone nor user id tells it at birth.
+        """
         channel = channel or _CHANNELS[basis]
-        zone = ad.campaign.account.zone if ad and ad.is_resolved else REPORTING_ZONE
+        ad = gclid.ad if gclid else ad
+        place = ad.campaign if ad and ad.is_resolved else campaign
+        zone = place.account.zone if place else REPORTING_ZONE
+        named = person.bsuid if identity == "bsuid" else person.wa_id
+        if latest_gclid:
+            latest = ("paid_search", latest_gclid.ad)
         row = Lead(
             story=self.name,
-            identity=(identity, person.bsuid if identity == "bsuid" else person.wa_id),
-            country=person.country,
+            identity=("web_lead", form) if form else (identity, named),
+            country=person.country if has_country else None,
             first_touch_at=at,
             first_touch_date=day or at.astimezone(ZoneInfo(zone)).date(),
             basis=basis,
             channel=channel,
-            platform="meta" if ad or channel == "click_to_whatsapp" else platform,
+            platform=_platform(channel, ad or campaign) or platform,
             ad=ad,
             latest_channel=latest[0] if latest else channel,
             latest_ad=latest[1] if latest else ad,
@@ -282,6 +372,11 @@ class Scene:
             replied=replied,
             excluded=excluded,
             boosted=boosted,
+            campaign=campaign,
+            gclid=gclid,
+            latest_gclid=latest_gclid or (gclid if latest is None else None),
+            has_gclid=gclid is not None or unknown_click,
+            is_from_form=form is not None,
         )
         self.leads.append(row)
         return row
@@ -291,6 +386,14 @@ class Scene:
     ) -> None:
         """State that the two had one phone number: when the first last, the second first."""
         self.conflicts.append(Conflict(earlier, later, last_seen, first_seen))
+
+
+def _platform(channel: str, place: AdRef | CampaignRef | None) -> str | None:
+    if isinstance(place, CampaignRef):
+        return place.account.platform
+    if place is not None:
+        return place.platform
+    return "meta" if channel in ("click_to_whatsapp", "meta_web") else None
 
 
 def local_time(day: date, hour: int, minute: int, zone: str, second: int = 0) -> datetime:

@@ -8,15 +8,19 @@ by whoever wrote it, so an error cannot be made twice in the same way.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from ctwa.pseudonym import Pseudonymizer
 from simulator.ads_state import AdDay, AdsState, DailyStats
-from simulator.company import ADS, AdRef
-from simulator.people import Lead
+from simulator.company import ADS
+from simulator.google_state import GoogleState, Stats
+from simulator.people import GoogleClick, Lead
 from simulator.rates import Rates
+from simulator.scene import REPORTING_ZONE
 from simulator.truth_reports import WINDOWS, Row, Rows, ads, campaigns, cash, channels
 from simulator.world import World
 
@@ -26,7 +30,8 @@ _HEALTH = """(
         'all' as scope,
         cast(sum(unmatched_outcomes) as bigint) as unmatched_outcomes,
         cast(sum(quarantined_elements) as bigint) as quarantined_elements,
-        cast(sum(excluded_leads) as bigint) as excluded_leads
+        cast(sum(excluded_leads) as bigint) as excluded_leads,
+        cast(sum(web_leads) as bigint) as web_leads
     from marts.attribution_health
 )"""
 
@@ -61,24 +66,30 @@ def truth(
     *,
     quarantined: int | None = None,
     first_night: bool = True,
+    clicks_since: date = date.min,
 ) -> Truth:
     """The expected marts of a world; `pseudonymizer` holds the key of the installation.
 
     `quarantined`: how many malformed elements were delivered; None leaves that uncompared.
-    `first_night`: whether the ads were read before their renames as well.
+    `first_night`: whether the ads were read before their renames as well. `clicks_since`: the first
+    day whose clicks Google still told of when they were read.
     """
     rates = Rates()
     ids = {id(lead): _lead_id(lead, pseudonymizer) for lead in world.leads}
-    leads = {(ids[id(lead)],): _lead_row(lead, rates, first_night) for lead in world.leads}
+    told = {id(lead): _as_google_tells(lead, clicks_since) for lead in world.leads}
+    leads = {
+        (ids[id(lead)],): _lead_row(told[id(lead)], rates, first_night) for lead in world.leads
+    }
     if len(leads) != len(world.leads):
         raise AssertionError("two leads of the world have one id: a story reuses a person")
     touches = {(ids[id(lead)],): {"touches": lead.touches} for lead in world.leads}
     spend = _spend_rows(world, rates)
-    facts = [(lead, leads[ids[id(lead)],]) for lead in world.leads]
+    facts = [(told[id(lead)], leads[ids[id(lead)],]) for lead in world.leads]
     outcomes = _outcome_rows(world, ids)
     health: Row = {
         "unmatched_outcomes": sum(r["lead_id"] is None for r in outcomes.values()),
         "excluded_leads": sum(lead.excluded is not None for lead in world.leads),
+        "web_leads": len({form.body["lead_id"] for form in world.forms}),
     }
     if quarantined is not None:
         health["quarantined_elements"] = quarantined
@@ -124,15 +135,30 @@ def truth(
 
 def _lead_id(lead: Lead, pseudonymizer: Pseudonymizer) -> str:
     kind, value = lead.identity
-    key = pseudonymizer.phone(value) if kind == "phone" else pseudonymizer.bsuid(value)
+    name = {"phone": pseudonymizer.phone, "bsuid": pseudonymizer.bsuid}
+    key = name.get(kind, pseudonymizer.web_lead)(value)
     if key is None:
         raise AssertionError(f"{lead.story}: {kind} of the lead is none")
     return key
 
 
+def _as_google_tells(lead: Lead, clicks_since: date) -> Lead:
+    """The lead with what Google no longer tells of its clicks left out."""
+
+    def is_told(click: GoogleClick | None) -> bool:
+        zone = ZoneInfo(click.ad.campaign.account.zone) if click else None
+        return click is None or click.at.astimezone(zone).date() >= clicks_since
+
+    if not is_told(lead.gclid):
+        day = lead.first_touch_at.astimezone(ZoneInfo(REPORTING_ZONE)).date()
+        lead = replace(lead, ad=None, first_touch_date=day)
+    return lead if is_told(lead.latest_gclid) else replace(lead, latest_ad=None)
+
+
 def _lead_row(lead: Lead, rates: Rates, first_night: bool) -> Row:
     funnel, ad = lead.funnel, lead.ad
     known = ad if ad is not None and ad.is_resolved else None
+    place = known.campaign if known else lead.campaign
     qualified_at = funnel.qualified_at
     days = None
     if qualified_at is not None:
@@ -149,10 +175,10 @@ def _lead_row(lead: Lead, rates: Rates, first_night: bool) -> Row:
         # Every lead came before the renames.
         "ad_name_at_touch": (first_night and known.first_name) or known.name if known else _IGNORED,
         "adset_id": known.adset_id if known else None,
-        "campaign_id": known.campaign.campaign_id if known else None,
-        "campaign_name": known.campaign.name if known else None,
-        "account_id": known.campaign.account.account_id if known else None,
-        "resolution": _resolution(ad),
+        "campaign_id": place.campaign_id if place else None,
+        "campaign_name": place.name if place else None,
+        "account_id": place.account.account_id if place else None,
+        "resolution": _resolution(lead),
         "latest_channel": lead.latest_channel,
         "latest_ad_id": lead.latest_ad.ad_id if lead.latest_ad else None,
         "country": lead.country,
@@ -163,6 +189,7 @@ def _lead_row(lead: Lead, rates: Rates, first_night: bool) -> Row:
         "is_won": funnel.is_won,
         "won_value_reporting": sum(won, Decimal(0)) if won else None,
         "lead_cycle": 1,
+        "is_from_form": lead.is_from_form,
         "has_replied": lead.replied,
         "is_excluded": lead.excluded is not None,
         "exclusion_reason": lead.excluded,
@@ -184,10 +211,12 @@ def _public(row: Row) -> Row:
     return {k: v for k, v in row.items() if not k.startswith("_") and v is not _IGNORED}
 
 
-def _resolution(ad: AdRef | None) -> str | None:
-    if ad is None:
-        return None
-    return ad.kind if ad.kind in ("foreign", "gone") else "resolved"
+def _resolution(lead: Lead) -> str | None:
+    if lead.ad is None and lead.campaign is None:
+        # A click id that nobody knows, or knows any more.
+        return "gone" if lead.has_gclid else None
+    kind = lead.ad.kind if lead.ad else ""
+    return kind if kind in ("foreign", "gone") else "resolved"
 
 
 def _conflicts(world: World, ids: dict[int, str]) -> Rows:
@@ -237,6 +266,7 @@ def _spend_rows(world: World, rates: Rates) -> Rows:
         stats = state.spend[account, day, ad_id]
         ad = _ADS[ad_id]
         rows[account, day, ad_id, "ad"] = {
+            "platform": "meta",
             "campaign_id": ad.campaign.campaign_id,
             "adset_id": ad.adset_id,
             "channel": "meta_web" if ad.campaign.destination == "WEBSITE" else "click_to_whatsapp",
@@ -251,12 +281,47 @@ def _spend_rows(world: World, rates: Rates) -> Rows:
         if total.spend:
             currency = state.accounts[account].currency
             rows[account, day, "unallocated", "unallocated"] = {
+                "platform": "meta",
                 "campaign_id": None,
                 "adset_id": None,
                 "channel": "meta_unallocated",
                 **_money_columns(total, currency, day, rates),
                 "platform_conversations": 0,
             }
+    return rows | _google_rows(world.google, rates)
+
+
+def _google_rows(state: GoogleState, rates: Rates) -> Rows:
+    """What Google shows of ads, of ad groups and campaigns beyond their ads, and of no campaign."""
+    rows: Rows = {}
+
+    def add(account: str, day: date, name: str, kind: str, stats: Stats, **place: Any) -> None:
+        if kind != "ad" and not (stats.spend or stats.impressions or stats.clicks):
+            return
+        rows[account, day, name, kind] = {
+            "platform": "google",
+            "campaign_id": None,
+            "adset_id": None,
+            "channel": "paid_search",
+            **_money_columns(stats, state.customers[account].currency, day, rates),
+            "platform_conversations": 0,
+            **place,
+        }
+
+    for (account, day, ad_id), stats in state.spend.items():
+        ad = state.ads[ad_id]
+        if stats.spend or stats.impressions or stats.clicks:
+            place = {"campaign_id": ad.campaign_id, "adset_id": ad.ad_group_id}
+            add(account, day, ad_id, "ad", stats, **place)
+    for (account, day, group), stats in state.ad_group_spend.items():
+        place = {"campaign_id": state.ad_groups[group].campaign_id, "adset_id": group}
+        add(account, day, f"ad_group:{group}", "ad_group", stats, **place)
+    for (account, day, campaign), stats in state.campaign_spend.items():
+        add(account, day, f"campaign:{campaign}", "campaign", stats, campaign_id=campaign)
+    for (account, day), spend in state.extra_spend.items():
+        if spend:
+            place = {"channel": "google_unallocated"}
+            add(account, day, "unallocated", "unallocated", Stats(spend), **place)
     return rows
 
 
@@ -282,7 +347,7 @@ def _told(state: AdsState) -> list[AdDay]:
     return told
 
 
-def _money_columns(stats: DailyStats, currency: str, day: date, rates: Rates) -> Row:
+def _money_columns(stats: DailyStats | Stats, currency: str, day: date, rates: Rates) -> Row:
     return {
         "currency": currency,
         "spend": stats.spend,
@@ -305,6 +370,28 @@ def _account_days(world: World) -> Rows:
                     "currency": state.accounts[account].currency,
                     "account_spend": total.spend,
                     "ads_spend": shown[account, day],
+                    "campaign_level_spend": Decimal(0),
                     "unallocated": total.spend - shown[account, day],
                 }
-    return rows
+    return rows | _google_days(world.google)
+
+
+def _google_days(state: GoogleState) -> Rows:
+    days: dict[tuple[str, date], list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 3)
+    parts = (state.spend, state.ad_group_spend, state.campaign_spend)
+    for place, table in zip((0, 1, 1), parts, strict=True):
+        for (account, day, _), stats in table.items():
+            days[account, day][place] += stats.spend
+    for key, spend in state.extra_spend.items():
+        days[key][2] += spend
+    return {
+        (account, day): {
+            "currency": state.customers[account].currency,
+            "account_spend": sum(found, Decimal(0)),
+            "ads_spend": found[0],
+            "campaign_level_spend": found[1],
+            "unallocated": found[2],
+        }
+        for (account, day), found in days.items()
+        if sum(found) or found[0]
+    }

@@ -40,14 +40,15 @@ def cash(facts: Facts, outcomes: Iterable[Outcome], spend: Rows, rates: Rates) -
     """Rows of `campaign_cash_performance`: what was spent and what happened on the same day."""
     cells: dict[tuple[Any, ...], _CashDay] = defaultdict(_CashDay)
     for key, row in spend.items():
-        cell = cells[key[1], "meta", _campaign_of_spend(key, row)]
+        cell = cells[key[1], row["platform"], _campaign_of_spend(key, row)]
         cell.spend += row["spend"]
         cell.spend_reporting += row["spend_reporting"]
     told = {o.body["event_id"]: o for o in outcomes if not o.superseded}
     for lead, row in facts:
         if row["platform"] is None or row["is_excluded"]:
             continue
-        account = lead.ad.campaign.account if lead.ad and lead.ad.is_resolved else None
+        place = lead.ad.campaign if lead.ad and lead.ad.is_resolved else lead.campaign
+        account = place.account if place else None
         zone = ZoneInfo(account.zone if account else REPORTING_ZONE)
         where = (row["platform"], _campaign_of_lead(row))
         if lead.funnel.qualified_at:
@@ -91,11 +92,12 @@ def _campaign_of_spend(key: tuple[Any, ...], row: Row) -> str:
 
 
 def _ad_of_lead(row: Row) -> str:
-    return row["ad_id"] or "unknown"
+    campaign = row["campaign_id"]
+    return row["ad_id"] or (f"campaign:{campaign}" if campaign else "unknown")
 
 
 def _ad_of_spend(key: tuple[Any, ...], row: Row) -> str:
-    return key[2] if key[3] == "ad" else f"unallocated:{key[0]}"
+    return f"unallocated:{key[0]}" if key[3] == "unallocated" else key[2]
 
 
 @dataclass(slots=True)
@@ -158,7 +160,7 @@ def _performance(
 ) -> Rows:
     cells: dict[tuple[Any, ...], _Cell] = defaultdict(_Cell)
     for key, row in spend.items():
-        cell = cells[key[1], "meta", spend_key(key, row)]
+        cell = cells[key[1], row["platform"], spend_key(key, row)]
         _add(cell, row)
         cell.accounts.add((key[0], row["currency"]))
     for _, row in facts:

@@ -22,12 +22,24 @@ from simulator import (
     stories_odd,
     stories_outcomes,
     stories_people,
+    stories_web,
 )
 from simulator.ads_state import AdsState
 from simulator.advertiser import DAYS, nights
 from simulator.company import ACCOUNTS
+from simulator.google_advertiser import google_nights
+from simulator.google_state import GoogleState
 from simulator.ordinary import Mix, ordinary_lead
-from simulator.people import Conflict, Event, Exclusion, Lead, Outcome
+from simulator.people import (
+    Click,
+    Conflict,
+    Event,
+    Exclusion,
+    Form,
+    GoogleClick,
+    Lead,
+    Outcome,
+)
 from simulator.scene import Scene
 from simulator.stories import Story
 
@@ -43,6 +55,7 @@ STORIES: tuple[Story, ...] = (
     *stories_numbers.told,
     *stories_counted.told,
     *stories_odd.told,
+    *stories_web.told,
 )
 
 _JUNK = (
@@ -67,15 +80,24 @@ class World:
     events: tuple[Event, ...]
     outcomes: tuple[Outcome, ...]
     exclusions: tuple[Exclusion, ...]
+    forms: tuple[Form, ...]
+    clicks: tuple[Click, ...]
+    google_clicks: tuple[GoogleClick, ...]
     leads: tuple[Lead, ...]
     conflicts: tuple[Conflict, ...]
     nights: tuple[AdsState, ...]
+    google_nights: tuple[GoogleState, ...]
     junk: tuple[bytes, ...] = _JUNK
 
     @property
     def ads(self) -> AdsState:
         """The ad accounts as they are today."""
         return self.nights[-1]
+
+    @property
+    def google(self) -> GoogleState:
+        """Google's accounts as they are today."""
+        return self.google_nights[-1]
 
     @property
     def account_ids(self) -> list[str]:
@@ -110,6 +132,7 @@ def build_world(
     ordinary = partial(ordinary_lead, mix=Mix.of(random.Random(f"{seed}:mix")))
     while made < leads:
         made += play("ordinary_lead", ordinary)
+    google_clicks = tuple(g for s in scenes for g in s.google_clicks)
     return World(
         seed=seed,
         today=today,
@@ -118,7 +141,11 @@ def build_world(
         events=tuple(e for s in scenes for e in s.events),
         outcomes=tuple(o for s in scenes for o in s.outcomes),
         exclusions=tuple(x for s in scenes for x in s.exclusions),
+        forms=tuple(f for s in scenes for f in s.forms),
+        clicks=tuple(c for s in scenes for c in s.clicks),
+        google_clicks=google_clicks,
         leads=tuple(lead for s in scenes for lead in s.leads),
         conflicts=tuple(c for s in scenes for c in s.conflicts),
         nights=nights(seed, today, made, count),
+        google_nights=google_nights(seed, today, made, google_clicks, count),
     )

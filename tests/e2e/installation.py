@@ -18,7 +18,8 @@ from ingestion.webhook.vault import NewEnvelope, Vault
 from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.ads_insights import JobScript
 from simulator.delivery import Delivery
-from simulator.installation import demo_settings, only_settings
+from simulator.google_api import GoogleApi, serve_google_api
+from simulator.installation import demo_settings, google_now, only_settings
 from simulator.world import World
 
 _OBJECTS = ("campaigns", "adsets", "ads", "creatives", "spend", "extra_spend")
@@ -49,14 +50,16 @@ class Refresh:
 
 @dataclass
 class Installation:
-    """A data folder, the world it hears of, and Meta's API as of one of the world's nights."""
+    """A data folder, the world it hears of, and the ads APIs as of one of the world's nights."""
 
     settings: Settings
     world: World
     api: AdsApi
+    google: GoogleApi
 
     def show_night(self, night: int) -> None:
-        """From now on the API shows the accounts of that night (1 or 2)."""
+        """From now on the APIs show the accounts of that night (1 or 2)."""
+        self.google.state = google_now(self.world, night)
         for name in _OBJECTS:
             setattr(
                 self.api.state, name, copy.deepcopy(getattr(self.world.nights[night - 1], name))
@@ -104,14 +107,17 @@ class Installation:
 
 @contextmanager
 def installed(folder: Path, world: World) -> Iterator[Installation]:
-    """A new installation whose Meta API shows the first night."""
+    """A new installation whose ads APIs show the first night."""
     shown = copy.deepcopy(world.nights[0])
     folder.mkdir(parents=True)
     options = {"token": secrets.token_urlsafe(24), "page_size": 25}
-    with serve_ads_api(shown, **options) as api:
+    with (
+        serve_ads_api(shown, **options) as api,
+        serve_google_api(google_now(world, 1), batch_size=200) as google,
+    ):
         # Report runs are complete at the first look: nothing to wait for between two.
         api.jobs_to_come = [JobScript(["Job Completed"]) for _ in range(500)]
-        yield Installation(demo_settings(folder, api, world), world, api)
+        yield Installation(demo_settings(folder, api, google, world), world, api, google)
 
 
 def now() -> datetime:

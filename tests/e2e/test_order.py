@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from ingestion.sources.event_log import land_event_log
+from ingestion.sources.google_ads import land_google_ads
 from ingestion.sources.meta_ads import land_meta_ads
 from ingestion.sources.meta_insights import land_insights
-from simulator.company import ADS
+from simulator.company import ADS, SITE_ID
 from simulator.delivery import Delivery, deliveries
 from simulator.world import build_world
 from tests.conftest import PII_KEY
@@ -45,9 +46,10 @@ class Company(DbtWorld):
     """The world's lake and warehouse, filled night by night."""
 
     def __init__(self, root: Path, meta: Path) -> None:
-        super().__init__(root, as_of=WORLD.today, CTWA_PII_KEY=PII_KEY)
+        super().__init__(root, as_of=WORLD.today, CTWA_PII_KEY=PII_KEY, CTWA_SITE_ID=SITE_ID)
         self.models: tuple[str, ...] = MODELS
-        shutil.copytree(meta, self.lake / "meta_ads", dirs_exist_ok=True)
+        for dataset in ("meta_ads", "google_ads"):
+            shutil.copytree(meta / dataset, self.lake / dataset, dirs_exist_ok=True)
 
     def night(self, bodies: Sequence[Delivery], nights_to_come: int = 0) -> None:
         """Receive, land, build; the last night's day is the world's last."""
@@ -83,13 +85,14 @@ MakeCompany = Callable[[], Company]
 
 @pytest.fixture(scope="module")
 def meta(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The lake's Meta part after both nights, the same for every company."""
+    """The lake's parts of the ads APIs after both nights, the same for every company."""
     with installed(tmp_path_factory.mktemp("meta") / "data", WORLD) as installation:
         for night in (1, 2):
             installation.show_night(night)
             land_meta_ads(installation.settings, {ad.ad_id for ad in ADS})
             land_insights(installation.settings)
-        return Path(installation.settings.lake_url) / "meta_ads"
+            land_google_ads(installation.settings)
+        return Path(installation.settings.lake_url)
 
 
 @pytest.fixture
@@ -115,7 +118,9 @@ def at_once(tmp_path_factory: pytest.TempPathFactory, meta: Path) -> Prints:
 def in_order() -> list[Delivery]:
     """Without repeats, batches and delays: as if webhooks were a log."""
     bodies = deliveries(WORLD, seed=0, largest=1, duplicates=0)
-    happened = (WORLD.events, WORLD.outcomes, WORLD.exclusions, WORLD.junk)
+    happened = (
+        WORLD.events, WORLD.outcomes, WORLD.exclusions, WORLD.forms, WORLD.clicks, WORLD.junk,
+    )  # fmt: skip
     assert len(bodies) == sum(map(len, happened))
     return bodies
 

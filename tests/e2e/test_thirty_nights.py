@@ -42,11 +42,11 @@ def play(run: WorldRun, looks: set[int]) -> None:
     """Night after night; in the nights of `looks` and the last, compared with a full build."""
     world, rng = run.world, random.Random(f"{run.world.seed}:nights")
     before: list[Delivery] = []
-    for night, ads in enumerate(world.nights, 1):
+    for night in range(1, len(world.nights) + 1):
         bodies = deliveries(world, night, night=night, largest=rng.choice([3, 12, 40]))
         assert bodies, f"night {night} brings nothing"
         # Meta delivers for days what it is not sure of.
-        run.night(bodies + before[::9], ads, world.day(night))
+        run.night(bodies + before[::9], night, world.day(night))
         before = bodies
         if night in looks or night == len(world.nights):
             assert differing(marts(run), rebuilt(run, night)) == {}, f"after night {night}"

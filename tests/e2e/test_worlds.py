@@ -38,7 +38,7 @@ def play(root: Path, seed: int, leads: int = LEADS) -> None:
 def _in_nights(run: WorldRun, rng: random.Random) -> None:
     """Night by night, each with batches, repeats and an order of its own."""
     again: list[int] = []
-    for night, ads in enumerate(run.world.nights, 1):
+    for night in range(1, len(run.world.nights) + 1):
         bodies = deliveries(
             run.world,
             rng.randrange(1_000),
@@ -48,7 +48,7 @@ def _in_nights(run: WorldRun, rng: random.Random) -> None:
         )
         if rng.random() < 0.5:
             rng.shuffle(bodies)
-        run.night(bodies, ads, run.world.day(night))
+        run.night(bodies, night, run.world.day(night))
         again.append(len(bodies))
     assert all(again), f"a night brought nothing: {again}"
 

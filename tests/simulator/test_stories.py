@@ -15,7 +15,6 @@ from simulator.stories import Chapter, Story
 from simulator.world import STORIES
 
 ELSEWHERE = {
-    "E21": "coded links are read from web leads",
     "E29": "the CRM's own merges come with its source",
     "E51": "rate limits and failing jobs: tests of the Graph client and of the landing",
     "E52": "accounts that fail: tests of the landing and of publishing",
@@ -23,7 +22,6 @@ ELSEWHERE = {
     "E54": "years of history: tests of the landing",
     "E55": "attribution windows: tests of the landing",
     "E59": "the stages' rule is a seed: tests of leads that qualify",
-    "E62": "web forms come with web leads",
     "E64": "brands need a seed of their own: tests of scopes",
     "E65": "intervals come with the creative board",
     "E66": "a day that is not over: tests of spend",
@@ -88,7 +86,10 @@ def test_a_story_states_what_comes_of_all_it_emits(story: Story) -> None:
         for lead in scene.leads:
             if lead.funnel.is_won or lead.funnel.qualified_at:
                 assert lead.event_ids, "qualified by nothing"
-        assert {x.scene for x in (*scene.events, *scene.outcomes, *scene.exclusions)} == {luck + 1}
+        assert all(f.submitted_at < end for f in scene.forms)
+        assert all(c.clicked_at < end for c in scene.clicks)
+        emitted = (*scene.events, *scene.outcomes, *scene.exclusions, *scene.forms, *scene.clicks)
+        assert {x.scene for x in emitted} == {luck + 1}
 
 
 def test_two_stories_of_one_name_are_refused() -> None:

@@ -19,13 +19,16 @@ from typing import Any
 
 from ctwa.pseudonym import Pseudonymizer
 from ingestion.sources.event_log import EventLogCounts, land_event_log
+from ingestion.sources.google_ads import land_google_ads
 from ingestion.sources.meta_ads import land_meta_ads
 from ingestion.sources.meta_insights import land_insights
 from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.ads_insights import JobScript
-from simulator.ads_state import AdsState
+from simulator.company import SITE_ID
 from simulator.compare import Comparison, compare
 from simulator.delivery import Delivery, deliveries
+from simulator.google_api import GoogleApi, serve_google_api
+from simulator.installation import google_settings
 from simulator.truth import truth
 from simulator.world import World
 from tests.conftest import PII_KEY
@@ -43,8 +46,12 @@ class WorldRun(DbtWorld):
     `overrides`: settings by field name or variable, e.g. conversation_gap_days=7.
     """
 
-    def __init__(self, root: Path, world: World, api: AdsApi, **overrides: Any) -> None:
+    def __init__(
+        self, root: Path, world: World, api: AdsApi, google: GoogleApi, **overrides: Any
+    ) -> None:
         given = {
+            "CTWA_SITE_ID": SITE_ID,
+            **google_settings(google),
             "CTWA_PII_KEY": PII_KEY,
             "meta_graph_url": api.url,
             "meta_api_version": api.version,
@@ -52,13 +59,16 @@ class WorldRun(DbtWorld):
             "meta_ad_account_ids": ",".join(world.account_ids),
         }
         super().__init__(root, as_of=world.today, **(given | overrides))
-        self.world, self.api = world, api
+        self.world, self.api, self.google = world, api, google
         self.malformed = 0
 
-    def show(self, ads: AdsState) -> None:
-        """From now on Meta's API shows these accounts; the state itself is not changed."""
+    def show(self, night: int) -> None:
+        """From now on the APIs show the accounts of that night, 1 to their number."""
         for name in _OBJECTS:
-            setattr(self.api.state, name, copy.deepcopy(getattr(ads, name)))
+            setattr(
+                self.api.state, name, copy.deepcopy(getattr(self.world.nights[night - 1], name))
+            )
+        self.google.state = copy.deepcopy(self.world.google_nights[night - 1])
 
     def receive(self, bodies: Sequence[Delivery], day: date) -> None:
         """Into the vault, as if the receiver had taken them on that day."""
@@ -74,20 +84,23 @@ class WorldRun(DbtWorld):
         self.api.state.now = lambda: moment
         land_meta_ads(self.settings, now=lambda: moment)
         land_insights(self.settings, now=lambda: moment)
-        assert self.api.wrong == [], f"the ads API was asked wrongly: {self.api.wrong[0]}"
+        self.google.state.now = lambda: moment
+        land_google_ads(self.settings, now=lambda: moment)
+        for wrong in (self.api.wrong, self.google.wrong):
+            assert wrong == [], f"an ads API was asked wrongly: {wrong[0]}"
         return counts
 
     def night(
         self,
         bodies: Sequence[Delivery],
-        ads: AdsState,
+        shown: int,
         day: date,
         *,
         tests: bool = False,
     ) -> None:
-        """What came, what Meta shows, landed and built incrementally as of `day`."""
+        """What came, what the APIs show in night `shown`, landed and built as of `day`."""
         self.receive(bodies, day)
-        self.show(ads)
+        self.show(shown)
         self.land(day)
         self.build_marts(day, tests=tests)
 
@@ -100,9 +113,9 @@ class WorldRun(DbtWorld):
     def whole(self, seed: int = 0, *, tests: bool = False) -> None:
         """The whole world, as `seed` delivers it, in one night; Meta was read the night before."""
         day = self.world.today
-        self.show(self.world.nights[0])
+        self.show(1)
         self.land(day - timedelta(days=1))
-        self.night(deliveries(self.world, seed), self.world.ads, day, tests=tests)
+        self.night(deliveries(self.world, seed), len(self.world.nights), day, tests=tests)
 
     def compare(self) -> Comparison:
         """The warehouse's marts against the truth of everything in the world."""
@@ -113,7 +126,10 @@ class WorldRun(DbtWorld):
 
 @contextmanager
 def playing(root: Path, world: World, **overrides: Any) -> Iterator[WorldRun]:
-    """A new installation below `root` beside Meta's API, which shows the first night."""
+    """A new installation below `root` beside the ads APIs, which show the first night."""
     shown = copy.deepcopy(world.nights[0])
-    with serve_ads_api(shown, token=TOKEN, page_size=500) as api:
-        yield WorldRun(root, world, api, **overrides)
+    with (
+        serve_ads_api(shown, token=TOKEN, page_size=500) as api,
+        serve_google_api(copy.deepcopy(world.google_nights[0]), batch_size=200) as google,
+    ):
+        yield WorldRun(root, world, api, google, **overrides)

@@ -145,7 +145,8 @@ def _click(**extra: Any) -> dict[str, Any]:
     [
         (timedelta(seconds=-3), True),
         (timedelta(hours=-23), True),
-        (timedelta(hours=-25), False),
+        (timedelta(days=-80), True),
+        (timedelta(days=-5_000), False),
         (timedelta(minutes=4), True),
         (timedelta(minutes=6), False),
     ],
