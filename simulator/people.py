@@ -7,12 +7,14 @@ the answer. `simulator.scene` is the vocabulary the stories are written in.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
 from simulator.company import AdRef, BusinessNumber, CampaignRef
+from simulator.hubspot_state import HubspotState
 
 Night = Literal[1, 2]
 """To come early or late: evidence of the second night finds that of the first already built."""
@@ -92,6 +94,27 @@ class GoogleClick:
 
 
 @dataclass(frozen=True, slots=True)
+class CrmStep:
+    """Somebody does something in HubSpot: `do` gets the account, and the scene's ids so far."""
+
+    at: datetime
+    do: Callable[[HubspotState, dict[str, int]], None]
+    scene: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CrmStage:
+    """One expected row of `fct_outcomes` that HubSpot's records make."""
+
+    source: Literal["hubspot", "hubspot_deals"]
+    stage: str
+    at: datetime
+    funnel_stage: str
+    value: Decimal | None = None
+    currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Exclusion:
     """Somebody in the company declares a person or a number as not to be counted (E20)."""
 
@@ -139,6 +162,7 @@ class Lead:
     touches: int
     funnel: Funnel
     event_ids: tuple[str, ...]
+    stages: tuple[CrmStage, ...] = ()
     replied: bool = False
     excluded: str | None = None
     boosted: int = 0

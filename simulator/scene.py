@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
@@ -26,9 +27,12 @@ from simulator.company import (
     BusinessNumber,
     CampaignRef,
 )
+from simulator.hubspot_state import HubspotState
 from simulator.people import (
     Click,
     Conflict,
+    CrmStage,
+    CrmStep,
     Event,
     Exclusion,
     Form,
@@ -92,6 +96,8 @@ class Scene:
     forms: list[Form] = field(default_factory=list)
     clicks: list[Click] = field(default_factory=list)
     google_clicks: list[GoogleClick] = field(default_factory=list)
+    crm_steps: list[CrmStep] = field(default_factory=list)
+    stages_of_nobody: list[CrmStage] = field(default_factory=list)
     leads: list[Lead] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     _made: int = 0
@@ -301,6 +307,10 @@ class Scene:
         self.clicks.append(Click(body, at, night, self.serial))
         return code
 
+    def hubspot(self, at: datetime, do: Callable[[HubspotState, dict[str, int]], None]) -> None:
+        """Somebody does something in HubSpot at that moment."""
+        self.crm_steps.append(CrmStep(at, do, self.serial))
+
     # ---- in the company ----------------------------------------------------------------------
 
     def excludes(
@@ -336,6 +346,7 @@ class Scene:
         touches: int = 1,
         funnel: Funnel | None = None,
         event_ids: tuple[str, ...] = (),
+        stages: tuple[CrmStage, ...] = (),
         day: date | None = None,
         replied: bool = False,
         excluded: str | None = None,
@@ -369,6 +380,7 @@ class Scene:
             touches=touches,
             funnel=funnel or Funnel(),
             event_ids=event_ids,
+            stages=stages,
             replied=replied,
             excluded=excluded,
             boosted=boosted,

@@ -36,6 +36,15 @@ _HEALTH = """(
 )"""
 
 
+_SENT = "(select * from marts.fct_outcomes where source not like 'hubspot%')"
+# A merged record tells its stages once more, under its new id.
+_READ = """(
+    select distinct source, stage, occurred_at, coalesce(lead_id, 'nobody') as lead_id,
+        funnel_stage, value, currency
+    from marts.fct_outcomes where source like 'hubspot%'
+)"""
+
+
 @dataclass(frozen=True, slots=True)
 class Expected:
     """The rows of one mart: key columns, and by key the columns that are compared.
@@ -87,7 +96,8 @@ def truth(
     facts = [(told[id(lead)], leads[ids[id(lead)],]) for lead in world.leads]
     outcomes = _outcome_rows(world, ids)
     health: Row = {
-        "unmatched_outcomes": sum(r["lead_id"] is None for r in outcomes.values()),
+        "unmatched_outcomes": sum(r["lead_id"] is None for r in outcomes.values())
+        + len(world.stages_of_nobody),
         "excluded_leads": sum(lead.excluded is not None for lead in world.leads),
         "web_leads": len({form.body["lead_id"] for form in world.forms}),
     }
@@ -99,7 +109,13 @@ def truth(
             Expected("fct_leads", ("lead_id",), {k: _public(r) for k, r in leads.items()}),
             Expected("touches of leads", ("lead_id",), touches, touch_counts),
             Expected("identity_conflicts", ("lead_id_earlier",), _conflicts(world, ids)),
-            Expected("fct_outcomes", ("source", "event_id"), outcomes),
+            Expected("fct_outcomes", ("source", "event_id"), outcomes, _SENT),
+            Expected(
+                "outcomes of HubSpot",
+                ("source", "stage", "occurred_at", "lead_id"),
+                _stage_rows(world, ids),
+                _READ,
+            ),
             Expected("totals of attribution_health", ("scope",), {("all",): health}, _HEALTH),
             Expected("fct_ad_spend", ("account_id", "spend_date", "ad_id", "row_kind"), spend),
             Expected(
@@ -248,6 +264,19 @@ def _outcome_rows(world: World, ids: dict[int, str]) -> Rows:
             "currency": body.get("currency"),
         }
     return rows
+
+
+def _stage_rows(world: World, ids: dict[int, str]) -> Rows:
+    stages = [(s, ids[id(lead)]) for lead in world.leads for s in lead.stages]
+    stages += [(s, "nobody") for s in world.stages_of_nobody]
+    return {
+        (s.source, s.stage, s.at, lead_id): {
+            "funnel_stage": s.funnel_stage,
+            "value": s.value,
+            "currency": s.currency,
+        }
+        for s, lead_id in stages
+    }
 
 
 # ---- money ---------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -53,14 +53,20 @@ def cash(facts: Facts, outcomes: Iterable[Outcome], spend: Rows, rates: Rates) -
         where = (row["platform"], _campaign_of_lead(row))
         if lead.funnel.qualified_at:
             cells[lead.funnel.qualified_at.astimezone(zone).date(), *where].qualifications += 1
-        won = [told[e] for e in lead.event_ids if told[e].funnel_stage == "won"]
-        for number, sale in enumerate(sorted(won, key=lambda sale: sale.occurred_at)):
-            cell = cells[sale.occurred_at.astimezone(zone).date(), *where]
+        won = [_sale(told[e]) for e in lead.event_ids if told[e].funnel_stage == "won"]
+        won += [(s.at, s.value, s.currency) for s in lead.stages if s.funnel_stage == "won"]
+        for number, (at, amount, currency) in enumerate(sorted(won, key=lambda sale: sale[0])):
+            cell = cells[at.astimezone(zone).date(), *where]
             cell.wins += number == 0
-            if "value" in sale.body:
-                amount, currency = Decimal(str(sale.body["value"])), sale.body["currency"]
-                cell.won_value += rates.convert(amount, currency, sale.occurred_at.date())
+            if amount is not None and currency is not None:
+                cell.won_value += rates.convert(amount, currency, at.date())
     return {key: cell.row() for key, cell in cells.items()}
+
+
+def _sale(outcome: Outcome) -> tuple[datetime, Decimal | None, str | None]:
+    value = outcome.body.get("value")
+    amount = None if value is None else Decimal(str(value))
+    return outcome.occurred_at, amount, outcome.body.get("currency")
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ one changed names and deleted ads.
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -17,6 +18,7 @@ from simulator import (
     stories_ads,
     stories_chats,
     stories_counted,
+    stories_crm,
     stories_late,
     stories_numbers,
     stories_odd,
@@ -29,10 +31,13 @@ from simulator.advertiser import DAYS, nights
 from simulator.company import ACCOUNTS
 from simulator.google_advertiser import google_nights
 from simulator.google_state import GoogleState
+from simulator.hubspot_state import HubspotState
 from simulator.ordinary import Mix, ordinary_lead
 from simulator.people import (
     Click,
     Conflict,
+    CrmStage,
+    CrmStep,
     Event,
     Exclusion,
     Form,
@@ -56,6 +61,7 @@ STORIES: tuple[Story, ...] = (
     *stories_counted.told,
     *stories_odd.told,
     *stories_web.told,
+    *stories_crm.told,
 )
 
 _JUNK = (
@@ -83,6 +89,8 @@ class World:
     forms: tuple[Form, ...]
     clicks: tuple[Click, ...]
     google_clicks: tuple[GoogleClick, ...]
+    crm_steps: tuple[CrmStep, ...]
+    stages_of_nobody: tuple[CrmStage, ...]
     leads: tuple[Lead, ...]
     conflicts: tuple[Conflict, ...]
     nights: tuple[AdsState, ...]
@@ -103,6 +111,17 @@ class World:
     def account_ids(self) -> list[str]:
         """The accounts that the token may see."""
         return [a.account_id for a in ACCOUNTS]
+
+    def hubspot(self, until: datetime) -> HubspotState:
+        """The CRM as it was at a moment; ids are the same whenever one looks."""
+        state = HubspotState(now=until)
+        ids: dict[int, dict[str, int]] = defaultdict(dict)
+        for step in self.crm_steps:
+            if step.at < until:
+                state.now = step.at
+                step.do(state, ids[step.scene])
+        state.now = until
+        return state
 
     def day(self, night: int) -> date:
         """The day of a night, 1 to the number of nights; the last one is today's."""
@@ -144,6 +163,10 @@ def build_world(
         forms=tuple(f for s in scenes for f in s.forms),
         clicks=tuple(c for s in scenes for c in s.clicks),
         google_clicks=google_clicks,
+        crm_steps=tuple(
+            sorted((c for s in scenes for c in s.crm_steps), key=lambda c: (c.at, c.scene))
+        ),
+        stages_of_nobody=tuple(x for s in scenes for x in s.stages_of_nobody),
         leads=tuple(lead for s in scenes for lead in s.leads),
         conflicts=tuple(c for s in scenes for c in s.conflicts),
         nights=nights(seed, today, made, count),

@@ -20,6 +20,7 @@ from typing import Any
 from ctwa.pseudonym import Pseudonymizer
 from ingestion.sources.event_log import EventLogCounts, land_event_log
 from ingestion.sources.google_ads import land_google_ads
+from ingestion.sources.hubspot import land_hubspot
 from ingestion.sources.meta_ads import land_meta_ads
 from ingestion.sources.meta_insights import land_insights
 from simulator.ads_api import AdsApi, serve_ads_api
@@ -28,6 +29,7 @@ from simulator.company import SITE_ID
 from simulator.compare import Comparison, compare
 from simulator.delivery import Delivery, deliveries
 from simulator.google_api import GoogleApi, serve_google_api
+from simulator.hubspot_api import HubspotApi, serve_hubspot_api
 from simulator.installation import google_settings
 from simulator.truth import truth
 from simulator.world import World
@@ -47,9 +49,17 @@ class WorldRun(DbtWorld):
     """
 
     def __init__(
-        self, root: Path, world: World, api: AdsApi, google: GoogleApi, **overrides: Any
+        self,
+        root: Path,
+        world: World,
+        api: AdsApi,
+        google: GoogleApi,
+        crm: HubspotApi,
+        **overrides: Any,
     ) -> None:
         given = {
+            "hubspot_url": crm.url,
+            "hubspot_token": crm.token,
             "CTWA_SITE_ID": SITE_ID,
             **google_settings(google),
             "CTWA_PII_KEY": PII_KEY,
@@ -59,7 +69,7 @@ class WorldRun(DbtWorld):
             "meta_ad_account_ids": ",".join(world.account_ids),
         }
         super().__init__(root, as_of=world.today, **(given | overrides))
-        self.world, self.api, self.google = world, api, google
+        self.world, self.api, self.google, self.crm = world, api, google, crm
         self.malformed = 0
 
     def show(self, night: int) -> None:
@@ -77,8 +87,10 @@ class WorldRun(DbtWorld):
 
     def land(self, day: date) -> EventLogCounts:
         """Everything into the lake: vault, then Meta's objects and insights as of that day."""
-        counts = land_event_log(self.settings)
         moment = datetime.combine(day, time(8), UTC)
+        self.crm.state = self.world.hubspot(moment)
+        land_hubspot(self.settings, now=lambda: moment)
+        counts = land_event_log(self.settings)
         # Report runs are complete at the first look: nothing to wait for between two.
         self.api.jobs_to_come = [JobScript(["Job Completed"]) for _ in range(500)]
         self.api.state.now = lambda: moment
@@ -86,8 +98,8 @@ class WorldRun(DbtWorld):
         land_insights(self.settings, now=lambda: moment)
         self.google.state.now = lambda: moment
         land_google_ads(self.settings, now=lambda: moment)
-        for wrong in (self.api.wrong, self.google.wrong):
-            assert wrong == [], f"an ads API was asked wrongly: {wrong[0]}"
+        for wrong in (self.api.wrong, self.google.wrong, self.crm.wrong):
+            assert wrong == [], f"an API was asked wrongly: {wrong[0]}"
         return counts
 
     def night(
@@ -131,5 +143,6 @@ def playing(root: Path, world: World, **overrides: Any) -> Iterator[WorldRun]:
     with (
         serve_ads_api(shown, token=TOKEN, page_size=500) as api,
         serve_google_api(copy.deepcopy(world.google_nights[0]), batch_size=200) as google,
+        serve_hubspot_api(world.hubspot(world.start)) as crm,
     ):
-        yield WorldRun(root, world, api, google, **overrides)
+        yield WorldRun(root, world, api, google, crm, **overrides)
