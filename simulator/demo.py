@@ -29,6 +29,7 @@ from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.compare import Comparison, compare
 from simulator.delivery import Delivery, deliver, deliveries, forged_status
 from simulator.google_api import serve_google_api
+from simulator.hubspot_api import serve_hubspot_api
 from simulator.installation import (
     DemoError,
     clicks_since,
@@ -78,18 +79,20 @@ def _run(data: Path, world: World, say: report.Story) -> int:
     with (
         serve_ads_api(world.nights[0], token=secrets.token_urlsafe(24), page_size=25) as api,
         serve_google_api(google_now(world, 1), batch_size=40) as google,
+        # Read on the real clock, so what happened there has happened by the first night.
+        serve_hubspot_api(world.hubspot(world.end)) as crm,
     ):
-        settings = demo_settings(data, api, google, world)
+        settings = demo_settings(data, api, google, crm, world)
         with only_settings(settings), running_receiver(settings) as url:
-            say.step(f"stand-ins of Meta's ads API at {api.url}, of Google's at {google.url}")
+            say.step(f"stand-ins of the APIs of Meta ({api.url}), Google Ads and HubSpot")
             say.step(f"receiver (ctwa serve) at {url}")
             _forge(url, say)
             bodies = _night_one(world, settings, url, say)
             _switch(api, world)
             google.state = google_now(world, 2)
             bodies += _night_two(world, settings, url, bodies, say)
-    if wrong := [*api.wrong, *google.wrong]:
-        raise DemoError(f"an ads API was asked wrongly: {wrong[0]}")
+    if wrong := [*api.wrong, *google.wrong, *crm.wrong]:
+        raise DemoError(f"an API was asked wrongly: {wrong[0]}")
     result = check(world, settings, bodies)
     report.cost_tables(say.console, settings.marts_path)
     report.verdict(say.console, result)

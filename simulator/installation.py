@@ -29,6 +29,7 @@ from simulator.company import SITE, SITE_ID
 from simulator.google_advertiser import MANAGER
 from simulator.google_api import GoogleApi
 from simulator.google_state import GoogleState
+from simulator.hubspot_api import HubspotApi
 from simulator.world import World
 
 _MARKER = ".ctwa-demo"
@@ -85,7 +86,9 @@ def google_settings(api: GoogleApi) -> dict[str, Any]:
     }
 
 
-def demo_settings(data: Path, api: AdsApi, google: GoogleApi, world: World) -> Settings:
+def demo_settings(
+    data: Path, api: AdsApi, google: GoogleApi, crm: HubspotApi, world: World
+) -> Settings:
     """Settings of the demo alone: each one is given, so that none comes from `.env`."""
     own: dict[str, Any] = {
         name: None if field.default is None else field.default
@@ -106,6 +109,8 @@ def demo_settings(data: Path, api: AdsApi, google: GoogleApi, world: World) -> S
         "intake_secret": secrets.token_hex(16),
         "site_id": SITE_ID,
         "site_origins": SITE,
+        "hubspot_url": crm.url,
+        "hubspot_token": crm.token,
         **google_settings(google),
         "google_ads_lookback_days": min(90 + behind, 1_100),
     }

@@ -19,6 +19,7 @@ from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.ads_insights import JobScript
 from simulator.delivery import Delivery
 from simulator.google_api import GoogleApi, serve_google_api
+from simulator.hubspot_api import serve_hubspot_api
 from simulator.installation import demo_settings, google_now, only_settings
 from simulator.world import World
 
@@ -114,10 +115,11 @@ def installed(folder: Path, world: World) -> Iterator[Installation]:
     with (
         serve_ads_api(shown, **options) as api,
         serve_google_api(google_now(world, 1), batch_size=200) as google,
+        serve_hubspot_api(world.hubspot(world.end)) as crm,
     ):
         # Report runs are complete at the first look: nothing to wait for between two.
         api.jobs_to_come = [JobScript(["Job Completed"]) for _ in range(500)]
-        yield Installation(demo_settings(folder, api, google, world), world, api, google)
+        yield Installation(demo_settings(folder, api, google, crm, world), world, api, google)
 
 
 def now() -> datetime:

@@ -15,7 +15,6 @@ from simulator.stories import Chapter, Story
 from simulator.world import STORIES
 
 ELSEWHERE = {
-    "E29": "the CRM's own merges come with its source",
     "E51": "rate limits and failing jobs: tests of the Graph client and of the landing",
     "E52": "accounts that fail: tests of the landing and of publishing",
     "E53": "reach is in no mart",
