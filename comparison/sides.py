@@ -57,7 +57,9 @@ select
     coalesce(is_excluded, false) as is_excluded,
     case
         when platform is null then null
-        when campaign_id is null then 'Ads not resolved'
+        when campaign_id is null and platform = 'meta' then 'Meta ads not resolved'
+        when campaign_id is null
+            then upper(platform[1]) || platform[2:] || ' clicks not resolved'
         else campaign_name
     end as campaign_name,
     case when not coalesce(is_excluded, false) then first_touch_date end as report_date,
@@ -71,7 +73,8 @@ create temp view why_{side} as select lead_id, why from {fct_leads};
 create temp view touches_{side} as select touch_id, lead_id from {fct_touches};
 create temp view outcomes_{side} as select * from {fct_outcomes};
 create temp view performance_{side} as select * from {campaign_performance};
-create temp view account_days_{side} as select distinct account_id, spend_date from {fct_ad_spend};
+create temp view account_days_{side} as
+select distinct platform, account_id, spend_date from {fct_ad_spend};
 create temp view spend_{side} as
 with rows as (
     select *, coalesce(campaign_id, 'unallocated:' || account_id) as campaign_key

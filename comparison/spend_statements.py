@@ -36,10 +36,14 @@ select
     case
         when in_both then 'spend'
         when
-            (coalesce(a.account_id, b.account_id), coalesce(a.spend_date, b.spend_date)) in (
-                select (account_id, spend_date) from account_days_a
+            (
+                coalesce(a.platform, b.platform),
+                coalesce(a.account_id, b.account_id),
+                coalesce(a.spend_date, b.spend_date)
+            ) in (
+                select (platform, account_id, spend_date) from account_days_a
                 intersect
-                select (account_id, spend_date) from account_days_b
+                select (platform, account_id, spend_date) from account_days_b
             ) then 'spend'
         else 'spend_day'
     end as mechanic

@@ -13,13 +13,11 @@
     (select coalesce(max(envelopes.seq), 0) from {{ ref('stg_event_log__envelopes') }} as envelopes)
 {%- endmacro %}
 
-{# The highest value of a column in the model as it stands (in the rows of `where`), -1 in an empty
-   one. A literal, so that Parquet row groups below it are skipped unread. #}
-{% macro own_highest(column, where='true') -%}
+{# The highest value of a column in the model as it stands, -1 in an empty one. A literal, so that
+   Parquet row groups below it are skipped unread. #}
+{% macro own_highest(column) -%}
     {%- if execute -%}
-        {%- set highest = run_query(
-            'select coalesce(max(' ~ column ~ '), -1) from ' ~ this ~ ' where ' ~ where
-        ) -%}
+        {%- set highest = run_query('select coalesce(max(' ~ column ~ '), -1) from ' ~ this) -%}
         {{ highest.columns[0].values()[0] }}
     {%- else -%}
         -1

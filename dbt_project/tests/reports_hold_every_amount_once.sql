@@ -1,7 +1,7 @@
 {{ config(meta={'dagster': {'ref': {'name': 'channel_performance'}}}) }}
 /*
     Rule R12: spend of each day is the same in the fact and in the three reports. Native amounts
-    are compared by currency; converted ones where the whole day could be converted.
+    are compared by platform and currency; converted ones where the whole day could be converted.
 */
 
 with
@@ -11,6 +11,7 @@ native as (
     select
         'fct_ad_spend' as report,
         spend_date as report_date,
+        platform,
         currency,
         spend
     from {{ ref('fct_ad_spend') }}
@@ -18,6 +19,7 @@ native as (
     select
         'campaign_performance' as report,
         report_date,
+        platform,
         currency,
         spend
     from {{ ref('campaign_performance') }}
@@ -25,6 +27,7 @@ native as (
     select
         'ad_performance' as report,
         report_date,
+        platform,
         currency,
         spend
     from {{ ref('ad_performance') }}
@@ -35,13 +38,14 @@ native_totals as (
 
     select
         report_date,
+        platform,
         currency,
         sum(case when report = 'fct_ad_spend' then spend else 0 end) as in_fact,
         sum(case when report = 'campaign_performance' then spend else 0 end) as in_campaigns,
         sum(case when report = 'ad_performance' then spend else 0 end) as in_ads
 
     from native
-    group by report_date, currency
+    group by report_date, platform, currency
 
 ),
 
@@ -78,6 +82,7 @@ converted_totals as (
 
 select
     report_date,
+    platform,
     currency,
     in_fact,
     in_campaigns as in_report,
@@ -89,6 +94,7 @@ where
 union all
 select
     report_date,
+    cast(null as varchar) as platform,
     {{ reporting_currency() }} as currency,
     in_fact,
     in_channels as in_report,

@@ -230,7 +230,7 @@ def test_a_click_that_google_does_not_know_is_gone_and_a_new_one_waits(world: Db
         "marts.campaign_performance", "campaign_id = 'unresolved' and report_date = '2026-05-01'"
     )
     assert (row_of_lost["platform"], row_of_lost["leads"]) == ("google", 1)
-    assert row_of_lost["campaign_name"] == "Clicks not resolved"
+    assert row_of_lost["campaign_name"] == "Google clicks not resolved"
 
 
 def test_every_channel_and_platform_is_in_the_reports_once(world: DbtWorld) -> None:

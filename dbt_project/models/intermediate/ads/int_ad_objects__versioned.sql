@@ -3,8 +3,8 @@
     changed: its name and parents as of that read, and the reads for which it stands, `from_no` to
     before `to_no`. The first version stands for all earlier reads as well.
 
-    Reads of a platform are ordered by number. `seen_at` is made to rise with it, so a clock that was set back
-    cannot make versions overlap.
+    Reads of a platform are ordered by number. `seen_at` is made to rise with it, so a clock that
+    was set back cannot make versions overlap.
 */
 
 with

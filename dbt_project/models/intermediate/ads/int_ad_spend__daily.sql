@@ -16,7 +16,7 @@
     row, which replaces the day when the platform emptied it (E41) and remembers the read it was
     made from. Only account days whose latest complete read is another than that are made again.
     The key is one column because a delete by several joins row by row. An ad that stands in
-    several ad groups is one row, under the least of them.
+    several ad groups is one row: all of it, under the least of them and the campaign of that one.
 */
 
 with
@@ -72,6 +72,20 @@ rows_of_days as (
 
 ),
 
+ads_in_places as (
+
+    select
+        *,
+        first_value(campaign_id) over (
+            partition by account_day_key, ad_id
+            order by adset_id, campaign_id
+        ) as campaign_of_least_adset
+
+    from rows_of_days
+    where spend_level = 'ad'
+
+),
+
 ad_rows as (
 
     select
@@ -79,7 +93,7 @@ ad_rows as (
         ad_id,
         'ad' as row_kind,
         min(adset_id) as adset_id,
-        min(campaign_id) as campaign_id,
+        min(campaign_of_least_adset) as campaign_id,
         min(currency) as currency,
         sum(spend) as spend,
         sum(impressions) as impressions,
@@ -88,8 +102,7 @@ ad_rows as (
         sum(platform_conversations) as platform_conversations,
         count(*) as source_rows
 
-    from rows_of_days
-    where spend_level = 'ad'
+    from ads_in_places
     group by account_day_key, ad_id
 
 ),

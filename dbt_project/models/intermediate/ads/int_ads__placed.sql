@@ -1,7 +1,7 @@
 /*
-    Grain: one row per platform and ad known from the API, from spend, from a referral
-    or from the address of a page: where it
-    belongs and what it looks like, found by id, never by name, text or address (rule R8).
+    Grain: one row per platform and ad known from the API, from spend, from a referral or from the
+    address of a page: where it belongs and what it looks like, found by id, never by name, text or
+    address (rule R8).
 
     Parents are what the API says, else what insights last said; headline and media what the
     creative says, else what the referral showed. `resolution`: an ad with a place in our account is
@@ -31,7 +31,8 @@ ad_lookups as (
 
 insight_ads as (
 
-    select * from {{ ref('int_insight_ads__latest') }}
+    select * from {{ ref('int_spend_objects__latest') }}
+    where spend_level = 'ad'
 
 ),
 

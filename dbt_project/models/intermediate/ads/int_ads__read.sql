@@ -3,7 +3,8 @@
 /*
     Grain: one row per platform, ad and read that found it new or changed.
 
-    Google may show one ad in several ad groups; of one read the least ad group's row counts.
+    Google may show one ad in several ad groups: it is one ad here, in the least of them, as in its
+    spend.
 */
 
 with
@@ -12,7 +13,7 @@ google_ads as (
 
     select
         *,
-        row_number() over (partition by ad_id, read_no order by adset_id) as place
+        min(adset_id) over (partition by ad_id) as least_adset_id
     from {{ ref('stg_google_ads__ads') }}
 
 ),
@@ -54,7 +55,7 @@ read as (
         read_at
 
     from google_ads
-    where place = 1
+    where adset_id is not distinct from least_adset_id
 
 )
 

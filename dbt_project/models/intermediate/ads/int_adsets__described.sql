@@ -12,9 +12,9 @@ adsets as (
 
 ),
 
-insight_ads as (
+spend_objects as (
 
-    select * from {{ ref('int_insight_ads__latest') }}
+    select * from {{ ref('int_spend_objects__latest') }}
 
 ),
 
@@ -24,16 +24,16 @@ latest_adsets as (
 
 ),
 
-ranked_insights as (
+ranked_spend as (
 
     select
         *,
         row_number() over (
             partition by platform, adset_id
-            order by read_no desc, spend_date desc, ad_id asc
+            order by read_no desc, spend_date desc, object_key asc
         ) as recency
 
-    from insight_ads
+    from spend_objects
     where adset_id is not null
 
 ),
@@ -48,7 +48,7 @@ ids as (
     select
         platform,
         adset_id
-    from ranked_insights
+    from ranked_spend
 
 ),
 
@@ -57,9 +57,9 @@ described as (
     select
         ids.platform,
         ids.adset_id,
-        coalesce(latest_adsets.adset_name, ranked_insights.adset_name) as adset_name,
-        coalesce(latest_adsets.campaign_id, ranked_insights.campaign_id) as campaign_id,
-        coalesce(latest_adsets.account_id, ranked_insights.account_id) as account_id,
+        coalesce(latest_adsets.adset_name, ranked_spend.adset_name) as adset_name,
+        coalesce(latest_adsets.campaign_id, ranked_spend.campaign_id) as campaign_id,
+        coalesce(latest_adsets.account_id, ranked_spend.account_id) as account_id,
         latest_adsets.destination_type,
         latest_adsets.adset_id is not null as is_in_api,
         latest_adsets.optimization_goal,
@@ -74,11 +74,11 @@ described as (
         on
             ids.platform = latest_adsets.platform
             and ids.adset_id = latest_adsets.adset_id
-    left join ranked_insights
+    left join ranked_spend
         on
-            ids.platform = ranked_insights.platform
-            and ids.adset_id = ranked_insights.adset_id
-            and ranked_insights.recency = 1
+            ids.platform = ranked_spend.platform
+            and ids.adset_id = ranked_spend.adset_id
+            and ranked_spend.recency = 1
 
 )
 

@@ -1,7 +1,8 @@
 /*
     Grain: one row per platform and campaign known from the API, from an ad or from spend (R8).
 
-    Names: what the API says, else what insights last called it. A campaign that the API does not
+    Names: what the API says, else what spend last called it, of whatever level it was: Performance
+    Max has no ads. A campaign that the API does not
     list in any status, though an ad or spend names it, is deleted.
 */
 
@@ -19,9 +20,9 @@ ads as (
 
 ),
 
-insight_ads as (
+spend_objects as (
 
-    select * from {{ ref('int_insight_ads__latest') }}
+    select * from {{ ref('int_spend_objects__latest') }}
 
 ),
 
@@ -37,35 +38,17 @@ latest_ads as (
 
 ),
 
-ranked_insights as (
+ranked_spend as (
 
     select
         *,
         row_number() over (
             partition by platform, campaign_id
-            order by read_no desc, spend_date desc, ad_id asc
+            order by read_no desc, spend_date desc, object_key asc
         ) as recency
 
-    from insight_ads
+    from spend_objects
     where campaign_id is not null
-
-),
-
--- Performance Max has no ads: its days of spend name it.
-ranked_spend as (
-
-    select
-        platform,
-        campaign_id,
-        account_id,
-        campaign_name,
-        row_number() over (
-            partition by platform, campaign_id
-            order by read_no desc, spend_date desc
-        ) as recency
-
-    from {{ ref('int_spend_rows__read') }}
-    where spend_level = 'campaign'
 
 ),
 
@@ -92,11 +75,6 @@ ids as (
     select
         platform,
         campaign_id
-    from ranked_insights
-    union distinct
-    select
-        platform,
-        campaign_id
     from ranked_spend
     union distinct
     select
@@ -111,16 +89,9 @@ described as (
     select
         ids.platform,
         ids.campaign_id,
+        coalesce(latest_campaigns.campaign_name, ranked_spend.campaign_name) as campaign_name,
         coalesce(
-            latest_campaigns.campaign_name,
-            ranked_insights.campaign_name,
-            ranked_spend.campaign_name
-        ) as campaign_name,
-        coalesce(
-            latest_campaigns.account_id,
-            ranked_insights.account_id,
-            ranked_spend.account_id,
-            accounts_by_ads.account_id
+            latest_campaigns.account_id, ranked_spend.account_id, accounts_by_ads.account_id
         ) as account_id,
         latest_campaigns.objective,
         latest_campaigns.buying_type,
@@ -134,11 +105,6 @@ described as (
         on
             ids.platform = latest_campaigns.platform
             and ids.campaign_id = latest_campaigns.campaign_id
-    left join ranked_insights
-        on
-            ids.platform = ranked_insights.platform
-            and ids.campaign_id = ranked_insights.campaign_id
-            and ranked_insights.recency = 1
     left join ranked_spend
         on
             ids.platform = ranked_spend.platform

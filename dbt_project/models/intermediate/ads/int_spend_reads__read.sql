@@ -1,6 +1,6 @@
 {{ config(materialized='view') }}
 
-/* Grain: one row per platform, account and read of its spend to the end. */
+/* Grain: one row per platform, account, read and range of days whose spend it took to the end. */
 
 select
     platform,

@@ -1,5 +1,6 @@
 /*
-    Grain: one row per platform and ad known from the API, from spend, a referral or a page's address.
+    Grain: one row per platform and ad known from the API, from spend, a referral or the address of
+    a page.
 
     Ads of others (`foreign`) and ads not found yet (`pending`) are here as well, with what the
     referral showed of them: leads point at them.

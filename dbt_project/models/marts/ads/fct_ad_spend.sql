@@ -79,7 +79,7 @@ final as (
         coalesce(spend.adset_id, ads.adset_id) as adset_id,
         case
             when spend.row_kind = 'unallocated' then spend.platform || '_unallocated'
-            when spend.platform = 'google' then 'paid_search'
+            when spend.platform <> 'meta' then 'paid_search'
             when classified.is_click_to_whatsapp then 'click_to_whatsapp'
             when upper(coalesce(ads.destination_type, '')) = 'MESSENGER' then 'click_to_messenger'
             when upper(coalesce(ads.destination_type, '')) = 'INSTAGRAM_DIRECT'

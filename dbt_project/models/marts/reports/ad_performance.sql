@@ -3,8 +3,9 @@
 
     The same cohort figures as campaign_performance, for each ad and its creative. Unallocated spend
     is `unallocated:<account_id>`; leads of an ad that nobody named are `unknown`, or stand with
-    their campaign where that is known (`campaign:<campaign_id>`), as spend without an ad does. An ad that
-    has had several creatives is one row: Meta gives no spend by creative, and none is made up (E35).
+    their campaign where that is known (`campaign:<campaign_id>`), as its spend without an ad does.
+    An ad that has had several creatives is one row: Meta gives no spend by creative, and none is
+    made up (E35).
 */
 
 with
@@ -153,10 +154,12 @@ joined as (
         keys.ad_key as ad_id,
         case
             when keys.ad_key = 'unknown' and keys.platform = 'meta' then 'Ad not named by Meta'
-            when keys.ad_key = 'unknown' then 'Click not resolved to an ad'
+            when keys.ad_key = 'unknown'
+                then {{ platform_name('keys.platform') }} || ' click not resolved to an ad'
             when keys.ad_key like 'campaign:%' then 'Campaign, without an ad'
             when keys.ad_key like 'ad_group:%' then 'Ad group, without an ad'
-            when ads.ad_id is null then 'Spend outside known ads'
+            when ads.ad_id is null
+                then {{ platform_name('keys.platform') }} || ' spend outside known ads'
             else ads.ad_name
         end as ad_name,
         coalesce(ads.adset_id, spend_by_key.adset_id) as adset_id,

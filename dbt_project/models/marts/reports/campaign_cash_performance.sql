@@ -176,9 +176,9 @@ final as (
         joined.platform,
         joined.campaign_key as campaign_id,
         case
-            when joined.campaign_key = 'unresolved' and joined.platform = 'meta' then 'Ads not resolved'
-            when joined.campaign_key = 'unresolved' then 'Clicks not resolved'
-            when campaigns.campaign_id is null then 'Spend outside known campaigns'
+            when joined.campaign_key = 'unresolved' then {{ unresolved_name('joined.platform') }}
+            when campaigns.campaign_id is null
+                then {{ platform_name('joined.platform') }} || ' spend outside known campaigns'
             else campaigns.campaign_name
         end as campaign_name,
         coalesce(joined.account_id, campaigns.account_id) as account_id,

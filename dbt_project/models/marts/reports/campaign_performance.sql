@@ -128,9 +128,9 @@ joined as (
         keys.platform,
         keys.campaign_key as campaign_id,
         case
-            when keys.campaign_key = 'unresolved' and keys.platform = 'meta' then 'Ads not resolved'
-            when keys.campaign_key = 'unresolved' then 'Clicks not resolved'
-            when campaigns.campaign_id is null then 'Spend outside known campaigns'
+            when keys.campaign_key = 'unresolved' then {{ unresolved_name('keys.platform') }}
+            when campaigns.campaign_id is null
+                then {{ platform_name('keys.platform') }} || ' spend outside known campaigns'
             else campaigns.campaign_name
         end as campaign_name,
         -- Leads without a campaign may be of ads of several accounts: the row belongs to none.

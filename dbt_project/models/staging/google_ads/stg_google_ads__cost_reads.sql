@@ -1,4 +1,4 @@
-/* Grain: one row per customer and read of its costs to the end. */
+/* Grain: one row per customer, read and unbroken range of days whose costs it took to the end. */
 
 select
     'google' as platform,

@@ -2,54 +2,60 @@
     config(
         materialized = 'incremental',
         incremental_strategy = 'delete+insert',
-        unique_key = 'ad_key',
+        unique_key = 'object_key',
         on_schema_change = 'fail',
     )
 }}
 /*
-    Grain: one row per platform and ad that insights ever named: names and parents as last told.
+    Grain: one row per platform, level (ad, ad_group, campaign) and object that spend ever named:
+    names and parents as last told.
 
     Rows of withdrawn reads count too: an ad once seen is kept for good (rule R8). Only reads behind
-    the last one taken are looked at: a read lands whole, under the lock, before the models run.
+    the last one taken of the same platform are looked at: a read lands whole, under the lock,
+    before the models run.
 */
 
 with
 
-insights as (
+spend_rows as (
 
     select * from {{ ref('int_spend_rows__read') }}
 
 ),
 
-new_insights as (
+new_rows as (
 
     select
         *,
-        platform || ':' || ad_id as ad_key
+        case spend_level when 'ad' then ad_id when 'ad_group' then adset_id else campaign_id end
+            as object_id
 
-    from insights
-    where
-        spend_level = 'ad'
+    from spend_rows
     {% if is_incremental() %}
-            and (
-                {% for platform in ['meta', 'google'] %}
-                {{ 'or ' if not loop.first }}(
-                    platform = '{{ platform }}'
-                    and read_no > {{ own_highest('read_no', "platform = '" ~ platform ~ "'") }}
-                )
-                {% endfor %}
-            )
-        {% endif %}
+        where {{ behind_own_reads() }}
+    {% endif %}
+
+),
+
+keyed as (
+
+    select
+        *,
+        platform || ':' || spend_level || ':' || object_id as object_key
+
+    from new_rows
 
 ),
 
 candidates as (
 
     select
-        ad_key,
+        object_key,
         platform,
-        ad_id,
+        spend_level,
+        object_id,
         account_id,
+        ad_id,
         adset_id,
         campaign_id,
         ad_name,
@@ -59,14 +65,16 @@ candidates as (
         spend_date,
         read_no
 
-    from new_insights
+    from keyed
     {% if is_incremental() %}
         union all
         select
-            ad_key,
+            object_key,
             platform,
-            ad_id,
+            spend_level,
+            object_id,
             account_id,
+            ad_id,
             adset_id,
             campaign_id,
             ad_name,
@@ -77,7 +85,7 @@ candidates as (
             read_no
 
         from {{ this }}
-        where ad_key in (select new_insights.ad_key from new_insights)
+        where object_key in (select keyed.object_key from keyed)
     {% endif %}
 
 ),
@@ -87,8 +95,8 @@ ranked as (
     select
         *,
         row_number() over (
-            partition by ad_key
-            order by read_no desc, spend_date desc, account_id asc
+            partition by object_key
+            order by read_no desc, spend_date desc, account_id asc, adset_id asc
         ) as recency
 
     from candidates
@@ -98,10 +106,12 @@ ranked as (
 latest as (
 
     select
-        ad_key,
+        object_key,
         platform,
-        ad_id,
+        spend_level,
+        object_id,
         account_id,
+        ad_id,
         adset_id,
         campaign_id,
         ad_name,
