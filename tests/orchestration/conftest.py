@@ -45,6 +45,13 @@ sources:
           read_parquet('{{ env_var("CTWA_LAKE_PATH", "data/lake") }}/meta_ads/{name}/*.parquet',
           union_by_name = true)
     tables: [{name: ads, description: One row per ad.}]
+  - name: google_ads
+    config:
+      meta:
+        external_location: >-
+          read_parquet('{{ env_var("CTWA_LAKE_PATH", "data/lake") }}/google_ads/{name}/*.parquet',
+          union_by_name = true)
+    tables: [{name: costs, description: One row per cost.}]
 models:
   - name: stg_event_log__envelopes
     description: One row per envelope.
@@ -65,7 +72,8 @@ models:
 _SLOW = """
 select '1' as rule_version, (
     select sum(hash(a.range) % 2) from range({{ env_var('CTWA_TEST_WORK', '1') }}) as a
-) as work, (select count(*) from {{ source('meta_ads', 'ads') }}) as ads
+) as work, (select count(*) from {{ source('meta_ads', 'ads') }}) as ads,
+    (select sum(spend) from {{ source('google_ads', 'costs') }}) as spend
 """
 
 _FILES = {
