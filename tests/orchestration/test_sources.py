@@ -1,4 +1,4 @@
-"""Sources in a night: what fails leaves the rows of before, says what to do, and is seen at marts."""
+"""Sources in a night: what fails leaves the rows of before, says what to do, and shows at marts."""
 
 from __future__ import annotations
 
