@@ -52,8 +52,8 @@ class Google:
                 "content_hash": f"{self.read_no}/{day}",
             }
             self.world.write("google_ads.cost_days", [self._read(at) | place | control])
-        read = {"customer_id": customer, "since": min(days), "until": max(days)}
-        self.world.write("google_ads.cost_reads", [self._read(at) | read])
+        ranges = [{"customer_id": customer, "since": d, "until": d} for d in days]
+        self.world.write("google_ads.cost_reads", [self._read(at) | r for r in ranges])
 
     def clicks(self, at: str, day: str, *found: dict[str, Any], customer: str = CUSTOMER) -> None:
         """One complete read of a day's clicks."""
@@ -115,7 +115,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> DbtWorld:
         campaigns=[{"campaign_id": SHARED, "account_id": BR, "campaign_name": "Meta's"}],
         ads=[{"ad_id": SHARED, "account_id": BR, "campaign_id": SHARED, "ad_name": "Meta's ad"}],
     )
-    meta.spend("2026-05-03", {(BR, "2026-05-01"): ("7", [ad_row(SHARED, "7")])})
+    meta.spend("2026-05-03", {(BR, "2026-05-01"): ("7", [ad_row(SHARED, "7")])}, until="2026-05-09")
     search = [row(SHARED, "10", group="g1", ad=SHARED), row(SHARED, "10.30", group="g1"),
               row(SHARED, "10.30")]  # fmt: skip
     google.costs(
@@ -189,6 +189,33 @@ def test_e45_the_account_day_is_its_ads_campaigns_and_the_rest(world: DbtWorld) 
     assert sum(parts) == day["account_spend"] == Decimal("25.29")
 
 
+def test_e44_each_customer_has_its_own_currency_and_zone(world: DbtWorld) -> None:
+    found = world.one("marts.fct_ad_spend", "campaign_id = 'u'")
+    assert (found["currency"], found["spend"], found["row_kind"]) == ("USD", Decimal(3), "campaign")
+    assert found["spend_reporting"] == found["spend"] * found["exchange_rate"] > 3
+    zones = world.query("select timezone from marts.dim_accounts where platform = 'google'")
+    assert {z["timezone"] for z in zones} == {"America/Sao_Paulo", "America/Los_Angeles"}
+
+
+def test_e39_one_campaign_id_is_a_campaign_of_each_platform(world: DbtWorld) -> None:
+    columns = "platform, campaign_name, is_click_to_whatsapp, objective"
+    known = world.query(
+        f"select {columns} from marts.dim_campaigns where campaign_id = '{SHARED}' order by 1"
+    )
+    assert [tuple(r.values()) for r in known] == [
+        ("google", "Search", False, "SEARCH"),
+        ("meta", "Meta's", False, None),
+    ]
+    told_of = world.query(
+        "select platform, campaign_name, spend, leads from marts.campaign_performance"
+        f" where campaign_id = '{SHARED}' and report_date = '2026-05-01' order by platform"
+    )
+    assert [tuple(r.values()) for r in told_of] == [
+        ("google", "Search", Decimal("10.30"), 2),
+        ("meta", "Meta's", Decimal(7), 0),
+    ]
+
+
 def test_e39_ids_of_two_platforms_never_meet(world: DbtWorld) -> None:
     where = f"ad_id = '{SHARED}' and report_date = '2026-05-01'"
     rows = world.query(
@@ -247,7 +274,22 @@ def test_every_channel_and_platform_is_in_the_reports_once(world: DbtWorld) -> N
     health = world.one("marts.attribution_health", "report_date = '2026-05-01'")
     assert (health["web_leads"], health["link_codes_matched"]) == (3, 1)
     through = (health["meta_spend_complete_through"], health["google_spend_complete_through"])
-    assert [str(day) for day in through] == ["2026-05-01", "2026-05-01"]
+    assert [str(day) for day in through] == ["2026-05-09", "2026-05-01"]
+    assert (str(health["spend_complete_through"]), health["is_spend_complete"]) == (
+        "2026-05-01",
+        True,
+    )
+
+
+def test_a_stale_account_is_named_with_its_platform_and_its_mend(world: DbtWorld) -> None:
+    stale = world.query("select platform, mend from checks.spend_is_stale")
+    assert sorted(r["platform"] for r in stale) == ["google", "google", "meta"]
+    for found in stale:
+        names_google = "GOOGLE_ADS_REFRESH_TOKEN" in found["mend"]
+        assert (names_google, "META_ACCESS_TOKEN" in found["mend"]) == (
+            found["platform"] == "google",
+            found["platform"] == "meta",
+        )
 
 
 def test_e40_nights_in_a_row_are_one_full_build(world: DbtWorld) -> None:
@@ -285,3 +327,48 @@ def test_an_ad_of_several_ad_groups_is_one_row(make_world: Callable[..., DbtWorl
     shared.build("+path:dbt_project/models/marts/ads")
     found = shared.one("marts.fct_ad_spend", "row_kind = 'ad'")
     assert (found["ad_id"], found["adset_id"], found["spend"]) == ("a", "g1", Decimal(3))
+
+
+def test_e40_reads_of_the_platforms_are_numbered_apart(
+    make_world: Callable[..., DbtWorld],
+) -> None:
+    """Meta has been on for long, Google begins: its low numbers hide nothing, night by night."""
+    nights = make_world("nights")
+    meta, google = Meta(nights, read_no=50), Google(nights)
+    ads = ("+path:dbt_project/models/marts/ads",)
+    meta.spend("2026-05-02", {(BR, "2026-05-01"): ("7", [ad_row("1", "7")])})
+    nights.build(*ads, tests=False)
+    first = [
+        row("c", "9.98") | {"campaign_name": "Search"},
+        row("c", "9.99", group="g") | {"campaign_name": "Search", "ad_group_name": "Group"},
+        row("c", "10", group="g", ad="1") | {"ad_name": "Google's", "campaign_name": "Search"},
+        row("p", "5") | {"campaign_name": "PMax"},
+    ]
+    google.costs("2026-05-03", {"2026-05-01": ("14.98", first), "2026-05-02": ("0", [])})
+    nights.build(*ads)
+    assert told(nights) == {
+        "1": Decimal(10),
+        "ad_group:g": Decimal("-0.01"),
+        "campaign:c": Decimal("-0.01"),
+        "campaign:p": Decimal(5),
+    }
+    assert nights.one("marts.dim_ads", "platform = 'google'")["ad_name"] == "Google's"
+    # Restated: the remainders go, an ad comes; Meta's next read is still a far higher number.
+    meta.spend("2026-05-04", {(BR, "2026-05-02"): ("1", [ad_row("2", "1")])})
+    renamed = {"campaign_name": "Search, renamed"}
+    again = [
+        row("c", "12") | renamed,
+        row("c", "12", group="g") | renamed,
+        row("c", "10", group="g", ad="1") | renamed,
+        row("c", "2", group="g", ad="3") | renamed | {"impressions": 0, "clicks": 0},
+    ]
+    google.costs("2026-05-04", {"2026-05-01": ("12", again)})
+    nights.build(*ads)
+    assert told(nights) == {"1": Decimal(10), "3": Decimal(2)}
+    names = nights.query("select campaign_name from marts.dim_campaigns where platform = 'google'")
+    assert {r["campaign_name"] for r in names} == {"Search, renamed", "PMax"}
+    kept = nights.query("select platform || ad_id as id from marts.dim_ads")
+    assert {r["id"] for r in kept} == {"meta1", "meta2", "google1", "google3"}
+    before = nights.snapshot()
+    nights.build(*ads, full_refresh=True, tests=False)
+    assert nights.snapshot() == before
