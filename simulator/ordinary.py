@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from ctwa.link_code import shown
 from simulator import payloads
 from simulator.company import OTHER_POST_ID, POST_ID, AdRef, BusinessNumber
 from simulator.people import Funnel, Lead, Person
@@ -94,6 +95,44 @@ def ordinary_lead(s: Scene, *, mix: Mix) -> Lead:
         replied=chat.replied,
         boosted=2 if kind == "post" and post_id == POST_ID else 0,
     )
+
+
+def ordinary_visitor(s: Scene, *, mix: Mix) -> Lead:
+    """One person who comes by the site: sends the form, or writes by its WhatsApp button."""
+    rng = s.rng
+    person, at = s.person(rng.choice(("BR", "BR9"))), s.moment(before=2)
+    kind = rng.choices(("google", "meta", "mail", "bare"), (60, 15, 10, 15))[0]
+    click = (
+        s.google_click(at - timedelta(minutes=rng.randrange(1, 300))) if kind == "google" else None
+    )
+    ad = s.ad() if kind == "meta" else None
+    parameters = {
+        "google": {"gclid": click.gclid if click else "", "utm_source": "google"},
+        "meta": {"utm_source": "facebook", "utm_medium": "paid", "ad_id": ad.ad_id if ad else ""},
+        "mail": {"utm_source": "news", "utm_medium": "email", "utm_campaign": "Verão | 😀"},
+        "bare": {},
+    }[kind]
+    basis, channel = {
+        "google": ("web_click_id", "paid_search"),
+        "meta": ("web_ad_id", "meta_web"),
+        "mail": ("web_utm", "web_other"),
+        "bare": ("direct", "web_other"),
+    }[kind]
+    page = s.page(**parameters)
+    form = None
+    if rng.random() < 0.7:
+        form = s.submits(person, at, page, email=rng.random() < 0.8)
+    else:
+        code = s.clicks_button(at - timedelta(minutes=1), page)
+        s.hears(person, at, text=f"Oi ({shown(code)})")
+    # Of a form the CRM knows the phone; so does it of the chat.
+    shown_ad = click.ad if click else ad
+    funnel, event_ids = _outcomes(s, person, "phone", at, shown_ad, mix.quality)
+    return s.lead(
+        person, at, basis, ad, form=form, gclid=click, channel=channel,
+        platform={"google": "google", "meta": "meta"}.get(kind), funnel=funnel,
+        event_ids=event_ids,
+    )  # fmt: skip
 
 
 def _opens(s: Scene, chat: _Chat, kind: str, post_id: str) -> None:

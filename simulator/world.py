@@ -32,7 +32,7 @@ from simulator.company import ACCOUNTS
 from simulator.google_advertiser import google_nights
 from simulator.google_state import GoogleState
 from simulator.hubspot_state import HubspotState
-from simulator.ordinary import Mix, ordinary_lead
+from simulator.ordinary import Mix, ordinary_lead, ordinary_visitor
 from simulator.people import (
     Click,
     Conflict,
@@ -148,9 +148,11 @@ def build_world(
 
     rounds = max(1, leads // LEADS_PER_ROUND)
     made = sum(play(s.name, s.play) for _ in range(rounds) for s in STORIES)
-    ordinary = partial(ordinary_lead, mix=Mix.of(random.Random(f"{seed}:mix")))
+    mix = Mix.of(random.Random(f"{seed}:mix"))
+    ordinary, visitor = partial(ordinary_lead, mix=mix), partial(ordinary_visitor, mix=mix)
     while made < leads:
-        made += play("ordinary_lead", ordinary)
+        by_site = len(scenes) % 4 == 0
+        made += play("ordinary_visitor", visitor) if by_site else play("ordinary_lead", ordinary)
     google_clicks = tuple(g for s in scenes for g in s.google_clicks)
     return World(
         seed=seed,
