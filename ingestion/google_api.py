@@ -60,6 +60,7 @@ class GoogleAdsClient:
         self._session = Session(timeout=policy.timeout, raise_for_status=False)
         self._session.headers["User-Agent"] = "ctwa-attribution"
         self._access_token, self._token_until = "", float("-inf")
+        self._managers: dict[str, str] = {}
         self._waited = 0.0
 
     def search(self, customer_id: str, query: str) -> list[Row]:
@@ -68,7 +69,9 @@ class GoogleAdsClient:
         url = f"{base}/{self._settings.google_ads_api_version}/customers/{customer_id}"
         found = _RESOURCE.search(query)
         call = f"{found[1] if found else 'search'} of customer {customer_id}"
-        body = self._ask(call, lambda: self._post(f"{url}/googleAds:searchStream", call, query))
+        body = self._ask(
+            call, lambda: self._post(f"{url}/googleAds:searchStream", call, customer_id, query)
+        )
         batches = body if isinstance(body, list) else [body]
         rows: list[Row] = []
         for batch in batches:
@@ -77,6 +80,10 @@ class GoogleAdsClient:
                 raise GoogleShapeError(Problem(call))
             rows += results
         return rows
+
+    def reach_through(self, manager_id: str, customer_id: str) -> None:
+        """Ask for this account as the manager that it was found below, unless one is set."""
+        self._managers[customer_id] = manager_id
 
     def authenticate(self) -> None:
         """Get an access token, or raise what is wrong with the credentials."""
@@ -101,8 +108,8 @@ class GoogleAdsClient:
                 return attempt()
             except GoogleThrottledError as error:
                 waits += 1
-                wait = self._policy.first_wait * 2 ** (waits - 1)
-                pause = min(error.problem.retry_seconds or wait, self._policy.max_wait)
+                wait = min(self._policy.first_wait * 2 ** (waits - 1), self._policy.max_wait)
+                pause = error.problem.retry_seconds or wait
                 self._pause(pause + self._rng.uniform(0, self._policy.base), error)
             except GoogleUnavailableError as error:
                 tries += 1
@@ -124,16 +131,16 @@ class GoogleAdsClient:
         log.info("%s; again in %.0f s", error, seconds)
         self._sleep(seconds)
 
-    def _post(self, url: str, call: str, query: str) -> Any:
+    def _post(self, url: str, call: str, customer_id: str, query: str) -> Any:
         if not self._access_token or self._clock() >= self._token_until:
             self._refresh()
         token = self._settings.google_ads_developer_token
-        headers = {
-            "Authorization": f"Bearer {self._access_token}",
-            "developer-token": token.get_secret_value().strip() if token else "",
-        }
-        if self._settings.google_login_customer:
-            headers["login-customer-id"] = self._settings.google_login_customer
+        headers = {"Authorization": f"Bearer {self._access_token}"}
+        if token:
+            headers["developer-token"] = token.get_secret_value().strip()
+        login = self._settings.google_login_customer or self._managers.get(customer_id)
+        if login:
+            headers["login-customer-id"] = login
         return self._send(url, call, headers=headers, json={"query": query})
 
     def _refresh(self) -> None:

@@ -84,18 +84,23 @@ class GoogleUnavailableError(GoogleError):
 class GoogleThrottledError(GoogleUnavailableError):
     """More was asked than the quota allows."""
 
-    what = "the quota of the developer token is used up"
+    what = "Google's quota is used up"
     mend = (
-        "the next run goes on; where it happens often, apply for a higher access level in the API "
-        "Center of the manager account"
+        "the next run goes on; where it happens often, apply for a higher access level on the page "
+        "Google Ads API Overview of the Google Cloud console"
     )
 
 
+_ONLY_TESTS = "the Google Cloud project of the OAuth client may only read test accounts"
+_APPLY = (
+    "apply for Explorer or Basic access on the page Google Ads API Overview of the Google Cloud "
+    "console (docs/connect/google-ads.md)"
+)
 _STOPS: Mapping[str, tuple[str, str]] = {
     "invalid_grant": (
         "the refresh token is no longer valid",
-        "make a new one and put it into GOOGLE_ADS_REFRESH_TOKEN; of an OAuth consent screen in "
-        "testing it ends after 7 days: publish the app first (docs/connect/google-ads.md)",
+        "make a new one and put it into GOOGLE_ADS_REFRESH_TOKEN; of an OAuth app in testing it "
+        "ends after 7 days, so publish the app first (docs/connect/google-ads.md)",
     ),
     "invalid_client": (
         "Google does not know this OAuth client",
@@ -105,13 +110,28 @@ _STOPS: Mapping[str, tuple[str, str]] = {
         "the refresh token was made for another OAuth client",
         "make GOOGLE_ADS_REFRESH_TOKEN with the client of GOOGLE_ADS_CLIENT_ID",
     ),
-    "DEVELOPER_TOKEN_NOT_APPROVED": (
-        "the developer token may only read test accounts",
-        "apply for basic access in the API Center of the manager account",
+    "CLOUD_PROJECT_NOT_APPROVED_FOR_PRODUCTION": (_ONLY_TESTS, _APPLY),
+    "DEVELOPER_TOKEN_NOT_APPROVED": (_ONLY_TESTS, _APPLY),
+    "ORGANIZATION_NOT_APPROVED": (_ONLY_TESTS, _APPLY),
+    "SERVICE_DISABLED": (
+        "the Google Ads API is not turned on in the Google Cloud project of the OAuth client",
+        "turn it on there (APIs & Services, Library), and try again some minutes later",
+    ),
+    "PROJECT_DISABLED": (
+        "the Google Cloud project of the OAuth client may not use the Google Ads API",
+        _APPLY,
+    ),
+    "MISSING_TOS": (
+        "the terms of the Google Ads API are not accepted",
+        "accept them on the page Google Ads API Overview of the Google Cloud console",
+    ),
+    "ACCESS_TOKEN_SCOPE_INSUFFICIENT": (
+        "the refresh token does not allow to read Google Ads",
+        "make GOOGLE_ADS_REFRESH_TOKEN with the scope https://www.googleapis.com/auth/adwords",
     ),
     "DEVELOPER_TOKEN_INVALID": (
         "the developer token is not valid",
-        "copy GOOGLE_ADS_DEVELOPER_TOKEN from the API Center of the manager account",
+        "empty GOOGLE_ADS_DEVELOPER_TOKEN, which is no longer needed",
     ),
     "DEVELOPER_TOKEN_PARAMETER_MISSING": (
         "the developer token did not arrive",
@@ -119,7 +139,7 @@ _STOPS: Mapping[str, tuple[str, str]] = {
     ),
     "DEVELOPER_TOKEN_PROHIBITED": (
         "the developer token belongs to another Google Cloud project",
-        "use the OAuth client of the project that the developer token was first used with",
+        "empty GOOGLE_ADS_DEVELOPER_TOKEN, which is no longer needed",
     ),
     "TWO_STEP_VERIFICATION_NOT_ENROLLED": (
         "the Google user has no two-step verification",
@@ -180,6 +200,8 @@ def problem_from(body: Any, call: str, status: int) -> Problem:
         if isinstance(failure.get("errorCode"), dict)
         for word in failure["errorCode"].values()
     ]
+    # Refusals before Google Ads itself was asked, e.g. SERVICE_DISABLED.
+    words += [str(d["reason"]) for d in details if d.get("reason")]
     return Problem(
         call,
         code if isinstance(code, int) and status < 400 else status,

@@ -52,7 +52,8 @@ _BAD_GATEWAY = "<html><head><title>502 Bad Gateway</title></head></html>"
 class GoogleApi:
     """The running stand-in. Every attribute may be changed between two requests.
 
-    `direct`: accounts that the user was given access to, None for those without a manager.
+    `wants_developer_token`: as before Google ended them in September 2026; since then the header is
+    ignored. `direct`: accounts that the user was given access to, None for those without a manager.
     `calls`: each call as `token` or `searchStream <customer> FROM …`. `wrong`: calls refused as
     wrong, with Google's word. `batch_size`: rows of a batch. `omits_zeros`: metrics of zero are
     absent. `access_tokens`: those that are valid now.
@@ -61,6 +62,7 @@ class GoogleApi:
     state: GoogleState
     version: str = "v23"
     developer_token: str = "stand-in-developer-token"
+    wants_developer_token: bool = False
     client_id: str = "stand-in.apps.googleusercontent.com"
     client_secret: str = "GOCSPX-stand-in"
     refresh_token: str = "1//stand-in-refresh-token"
@@ -149,10 +151,10 @@ class GoogleApi:
             word = {"authenticationError": "OAUTH_TOKEN_EXPIRED"}
             raise CallError(401, word, "OAuth token in the header has expired.")
         given = headers.get("developer-token")
-        if not given:
+        if self.wants_developer_token and not given:
             word = {"requestError": "DEVELOPER_TOKEN_PARAMETER_MISSING"}
             raise CallError(400, word, "The developer-token parameter is required.")
-        if given != self.developer_token:
+        if self.wants_developer_token and given != self.developer_token:
             word = {"authenticationError": "DEVELOPER_TOKEN_INVALID"}
             raise CallError(401, word, "The developer token is not valid.")
         login = headers.get("login-customer-id")

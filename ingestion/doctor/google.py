@@ -13,7 +13,7 @@ from ingestion.graph_session import RetryPolicy
 from ingestion.sources.google_customers import accounts_below, read_customer
 
 _IMPATIENT = RetryPolicy(tries=2, base=0.2, max_total_wait=1.0, timeout=15.0)
-_ALL = 5
+_ALL = 4
 
 
 def ads(settings: Settings) -> Iterator[Finding]:

@@ -180,7 +180,7 @@ class _Landing:
                 known = google_clicks.known_clicks(self.lake, customer, day) if found else set()
                 fresh = {r["gclid"]: r for r in found if r["gclid"] not in known}
                 rows["click_views"] += fresh.values()
-                if day < customer.day_of(now):
+                if google_clicks.is_whole(customer, day, now):
                     own = {"customer_id": customer.customer_id, "click_date": day}
                     rows["click_reads"].append(own | {"clicks": len(found)})
                 self.counts.click_days += 1

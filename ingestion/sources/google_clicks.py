@@ -6,7 +6,7 @@
 | | `google_ads/click_reads` | append, one row per day read to the end after it was over |
 
 Google answers one day per query and tells of a click for 90 days only, so each day is read once
-whole, and kept for good. The day that is not over is read at every run.
+whole, and kept for good. A day that is not whole yet is read at every run.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from ingestion.sources.google_customers import Customer
 from ingestion.sources.google_values import Row, required, text
 
 KEPT_DAYS = 90
+LATE = timedelta(hours=12)
+"""Google tells of clicks some hours late: a day is whole so long after it was over."""
 _AD = re.compile(r"customers/\d+/adGroupAds/(\d+)~(\d+)")
 
 
@@ -44,6 +46,11 @@ def read_clicks(client: GoogleAdsClient, customer: Customer, day: date) -> list[
         f"campaign.id, ad_group.id, segments.date FROM click_view WHERE segments.date = '{day}'"
     )
     return [_row(found, customer, day) for found in client.search(customer.customer_id, query)]
+
+
+def is_whole(customer: Customer, day: date, now: datetime) -> bool:
+    """Whether no more clicks of that day are to come."""
+    return day < customer.day_of(now - LATE)
 
 
 def known_clicks(lake: Lake, customer: Customer, day: date) -> set[str]:

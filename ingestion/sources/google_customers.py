@@ -97,14 +97,20 @@ def read_customer(client: GoogleAdsClient, customer_id: str) -> Customer:
 
 
 def accounts_below(client: GoogleAdsClient, manager_id: str) -> list[str]:
-    """Ids of the active accounts below a manager that are none themselves, however deep."""
+    """Ids of the active accounts below a manager that are none themselves, however deep.
+
+    From then on `client` asks for them through that manager.
+    """
     rows = client.search(manager_id, _CLIENTS)
     ids = (
         required(row, "customerClient.id")
         for row in rows
         if field(row, "customerClient.manager") is not True
     )
-    return list(dict.fromkeys(ids))
+    found = list(dict.fromkeys(ids))
+    for customer_id in found:
+        client.reach_through(manager_id, customer_id)
+    return found
 
 
 def read_objects(client: GoogleAdsClient, customer_id: str) -> Iterator[tuple[str, list[Row]]]:

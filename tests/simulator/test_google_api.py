@@ -238,6 +238,8 @@ def test_the_token_exchange_wants_everything_right(api: GoogleApi) -> None:
 
 def test_headers_are_checked(api: GoogleApi) -> None:
     query = "SELECT customer.id FROM customer"
+    assert _post(api, BRAZIL, query, developer_token=None).status_code == 200
+    api.wants_developer_token = True
     kinds = {
         "authenticationError": _post(api, BRAZIL, query, Authorization="Bearer other"),
         "requestError": _post(api, BRAZIL, query, developer_token=None),
