@@ -19,7 +19,7 @@ from dlt.extract import DltSource
 from ctwa.settings import Settings
 from ingestion.errors import SourceError, SourceIncompleteError
 from ingestion.google_api import GoogleAdsClient
-from ingestion.google_errors import GoogleStopError
+from ingestion.google_errors import GoogleStopError, GoogleThrottledError
 from ingestion.lake import Lake
 from ingestion.sources import google_clicks, google_costs
 from ingestion.sources.google_customers import (
@@ -79,7 +79,9 @@ def land_google_ads(
     landing = _Landing(settings, lake, client or GoogleAdsClient(settings), now, counts)
     failures: dict[str, SourceError] = {}
     for name, work in landing.parts(failures):
-        landing.client.renew_patience()
+        # The quota is one for all accounts: it is waited for once.
+        if not any(isinstance(error, GoogleThrottledError) for error in failures.values()):
+            landing.client.renew_patience()
         try:
             work()
         except GoogleStopError:

@@ -153,6 +153,15 @@ def test_patience_with_a_quota_ends(shop: Googler) -> None:
     assert shop.counts() == before
 
 
+def test_the_quota_of_all_accounts_is_waited_for_once(both: Googler) -> None:
+    both.policy = RetryPolicy(max_total_wait=600)
+    both.api.faults.faults.append(quota("FROM campaign$", delay="90s", times=99))
+    error = _failure(both)
+    assert isinstance(error, SourceIncompleteError)
+    assert list(error.failures) == [BRAZIL, ZEALAND]
+    assert sum(both.slept) <= 600
+
+
 def test_a_quota_that_is_used_up_for_hours_is_not_waited_for(shop: Googler) -> None:
     shop.api.faults.faults.append(quota(delay="41400s", times=99))
     assert _failure(shop).is_transient
