@@ -15,25 +15,22 @@
     where recency = 1
 {%- endmacro %}
 
-{# Condition on a row of a read: its read comes after the last that the model as it stands has of
-   the same platform, or the model has none of it. Literals, so that Parquet row groups of older
-   reads are skipped unread. #}
+{# Conditions, one a part of what is new: reads of a platform behind the last that the model as it
+   stands has of it, and platforms that it has nothing of. Apart and with literals, so that Parquet
+   row groups of older reads are skipped unread. #}
 {% macro behind_own_reads() -%}
-    {%- set own = [] -%}
-    {%- if execute -%}
+    {%- set parts, platforms = [], [] -%}
+    {%- if execute and is_incremental() -%}
         {%- set found = run_query(
             'select platform, max(read_no) from ' ~ this ~ ' group by platform order by platform'
         ) -%}
-        {%- for row in found.rows %}{% do own.append(row) %}{% endfor -%}
+        {%- for row in found.rows -%}
+            {%- do parts.append("platform = '" ~ row[0] ~ "' and read_no > " ~ row[1]) -%}
+            {%- do platforms.append("'" ~ row[0] ~ "'") -%}
+        {%- endfor -%}
     {%- endif -%}
-    (
-        {%- for row in own %}
-        (platform = '{{ row[0] }}' and read_no > {{ row[1] }}) or
-        {%- endfor %}
-        {%- if own %}
-        platform not in ({% for row in own %}'{{ row[0] }}'{{ ', ' if not loop.last }}{% endfor %})
-        {%- else %}
-        true
-        {%- endif %}
-    )
+    {%- if platforms -%}
+        {{ return(parts + ['platform not in (' ~ platforms | join(', ') ~ ')']) }}
+    {%- endif -%}
+    {{ return(['true']) }}
 {%- endmacro %}

@@ -17,23 +17,25 @@
 
 with
 
-spend_rows as (
+-- Read once a part: a common table expression would be made whole, of all reads, for its parts.
+new_rows as (
 
+    {% for part in behind_own_reads() %}
+    {{ 'union all' if not loop.first }}
     select * from {{ ref('int_spend_rows__read') }}
+    where {{ part }}
+    {% endfor %}
 
 ),
 
-new_rows as (
+named_rows as (
 
     select
         *,
         case spend_level when 'ad' then ad_id when 'ad_group' then adset_id else campaign_id end
             as object_id
 
-    from spend_rows
-    {% if is_incremental() %}
-        where {{ behind_own_reads() }}
-    {% endif %}
+    from new_rows
 
 ),
 
@@ -43,7 +45,7 @@ keyed as (
         *,
         platform || ':' || spend_level || ':' || object_id as object_key
 
-    from new_rows
+    from named_rows
 
 ),
 
