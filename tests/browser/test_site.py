@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,8 @@ from tests.browser.conftest import Browser, World
 from tests.ingestion.parser.payloads import encode, envelope, message
 from tests.ingestion.webhook.clients import post_whatsapp
 from tests.support.erasure import rows
+from tests.support.people import people_models
+from tests.support.warehouse import DbtWorld
 
 pytestmark = pytest.mark.browser
 
@@ -43,12 +48,15 @@ def _visit(browser: Browser, world: World) -> None:
         page.click("#chat")
     chat.value.wait_for_load_state()
     world.wait_for("clicks", 1)
+    sent = {"from": PHONE, "timestamp": str(round(time.time()) + 5)}
     text = {"body": browser.chat_text()}
-    body = encode(envelope(message(**{"from": PHONE}, type="text", text=text)))
+    body = encode(envelope(message(**sent, type="text", text=text)))
     assert post_whatsapp(world.receiver, body).status == 200
 
 
-def test_e62_a_form_and_a_chat_after_an_ad_of_googles(browser: Browser, world: World) -> None:
+def test_e62_a_form_and_a_chat_after_an_ad_of_googles(
+    browser: Browser, world: World, tmp_path: Path
+) -> None:
     _visit(browser, world)
     assert world.site.answers == [200]
     assert re.fullmatch(r"Olá, quero 1\+1 \(CW-\w{5}-\w{5}\)", browser.chat_text())
@@ -71,7 +79,23 @@ def test_e62_a_form_and_a_chat_after_an_ad_of_googles(browser: Browser, world: W
     )  # fmt: skip
     assert chat["phone_key"] == lead["phone_key"]
     assert (chat["link_code_state"], chat["link_code_key"]) == ("fit", click["link_code_key"])
-    # One lead with the right source, in the marts: build them here from `world.settings`.
+
+    # One lead, of the form that came first; the chat after it belongs to it.
+    marts = DbtWorld(tmp_path, settings=world.settings, as_of=datetime.now(UTC).date())
+    named = {"campaign_id": CAMPAIGN, "campaign_name": "Search | Botox", "customer_id": "1"}
+    marts.write("google_ads.campaigns", [named])
+    marts.build(*people_models())
+    (made,) = marts.rows("marts.fct_leads")
+    assert (made["channel"], made["basis"]) == ("paid_search", "web_ad_id")
+    assert (made["campaign_id"], made["campaign_name"]) == (CAMPAIGN, "Search | Botox")
+    assert (made["utm_source"], made["is_from_form"], made["inbound_messages"]) == (
+        "google", True, 1,
+    )  # fmt: skip
+    (sent, wrote) = marts.rows("marts.fct_touches", "conversation_id nulls first")
+    for touch in (sent, wrote):
+        assert (touch["channel"], touch["campaign_id"]) == ("paid_search", CAMPAIGN)
+        assert touch["lead_id"] == made["lead_id"]
+    assert (sent["is_source_touch"], wrote["link_code_state"]) == (True, "matched")
 
 
 def test_the_page_tells_of_the_query_only_what_ads_put_there(

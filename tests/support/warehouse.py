@@ -83,13 +83,20 @@ def _parsed_manifest() -> Manifest:
 
 
 class DbtWorld:
-    """One test's lake and warehouse.
+    """One test's lake and warehouse, or those that `settings` name.
 
     Keyword arguments are settings by their environment names, e.g. CTWA_CONVERSATION_GAP_DAYS="7".
     """
 
-    def __init__(self, root: Path, *, as_of: date = AS_OF, **overrides: Any) -> None:
-        self.settings = load_settings(
+    def __init__(
+        self,
+        root: Path,
+        *,
+        as_of: date = AS_OF,
+        settings: Settings | None = None,
+        **overrides: Any,
+    ) -> None:
+        self.settings = settings or load_settings(
             _env_file=None, **{"CTWA_DATA_DIR": str(root / "data"), **overrides}
         )
         self.as_of = as_of
