@@ -56,10 +56,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
     folder = tmp_path_factory.mktemp("rules")
     world = build_world(7, leads=1)  # every story once
     with playing(folder, world) as run:
-        run.show(world.nights[0])
+        run.show(1)
         run.land(world.today - timedelta(days=1))
         run.receive(deliveries(world), world.today)
-        run.show(world.ads)
+        run.show(len(world.nights))
         run.land(world.today)
         Inbox(run, last_seq=10**6).deliver(*CHATS)
         sides = Sides(run, folder)
