@@ -258,7 +258,7 @@ def test_e52_a_total_that_is_lost_books_nothing_as_a_credit(shop: Googler) -> No
     shop.api.faults.faults.append(
         Fault("FROM customer WHERE", kind="body", status=200, body=[], times=9)
     )
-    with pytest.raises(Exception, match=r"spent on 2026-05-07.* next run reads it again"):
+    with pytest.raises(Exception, match=r"2026-05-07.* next run reads it again"):
         shop.land()
     assert shop.totals() == {}
 

@@ -381,7 +381,7 @@ def test_e51_thirty_percent_faults_give_the_same_rows(both: Googler, seed: int) 
         ),
         ("FROM customer$", [{"results": [{"customer": {"id": BRAZIL}}]}], "currencyCode"),
         ("FROM customer$", [], "`customer.id`"),
-        ("click_view", [{"results": [{"clickView": {}}]}], "`clickView.gclid`"),
+        ("click_view", [{"results": [{"clickView": {"gclid": [1]}}]}], "`clickView.gclid`"),
     ],
 )
 def test_a_changed_shape_fails_the_customer_and_keeps_its_data(
