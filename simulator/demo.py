@@ -84,7 +84,7 @@ def _run(data: Path, world: World, say: report.Story) -> int:
     ):
         settings = demo_settings(data, api, google, crm, world)
         with only_settings(settings), running_receiver(settings) as url:
-            say.step(f"stand-ins of the APIs of Meta ({api.url}), Google Ads and HubSpot")
+            say.step(f"stand-ins: Meta at {api.url}, Google at {google.url}, HubSpot at {crm.url}")
             say.step(f"receiver (ctwa serve) at {url}")
             _forge(url, say)
             bodies = _night_one(world, settings, url, say)
