@@ -62,5 +62,6 @@ def _customer(client: GoogleAdsClient, customer_id: str) -> Finding:
             "link accounts to it, or give their own ids in GOOGLE_ADS_CUSTOMER_IDS",
         )
     if customer.is_manager:
-        return ok(subject, f"{customer.name}, a manager of {len(below)} active accounts")
+        accounts = f"{len(below)} active account{'s' if len(below) > 1 else ''}"
+        return ok(subject, f"{customer.name}, a manager of {accounts}")
     return ok(subject, f"{customer.name}, {customer.currency}, {customer.zone_name}")

@@ -14,12 +14,15 @@ import duckdb
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.doctor import Finding, capture, local, meta
+from ingestion.doctor import Finding, capture, google, hubspot, local, meta
 from ingestion.sources.event_log import land_event_log
 from ingestion.webhook.server import running
 from ingestion.webhook.vault import NewEnvelope, Vault
 from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.ads_state import Account, AdsState
+from tests.support.google import BRAZIL, MANAGER, REFRESH_TOKEN, googler
+from tests.support.hubspot import TOKEN as HUBSPOT_TOKEN
+from tests.support.hubspot import crm
 
 TOKEN = "EAAdoctor0token0of0the0test"
 
@@ -54,7 +57,8 @@ def by_subject(findings: Iterator[Finding]) -> dict[str, Finding]:
     found = {f.subject: f for f in findings}
     for finding in found.values():
         assert (finding.status == "wrong") == bool(finding.mend), finding
-        assert TOKEN not in finding.found + finding.mend
+        for secret in (TOKEN, REFRESH_TOKEN, HUBSPOT_TOKEN):
+            assert secret not in finding.found + finding.mend
     return found
 
 
@@ -120,6 +124,79 @@ def test_nobody_at_the_address_is_told_as_such(connected: Callable[..., Settings
     found = by_subject(meta.ads(connected(meta_graph_url="http://127.0.0.1:9")))
     assert "connection failed" in found["Meta token"].found
     assert found["Meta ad account 101"].status == "wrong"
+
+
+# ---- Google Ads ----------------------------------------------------------------------------------
+
+
+def test_a_right_google_account_and_a_manager_are_ok(
+    make_settings: Callable[..., Settings],
+) -> None:
+    with googler(make_settings, customers=(BRAZIL, MANAGER)) as shop:
+        found = by_subject(google.ads(shop.settings))
+    assert {f.status for f in found.values()} == {"ok"}
+    assert found[f"Google Ads {BRAZIL}"].found == "Loja, BRL, America/Sao_Paulo"
+    assert found[f"Google Ads {MANAGER}"].found == "Agency, a manager of 1 active account"
+
+
+def test_a_dead_google_token_is_named_once_and_no_account_is_asked(
+    make_settings: Callable[..., Settings],
+) -> None:
+    with googler(make_settings, google_ads_refresh_token="1//withdrawn") as shop:
+        found = by_subject(google.ads(shop.settings))
+        assert not [call for call in shop.api.calls if "customers" in call]
+    assert list(found) == ["Google token"]
+    assert "invalid_grant" in found["Google token"].found
+    assert "GOOGLE_ADS_REFRESH_TOKEN" in found["Google token"].mend
+
+
+def test_a_google_account_that_is_not_ours_is_named_and_the_other_is_ok(
+    make_settings: Callable[..., Settings],
+) -> None:
+    with googler(make_settings, customers=("5550000000", BRAZIL)) as shop:
+        found = by_subject(google.ads(shop.settings))
+    assert found["Google Ads 5550000000"].status == "wrong"
+    assert "GOOGLE_ADS_LOGIN_CUSTOMER_ID" in found["Google Ads 5550000000"].mend
+    assert found[f"Google Ads {BRAZIL}"].status == "ok"
+
+
+def test_half_of_googles_settings_is_wrong_and_none_is_off(
+    make_settings: Callable[..., Settings],
+) -> None:
+    assert [f.status for f in google.ads(make_settings())] == ["off"]
+    found = by_subject(google.ads(make_settings(google_ads_client_id="c")))
+    assert "GOOGLE_ADS_REFRESH_TOKEN" in found["Google Ads"].mend
+    assert "GOOGLE_ADS_CLIENT_ID" not in found["Google Ads"].found
+
+
+# ---- HubSpot -------------------------------------------------------------------------------------
+
+
+def test_a_right_hubspot_token_is_ok_and_none_is_off(
+    make_settings: Callable[..., Settings],
+) -> None:
+    assert [f.status for f in hubspot.crm(make_settings())] == ["off"]
+    with crm(make_settings) as company:
+        found = by_subject(hubspot.crm(company.settings))
+    assert [f.status for f in found.values()] == ["ok", "ok", "ok"]
+
+
+def test_a_dead_hubspot_token_is_named_once(make_settings: Callable[..., Settings]) -> None:
+    with crm(make_settings) as company:
+        wrong = make_settings(hubspot_url=company.api.url, hubspot_token="pat-na1-dead")
+        found = by_subject(hubspot.crm(wrong))
+    assert list(found) == ["HubSpot token"]
+    assert "HUBSPOT_TOKEN" in found["HubSpot token"].mend
+
+
+def test_a_permission_that_hubspot_did_not_grant_is_named(
+    make_settings: Callable[..., Settings],
+) -> None:
+    with crm(make_settings) as company:
+        company.api.scopes = frozenset(s for s in company.api.scopes if "deals" not in s)
+        found = by_subject(hubspot.crm(company.settings))
+    assert (found["HubSpot contacts"].status, found["HubSpot deals"].status) == ("ok", "wrong")
+    assert "crm.objects.deals.read" in found["HubSpot deals"].found + found["HubSpot deals"].mend
 
 
 # ---- this machine --------------------------------------------------------------------------------
