@@ -19,14 +19,15 @@ import requests
 from dlt.sources.helpers.requests.session import Session
 
 from ctwa.settings import Settings
+from ingestion.google_bodies import problem_from
 from ingestion.google_errors import (
+    TOKEN_EXCHANGE,
     GoogleError,
     GoogleShapeError,
     GoogleThrottledError,
     GoogleUnavailableError,
     Problem,
     classify,
-    problem_from,
 )
 from ingestion.graph_session import RetryPolicy
 
@@ -87,7 +88,7 @@ class GoogleAdsClient:
 
     def authenticate(self) -> None:
         """Get an access token, or raise what is wrong with the credentials."""
-        self._ask("the token exchange", self._refresh)
+        self._ask(TOKEN_EXCHANGE, self._refresh)
 
     def renew_patience(self) -> None:
         """Start a new budget of waiting time."""
@@ -108,9 +109,8 @@ class GoogleAdsClient:
                 return attempt()
             except GoogleThrottledError as error:
                 waits += 1
-                wait = min(self._policy.first_wait * 2 ** (waits - 1), self._policy.max_wait)
-                pause = error.problem.retry_seconds or wait
-                self._pause(pause + self._rng.uniform(0, self._policy.base), error)
+                pause = self._wait(error, waits) + self._rng.uniform(0, self._policy.base)
+                self._pause(pause, error)
             except GoogleUnavailableError as error:
                 tries += 1
                 if tries >= self._policy.tries:
@@ -123,6 +123,13 @@ class GoogleAdsClient:
                     raise
                 self._access_token, is_token_new = "", True
                 log.info("%s: asking for a new access token", call)
+
+    def _wait(self, error: GoogleError, waits: int) -> float:
+        """As long as Google says, all of it; longer each time that it was not enough."""
+        growth, said = 2.0 ** min(waits - 1, 16), error.problem.retry_seconds
+        if said:
+            return max(said, min(self._policy.base * growth, self._policy.max_wait))
+        return min(self._policy.first_wait * growth, self._policy.max_wait)
 
     def _pause(self, seconds: float, error: GoogleError) -> None:
         if self._waited + seconds > self._policy.max_total_wait:
@@ -150,7 +157,7 @@ class GoogleAdsClient:
         url = url if urlsplit(url).path else f"{url}/token"
         body = self._send(
             url,
-            "the token exchange",
+            TOKEN_EXCHANGE,
             data={
                 "grant_type": "refresh_token",
                 "client_id": settings.google_ads_client_id,
@@ -159,7 +166,7 @@ class GoogleAdsClient:
             },
         )
         if not isinstance(body, dict) or not isinstance(body.get("access_token"), str):
-            raise GoogleShapeError(Problem("the token exchange"))
+            raise GoogleShapeError(Problem(TOKEN_EXCHANGE))
         seconds = body.get("expires_in")
         lasts = float(seconds) if isinstance(seconds, int | float) else 3_600.0
         self._access_token = body["access_token"]

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ingestion.errors import SourceError
+
+TOKEN_EXCHANGE = "the token exchange"  # noqa: S105
+"""`Problem.call` of what Google's OAuth server was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,9 @@ class GoogleError(SourceError):
         self.problem = problem
         request = f"request {problem.request_id}" if problem.request_id else ""
         status = f"HTTP {problem.status}" if problem.status is not None else ""
-        detail = ", ".join(filter(None, (problem.word, status, request))) or "no answer"
-        super().__init__(f"{what or self.what} at {problem.call} ({detail}): {mend or self.mend}")
+        detail = ", ".join(filter(None, (problem.word, status, request)))
+        said = f" ({detail})" if detail else ""
+        super().__init__(f"{what or self.what} at {problem.call}{said}: {mend or self.mend}")
 
 
 class GoogleRequestError(GoogleError):
@@ -141,6 +144,14 @@ _STOPS: Mapping[str, tuple[str, str]] = {
         "the developer token belongs to another Google Cloud project",
         "empty GOOGLE_ADS_DEVELOPER_TOKEN, which is no longer needed",
     ),
+    "NOT_ADS_USER": (
+        "the Google user of the refresh token has no account in Google Ads",
+        "make GOOGLE_ADS_REFRESH_TOKEN as a user who sees the accounts in Google Ads",
+    ),
+    "INVALID_LOGIN_CUSTOMER_ID": (
+        "there is no such manager account",
+        "check GOOGLE_ADS_LOGIN_CUSTOMER_ID",
+    ),
     "TWO_STEP_VERIFICATION_NOT_ENROLLED": (
         "the Google user has no two-step verification",
         "turn it on for that user, then make a new GOOGLE_ADS_REFRESH_TOKEN",
@@ -155,12 +166,16 @@ _DENIALS: Mapping[str, tuple[str, str]] = {
         "this account is not active",
         "finish its set-up or billing in Google Ads, or take it out of GOOGLE_ADS_CUSTOMER_IDS",
     ),
-    "CUSTOMER_NOT_FOUND": (
-        "there is no such account",
-        "check GOOGLE_ADS_CUSTOMER_IDS",
+    **dict.fromkeys(
+        ("CUSTOMER_NOT_FOUND", "CLIENT_CUSTOMER_ID_INVALID", "INVALID_CUSTOMER_ID"),
+        ("there is no such account", "check GOOGLE_ADS_CUSTOMER_IDS"),
     ),
 }
 _QUOTA = ("RESOURCE_EXHAUSTED", "RESOURCE_TEMPORARILY_EXHAUSTED")
+_OUTAGES = (
+    *("INTERNAL", "INTERNAL_ERROR", "TRANSIENT_ERROR", "UNAVAILABLE", "ABORTED"),
+    "DEADLINE_EXCEEDED",
+)
 
 
 def classify(problem: Problem) -> GoogleError:
@@ -171,8 +186,21 @@ def classify(problem: Problem) -> GoogleError:
         return GooglePermissionError(problem, *_DENIALS[problem.word])
     if problem.status == 429 or problem.word in _QUOTA:
         return GoogleThrottledError(problem)
-    if problem.status is None or problem.status >= 500:
+    if problem.word in _OUTAGES or problem.status is None or problem.status >= 500:
         return GoogleUnavailableError(problem)
+    if 300 <= problem.status < 400:
+        what = "another address was named instead of an answer"
+        mend = "check GOOGLE_ADS_URL and GOOGLE_OAUTH_URL, and any proxy on the way"
+        return GoogleStopError(problem, what, mend)
+    if problem.call == TOKEN_EXCHANGE:
+        if problem.status == 404:
+            return GoogleStopError(problem, "nothing is at this address", "check GOOGLE_OAUTH_URL")
+        what = "Google gives no access token"
+        mend = (
+            "check GOOGLE_ADS_CLIENT_ID, GOOGLE_ADS_CLIENT_SECRET and GOOGLE_ADS_REFRESH_TOKEN "
+            "(docs/connect/google-ads.md)"
+        )
+        return GoogleStopError(problem, what, mend)
     if problem.status == 401:
         what = "Google calls our access token invalid, also a new one"
         return GoogleStopError(problem, what, "make a new GOOGLE_ADS_REFRESH_TOKEN")
@@ -181,43 +209,3 @@ def classify(problem: Problem) -> GoogleError:
     if problem.status == 404:
         return GoogleStopError(problem, *_STOPS["UNSUPPORTED_VERSION"])
     return GoogleRequestError(problem)
-
-
-def problem_from(body: Any, call: str, status: int) -> Problem:
-    """What an error body says: `{"error": …}`, alone or as an element of the stream."""
-    items = body if isinstance(body, list) else [body]
-    error = next((i["error"] for i in items if isinstance(i, dict) and "error" in i), None)
-    if isinstance(error, str):  # of the OAuth server
-        return Problem(call, status, error)
-    if not isinstance(error, dict):
-        return Problem(call, status)
-    code = error.get("code")
-    details = [d for d in error.get("details") or () if isinstance(d, dict)]
-    failures = [e for d in details for e in d.get("errors") or () if isinstance(e, dict)]
-    words = [
-        str(word)
-        for failure in failures
-        if isinstance(failure.get("errorCode"), dict)
-        for word in failure["errorCode"].values()
-    ]
-    # Refusals before Google Ads itself was asked, e.g. SERVICE_DISABLED.
-    words += [str(d["reason"]) for d in details if d.get("reason")]
-    return Problem(
-        call,
-        code if isinstance(code, int) and status < 400 else status,
-        next(iter(words), str(error.get("status") or "")),
-        next((str(d["requestId"]) for d in details if d.get("requestId")), ""),
-        _retry_seconds([*details, *failures]),
-    )
-
-
-def _retry_seconds(details: list[dict[str, Any]]) -> float | None:
-    """`retryDelay` such as "5s", wherever in the details Google puts it."""
-    for detail in details:
-        inner: Any = detail.get("details", {})
-        quota = inner.get("quotaErrorDetails", {}) if isinstance(inner, dict) else {}
-        for holder in (detail, quota):
-            text = str(holder.get("retryDelay", "")) if isinstance(holder, dict) else ""
-            if text.endswith("s") and text[:-1].replace(".", "", 1).isdigit():
-                return float(text[:-1])
-    return None

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -119,9 +120,10 @@ class _Landing:
                 failures[customer_id] = error
                 continue
             if not customer.is_manager:
-                found.setdefault(customer_id, lambda c=customer: self._account(c))  # type: ignore[misc]
+                found.setdefault(customer_id, partial(self._account, customer))
             for other_id in below:
-                found.setdefault(other_id, lambda i=other_id: self._below(i))  # type: ignore[misc]
+                found.setdefault(other_id, partial(self._below, other_id))
+                failures.pop(other_id, None)  # refused by itself, but reached through its manager
         return list(found.items())
 
     def _below(self, customer_id: str) -> None:
@@ -129,8 +131,19 @@ class _Landing:
 
     def _account(self, customer: Customer) -> None:
         self._objects(customer)
-        self._costs(customer)
-        self._clicks(customer)
+        failures: list[SourceError] = []
+        # Each by itself: Google tells of clicks for a limited time, whatever is wrong with costs.
+        for part in (self._costs, self._clicks):
+            try:
+                part(customer)
+            except GoogleStopError:
+                raise
+            except SourceError as error:
+                failures.append(error)
+        for other in failures[1:]:
+            log.error("Google Ads customer %s: %s", customer.customer_id, other)
+        if failures:
+            raise failures[0]
 
     def _objects(self, customer: Customer) -> None:
         rows = {

@@ -11,13 +11,16 @@ whole, and kept for good. A day that is not whole yet is read at every run.
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import date, datetime, timedelta
 
 from ingestion.google_api import GoogleAdsClient
 from ingestion.lake import Lake
 from ingestion.sources.google_customers import Customer
-from ingestion.sources.google_values import Row, required, text
+from ingestion.sources.google_values import Row, field, required, text
+
+log = logging.getLogger(__name__)
 
 KEPT_DAYS = 90
 LATE = timedelta(hours=12)
@@ -45,7 +48,15 @@ def read_clicks(client: GoogleAdsClient, customer: Customer, day: date) -> list[
         "SELECT click_view.gclid, click_view.ad_group_ad, click_view.keyword_info.text, "  # noqa: S608
         f"campaign.id, ad_group.id, segments.date FROM click_view WHERE segments.date = '{day}'"
     )
-    return [_row(found, customer, day) for found in client.search(customer.customer_id, query)]
+    rows = client.search(customer.customer_id, query)
+    # Of app campaigns Google tells no click id: nothing that a lead could be found by.
+    named = [row for row in rows if field(row, "clickView.gclid") not in (None, "")]
+    if len(named) < len(rows):
+        log.info(
+            "Google Ads customer %s, %s: %d clicks without a click id",
+            *(customer.customer_id, day, len(rows) - len(named)),
+        )
+    return [_row(found, customer, day) for found in named]
 
 
 def is_whole(customer: Customer, day: date, now: datetime) -> bool:

@@ -28,7 +28,8 @@ from ingestion.sources.google_values import Row, money, required, text, whole
 
 PIECE_DAYS = 30
 SETTLED_AFTER_DAYS = 30
-"""A day outside of the look-back is read again unless it was read so long after it was over."""
+"""A day outside of the look-back is read again unless it was read so long after it was over; with
+a shorter look-back, when the look-back had passed."""
 
 _METRICS = "segments.date, metrics.cost_micros, metrics.impressions, metrics.clicks"
 _LEVELS = {
@@ -131,14 +132,32 @@ def _day_of(found: Row, days: dict[date, CostDay], customer: Customer) -> CostDa
 
 
 def _check(day: CostDay) -> None:
+    """Raise where the levels cannot all be right, so that no half a day lands."""
+    names: dict[str, set[tuple[str | None, ...]]] = {level: set() for level in _LEVELS}
+    for row in day.rows:
+        name = (row["campaign_id"], row["ad_group_id"], row["ad_id"])
+        if name in names[row["level"]]:
+            raise _unsound(day, f"two rows of one {row['level']}")
+        names[row["level"]].add(name)
+    for row in day.rows:
+        above = {
+            "ad_group": ("campaign", (row["campaign_id"], None, None)),
+            "ad": ("ad_group", (row["campaign_id"], row["ad_group_id"], None)),
+        }.get(row["level"])
+        if row["spend"] and above and above[1] not in names[above[0]]:
+            # Its parent without a row would be short of all that it spent (E52).
+            raise _unsound(day, f"costs of one {row['level']}, but none of its {above[0]}")
     spent = sum((r["spend"] for r in day.rows if r["level"] == "campaign"), Decimal(0))
     if spent and not day.spend and not day.impressions:
         # Taking the total as zero would book all that the campaigns spent as a credit (E52).
-        raise GoogleCostError(
-            f"Google Ads customer {day.customer.customer_id}: campaigns spent on {day.day}, but "
-            "the account's own total has no row for that day: usually passes by itself, the next "
-            "run reads it again"
-        )
+        raise _unsound(day, "costs of campaigns, but no total of the account")
+
+
+def _unsound(day: CostDay, what: str) -> GoogleCostError:
+    return GoogleCostError(
+        f"Google Ads customer {day.customer.customer_id}: the answer for {day.day} has {what}: "
+        "usually passes by itself, the next run reads it again"
+    )
 
 
 # ---- which days ------------------------------------------------------------------------------
@@ -151,9 +170,9 @@ class Known:
     hashes: dict[date, str]
     reads: list[tuple[date, date, date]]
 
-    def is_settled(self, day: date) -> bool:
-        """Whether the day was read long enough after it was over."""
-        enough = day + timedelta(days=SETTLED_AFTER_DAYS)
+    def is_settled(self, day: date, after_days: int) -> bool:
+        """Whether the day was read at least so many days after it."""
+        enough = day + timedelta(days=after_days)
         return any(since <= day <= until and on >= enough for since, until, on in self.reads)
 
 
@@ -180,7 +199,8 @@ def days_to_read(known: Known, today: date, lookback_days: int) -> list[date]:
     """The look-back, and every day since the first known one that has not settled."""
     fresh = today - timedelta(days=lookback_days - 1)
     first = min([fresh, *known.hashes])
-    return [d for d in span(first, today) if d >= fresh or not known.is_settled(d)]
+    settle = min(SETTLED_AFTER_DAYS, lookback_days - 1)
+    return [d for d in span(first, today) if d >= fresh or not known.is_settled(d, settle)]
 
 
 def span(first: date, last: date) -> list[date]:

@@ -45,7 +45,7 @@ def required(row: Row, path: str) -> str:
 def whole(row: Row, path: str) -> int:
     """A count; absent is zero."""
     value = text(row, path) or "0"
-    if not value.removeprefix("-").isdigit():
+    if not value.removeprefix("-").isdecimal():
         raise GoogleShapeError(Problem(f"`{path}`"))
     return int(value)
 
