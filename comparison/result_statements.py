@@ -7,6 +7,11 @@ create or replace temp macro source_of(basis, ad_id, ad_name) as
 case
     when basis in ('ctwa_click', 'ctwa_ad')
         then 'the ad ' || coalesce('"' || ad_name || '"', ad_id, 'that Meta did not name')
+    when basis = 'web_ad_id' and ad_id is not null
+        then 'the site, after the ad ' || coalesce('"' || ad_name || '"', ad_id)
+    when basis = 'web_ad_id' then 'the site, after a campaign that its address named'
+    when basis = 'web_click_id' then 'the site, after a click on an ad'
+    when basis = 'web_utm' then 'the site, by the UTM parameters of its address'
     when basis = 'post' then 'a post that was not paid for'
     when basis = 'ad_suspected' then 'an ad that Meta did not name'
     when basis = 'outbound' then 'a message that we had sent first'

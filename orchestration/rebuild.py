@@ -43,8 +43,9 @@ class BuildState:
     """`Settings.rules`."""
     lake: str
     last_seq: int
-    """Highest envelope and highest read of the lake: never fall, unless it was restored."""
+    """Highest envelope and highest reads of the lake: never fall, unless it was restored."""
     last_read_no: int
+    last_google_read_no: int
 
     @classmethod
     def current(cls, settings: Settings, lake: Lake, project_dir: Path = PROJECT_DIR) -> BuildState:
@@ -56,6 +57,7 @@ class BuildState:
             lake=settings.lake_url,
             last_seq=lake.max_value("event_log", "envelopes", "seq"),
             last_read_no=lake.max_value("meta_ads", "insight_days", "read_no"),
+            last_google_read_no=lake.max_value("google_ads", "cost_days", "read_no"),
         )
 
     def save(self, settings: Settings) -> None:
@@ -88,6 +90,8 @@ class BuildState:
             reasons.append("the event log has fewer envelopes than before (restored?)")
         if built.get("last_read_no", 0) > self.last_read_no:
             reasons.append("Meta's insights have fewer reads than before (restored?)")
+        if built.get("last_google_read_no", 0) > self.last_google_read_no:
+            reasons.append("Google's costs have fewer reads than before (restored?)")
         return reasons
 
 

@@ -21,13 +21,13 @@ def built(settings: Settings, project: Path) -> BuildState:
     """A warehouse and the state it was built with."""
     duckdb.connect(str(settings.warehouse_path)).close()
     state = BuildState.current(settings, Lake.from_settings(settings), project)
-    state = replace(state, last_seq=10, last_read_no=5)
+    state = replace(state, last_seq=10, last_read_no=5, last_google_read_no=3)
     state.save(settings)
     return state
 
 
 def test_more_rows_are_no_reason(settings: Settings, built: BuildState) -> None:
-    later = replace(built, last_seq=11, last_read_no=6)
+    later = replace(built, last_seq=11, last_read_no=6, last_google_read_no=4)
     assert later.reasons_to_rebuild(settings) == []
 
 
@@ -41,7 +41,8 @@ def test_more_rows_are_no_reason(settings: Settings, built: BuildState) -> None:
         ({"code": "other"}, "models, macros or seeds changed"),
         ({"project_version": "9"}, "version of ctwa-attribution changed"),
         ({"last_seq": 9}, "fewer envelopes"),
-        ({"last_read_no": 4}, "fewer reads"),
+        ({"last_read_no": 4}, "Meta's insights have fewer reads"),
+        ({"last_google_read_no": 2}, "Google's costs have fewer reads"),
     ],
 )
 def test_what_the_rows_depend_on_is_a_reason(
