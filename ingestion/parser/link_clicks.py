@@ -17,8 +17,8 @@ from ingestion.webhook.vault import microseconds
 
 _YEAR_2015_US = 1_420_070_400 * 1_000_000
 _AHEAD_US = 300 * 1_000_000
-"""How far the visitor's clock may be ahead of ours. The time of the click counts as that of a message
-does (E13, R3): however late it is told; what cannot be gives way to the time of receipt."""
+"""How far the visitor's clock may be ahead of ours. The time of the click counts as that of a
+message does (E13, R3): however late it is told; what cannot be gives way to the time of receipt."""
 
 
 class LinkClicks:
