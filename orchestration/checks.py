@@ -9,6 +9,7 @@ import dagster as dg
 
 from ctwa.settings import Settings
 from ingestion.lake import Lake
+from orchestration.lake import known_lake
 
 QUARANTINE_WARN_RATIO = 0.01
 QUARANTINE_WARN_MINIMUM = 10
@@ -67,7 +68,7 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     """Conservation (rule R1), quarantine and ads still to be looked up."""
 
     def lake() -> Lake:
-        return Lake.from_settings(settings)
+        return known_lake(settings)
 
     @dg.asset_check(
         asset=dg.AssetKey(["event_log", "envelopes"]),

@@ -20,10 +20,17 @@ DATASETS = {
 """Everything dbt reads: dataset -> table -> schema."""
 
 
-def ready_lake(settings: Settings) -> Lake:
-    """The lake, made ready to be read; the caller holds the refresh lock."""
+def known_lake(settings: Settings) -> Lake:
+    """The lake with every table there, of sources that are off, too."""
     lake = Lake.from_settings(settings)
     for dataset, schemas in DATASETS.items():
         lake.ensure(dataset, schemas)
+    return lake
+
+
+def ready_lake(settings: Settings) -> Lake:
+    """The lake, made ready to be read; the caller holds the refresh lock."""
+    lake = known_lake(settings)
+    for dataset in DATASETS:
         lake.sweep(dataset)
     return lake

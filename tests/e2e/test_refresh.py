@@ -207,7 +207,8 @@ def test_a_refresh_with_nothing_new_changes_no_row_and_lands_no_file(
     company.refresh(SECOND)
 
     assert len(rows) > 30
-    assert differing(all_rows(), rows) == {}
+    # The view of that note: dbt reads it, and builds nothing of what says the same again.
+    assert differing(all_rows(), rows).keys() <= {"int_spend_reads__read"}
     assert differing(marts(company), published) == {}
     landed = dict(company.lake_files().items() ^ files.items())
     assert {

@@ -158,6 +158,11 @@ def test_an_outage_is_tried_again_and_its_message_says_that_it_passes(
     assert set(rows(settings).values()) == {0}
 
 
+def test_a_first_night_with_nothing_connected(settings: Settings, project: Path) -> None:
+    assert night(settings, project).failures == []
+    assert set(rows(settings).values()) == {0}
+
+
 @pytest.mark.parametrize("off", ["meta", "google", "hubspot"])
 def test_each_source_can_be_off(
     apis: Apis, make_settings: Callable[..., Settings], project: Path, off: str
