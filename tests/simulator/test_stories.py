@@ -84,10 +84,14 @@ def test_a_story_states_what_comes_of_all_it_emits(story: Story) -> None:
         assert len(set(owned)) == len(owned), "two leads have one outcome"
         for lead in scene.leads:
             if lead.funnel.is_won or lead.funnel.qualified_at:
-                assert lead.event_ids, "qualified by nothing"
+                assert lead.event_ids or lead.stages, "qualified by nothing"
         assert all(f.submitted_at < end for f in scene.forms)
         assert all(c.clicked_at < end for c in scene.clicks)
-        emitted = (*scene.events, *scene.outcomes, *scene.exclusions, *scene.forms, *scene.clicks)
+        assert all(step.at < end for step in scene.crm_steps)
+        emitted = (
+            *(*scene.events, *scene.outcomes, *scene.exclusions),
+            *(*scene.forms, *scene.clicks, *scene.crm_steps),
+        )
         assert {x.scene for x in emitted} == {luck + 1}
 
 

@@ -56,6 +56,9 @@ def test_every_story_plays_and_every_channel_and_basis_occurs(world: World) -> N
         "unknown_ad",
         "outbound",
         "direct",
+        "meta_web",
+        "paid_search",
+        "web_other",
     }
     assert {lead.basis for lead in world.leads} == {
         "ctwa_click",
@@ -64,6 +67,9 @@ def test_every_story_plays_and_every_channel_and_basis_occurs(world: World) -> N
         "ad_suspected",
         "outbound",
         "direct",
+        "web_ad_id",
+        "web_click_id",
+        "web_utm",
     }
 
 
