@@ -182,6 +182,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Full:
     return Full(history, world, in_one_run(world, history))
 
 
+@pytest.mark.deep
 def test_any_split_and_order_equals_one_full_run_under_other_rules(make_world: MakeWorld) -> None:
     """Under the default rules `tests/properties` examines it; here with every data test, too."""
     history = random_history(3, people=40)

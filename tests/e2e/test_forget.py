@@ -84,6 +84,7 @@ def _somebody(company: Installation) -> tuple[str, str, str]:
     raise AssertionError("the world has no such lead")
 
 
+@pytest.mark.deep
 def test_one_lead_is_forgotten_and_every_report_stays(company: Installation) -> None:
     settings = company.settings
     phone, lead, click = _somebody(company)
@@ -115,6 +116,7 @@ def test_one_lead_is_forgotten_and_every_report_stays(company: Installation) -> 
     assert versions(settings.marts_path) == version  # no refresh for nothing
 
 
+@pytest.mark.deep
 def test_a_wrong_number_is_refused_by_name(company: Installation) -> None:
     done = _forget(company, "--phone", "12")
     assert done.returncode == 2

@@ -194,6 +194,7 @@ def test_e73_a_second_refresh_says_at_once_that_one_is_running(night: Night) -> 
     assert night.other_seconds < night.seconds / 2
 
 
+@pytest.mark.deep
 def test_a_refresh_with_nothing_new_changes_no_row_and_lands_no_file(
     company: Installation, night: Night
 ) -> None:
@@ -261,6 +262,7 @@ def killed_nights_end_like_the_undisturbed_one(
         assert differing(marts(company), undisturbed) == {}, f"killed at {places}"
 
 
+@pytest.mark.deep
 def test_e73_killed_at_any_moment_the_next_refresh_converges(
     company: Installation, night: Night, evening: Path
 ) -> None:

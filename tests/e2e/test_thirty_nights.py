@@ -52,6 +52,7 @@ def play(run: WorldRun, looks: set[int]) -> None:
             assert differing(marts(run), rebuilt(run, night)) == {}, f"after night {night}"
 
 
+@pytest.mark.deep
 def test_five_nights_equal_one_run_and_the_truth(tmp_path: Path) -> None:
     with playing(tmp_path, build_world(21, leads=400, count=5)) as run:
         play(run, looks=set())

@@ -53,6 +53,7 @@ def _in_nights(run: WorldRun, rng: random.Random) -> None:
     assert all(again), f"a night brought nothing: {again}"
 
 
+@pytest.mark.deep
 def test_a_company_of_2000_leads_comes_out_as_it_happened(tmp_path: Path) -> None:
     play(tmp_path, seed=11)
 

@@ -196,6 +196,7 @@ def start(settings: Settings, project: Path, **variables: str) -> subprocess.Pop
     )
 
 
+@pytest.mark.deep
 def test_e73_of_two_refreshes_one_works_and_the_other_says_busy(
     settings: Settings, project: Path, append: Append
 ) -> None:

@@ -132,7 +132,7 @@ def test_e52_every_source_fails_for_itself_and_yesterdays_rows_stay(
     assert mark.metadata["stale_sources"].value == "google_ads, meta_ads"
 
 
-@pytest.mark.parametrize("kind", ["truncated", "html"])
+@pytest.mark.parametrize("kind", ["truncated", pytest.param("html", marks=pytest.mark.deep)])
 def test_an_outage_is_tried_again_and_its_message_says_that_it_passes(
     apis: Apis,
     make_settings: Callable[..., Settings],
