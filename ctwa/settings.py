@@ -32,6 +32,16 @@ RULE_SETTINGS = (
 )
 """Settings that are part of the attribution rules; each is `CTWA_<NAME>` and a dbt var."""
 
+CONVERSION_STAGES = ("qualified", "opportunity", "won")
+"""Stages of the funnel (rule R9) that may be told to Meta."""
+
+CONVERSION_NAMES = (
+    "Purchase", "LeadSubmitted", "InitiateCheckout", "AddToCart", "ViewContent", "OrderCreated",
+    "OrderShipped", "OrderDelivered", "OrderCanceled", "OrderReturned", "CartAbandoned",
+    "QualifiedLead", "RatingProvided", "ReviewProvided",
+)  # fmt: skip
+"""Event names that Meta takes for business messaging (its FAQ, September 2026)."""
+
 
 class SettingsError(ValueError):
     """A setting is wrong or missing. The text is one clear line for people."""
@@ -110,6 +120,24 @@ class Settings(BaseSettings):
     hubspot_url: str = "https://api.hubapi.com"
     hubspot_token: SecretStr | None = None
 
+    # What goes out (docs/conversions.md, docs/write-back.md). Nothing is sent by default.
+    meta_conversions_mode: Literal["off", "dry_run", "test", "live"] = "dry_run"
+    meta_dataset_ids: str = ""
+    meta_test_event_code: str = ""
+    # A token of its own, where the one that reads ads may not manage events.
+    meta_conversions_token: SecretStr | None = None
+    meta_conversion_events: str = "qualified:QualifiedLead|LeadSubmitted,won:Purchase"
+    meta_conversion_click: Literal["latest_ad", "first_touch"] = "latest_ad"
+    meta_conversion_click_days: int = Field(7, ge=1, le=90)
+    meta_conversions_on_unknown: Literal["park", "resend"] = "park"
+    hubspot_write_back: Literal["off", "dry_run", "live"] = "dry_run"
+    crm_edits: Literal["keep", "overwrite"] = Field("keep", validation_alias="CTWA_CRM_EDITS")
+    crm_webhook_url: str = Field(
+        "", validation_alias="CTWA_CRM_WEBHOOK_URL", pattern=r"^(https?://[^\s#]+)?$"
+    )
+    crm_webhook_secret: SecretStr | None = Field(None, validation_alias="CTWA_CRM_WEBHOOK_SECRET")
+    activation_cron: str = Field("20 * * * *", validation_alias="CTWA_ACTIVATION_CRON")
+
     # Other WhatsApp providers. Several secrets, comma-separated, are all accepted.
     twilio_auth_token: SecretStr | None = None
     dialog360_webhook_secret: SecretStr | None = Field(
@@ -149,6 +177,38 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"https?://[^/\s?#]+", part):
                 raise ValueError("expects origins without a path, e.g. https://www.example.com")
         return value
+
+    @field_validator("meta_dataset_ids")
+    @classmethod
+    def _datasets(cls, value: str) -> str:
+        for part in filter(None, (p.strip() for p in value.split(","))):
+            if not re.fullmatch(r"\d+\s*:\s*\d+", part):
+                raise ValueError("expects waba_id:dataset_id pairs, comma-separated, e.g. 123:456")
+        return value
+
+    @field_validator("meta_conversion_events")
+    @classmethod
+    def _events(cls, value: str) -> str:
+        for part in filter(None, (p.strip() for p in value.split(","))):
+            stage, _, names = part.partition(":")
+            if stage not in CONVERSION_STAGES or not all(
+                name in CONVERSION_NAMES for name in names.split("|")
+            ):
+                raise ValueError(
+                    "expects stage:EventName pairs, comma-separated, a fall-back after |, e.g. "
+                    "qualified:QualifiedLead|LeadSubmitted,won:Purchase; stages are "
+                    f"{', '.join(CONVERSION_STAGES)}; names {', '.join(CONVERSION_NAMES)}"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _test_has_its_code(self) -> Settings:
+        if self.meta_conversions_mode == "test" and not self.meta_test_event_code:
+            raise ValueError(
+                "META_TEST_EVENT_CODE: META_CONVERSIONS_MODE=test needs the code that Events "
+                "Manager shows under Test events"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -227,6 +287,23 @@ class Settings(BaseSettings):
         return self.hubspot_token is not None
 
     @property
+    def datasets(self) -> dict[str, str]:
+        """WABA id to the dataset that its conversion events go to."""
+        pairs = (p.partition(":") for p in self.meta_dataset_ids.split(",") if p.strip())
+        return {waba.strip(): dataset.strip() for waba, _, dataset in pairs}
+
+    @property
+    def conversion_names(self) -> dict[str, tuple[str, ...]]:
+        """Funnel stage to the event names that stand for it: the first, then its fall-backs."""
+        pairs = (p.strip().partition(":") for p in self.meta_conversion_events.split(","))
+        return {stage: tuple(names.split("|")) for stage, _, names in pairs if stage}
+
+    @property
+    def activation_dir(self) -> Path:
+        """The ledger of what was sent, and what of it the marts read."""
+        return self.data_dir / "activation"
+
+    @property
     def allowed_origins(self) -> frozenset[str]:
         """Origins of the company's own pages, lower-case."""
         parts = (p.strip().lower() for p in self.site_origins.split(","))
@@ -285,6 +362,10 @@ class Settings(BaseSettings):
             "CTWA_WAREHOUSE_PATH": str(self.warehouse_path),
             "CTWA_LAKE_PATH": self.lake_url.removeprefix("file://"),
             "CTWA_AS_OF": as_of.isoformat(),
+            "CTWA_ACTIVATION_PATH": str(self.activation_dir),
+            "CTWA_CONVERSION_STAGES": ",".join(self.conversion_names),
+            "CTWA_CONVERSION_CLICK": self.meta_conversion_click,
+            "CTWA_CONVERSION_CLICK_DAYS": str(self.meta_conversion_click_days),
             **{f"CTWA_{name.upper()}": value for name, value in self.rules.items()},
             "DBT_TARGET_PATH": str(self.dbt_target_dir),
             "DBT_LOG_PATH": str(self.dbt_target_dir / "logs"),
@@ -311,7 +392,9 @@ def load_settings(**overrides: Any) -> Settings:
 
 def _line(error: Any) -> str:
     # Never the value: it may be a secret.
-    field = str(error["loc"][0]) if error["loc"] else "settings"
+    if not error["loc"]:  # of several settings together: the text names them
+        return f"{error['msg'].removeprefix('Value error, ')} (see .env.example)"
+    field = str(error["loc"][0])
     known = Settings.model_fields.get(field)
     alias = known.validation_alias if known else None
     name = alias if isinstance(alias, str) else field.upper()

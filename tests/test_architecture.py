@@ -13,6 +13,7 @@ PACKAGES = (
     "ctwa",
     "ingestion",
     "comparison",
+    "activation",
     "publishing",
     "orchestration",
     "simulator",
@@ -23,10 +24,12 @@ MAY_IMPORT = {
     "ctwa": set(),
     "ingestion": {"ctwa"},
     "comparison": {"ctwa", "ingestion"},
+    # What goes out needs the vault, the one parser and the clients of what comes in.
+    "activation": {"ctwa", "ingestion"},
     "publishing": {"ctwa"},
-    "orchestration": {"ctwa", "ingestion", "comparison", "publishing"},
-    "simulator": {"ctwa", "ingestion", "publishing", "orchestration"},
-    "benchmarks": {"ctwa", "ingestion", "publishing", "orchestration", "simulator"},
+    "orchestration": {"ctwa", "ingestion", "comparison", "activation", "publishing"},
+    "simulator": {"ctwa", "ingestion", "activation", "publishing", "orchestration"},
+    "benchmarks": {"ctwa", "ingestion", "activation", "publishing", "orchestration", "simulator"},
 }
 # The command line is the one place that starts everything.
 MAY_IMPORT_ALL = {Path("ctwa/cli.py")}
