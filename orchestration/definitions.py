@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from ctwa.settings import PROJECT_DIR, Settings, load_settings
+from orchestration.assets.activation import ACTIVATION_KEYS, build_activation_assets
 from orchestration.assets.comparison import build_comparison_assets
 from orchestration.assets.dbt import MARTS_SCHEMA, build_dbt_assets
 from orchestration.assets.event_log import build_event_log_assets
@@ -50,7 +51,7 @@ def build_definitions(
     cannot parse its project.
     """
     manifest = manifest_path(settings, project_dir)
-    jobs = build_jobs()
+    jobs = build_jobs(settings)
     return dg.Definitions(
         assets=[
             *build_event_log_assets(settings),
@@ -60,7 +61,8 @@ def build_definitions(
             *build_hubspot_assets(settings),
             build_dbt_assets(settings, manifest, project_dir),
             *build_comparison_assets(settings, manifest, project_dir),
-            *build_publish_assets(settings, manifest, _SOURCES),
+            *build_activation_assets(settings, manifest),
+            *build_publish_assets(settings, manifest, _SOURCES, ACTIVATION_KEYS),
         ],
         asset_checks=[
             *build_checks(settings),

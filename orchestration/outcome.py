@@ -9,6 +9,8 @@ from typing import Any
 import dagster as dg
 
 from ctwa.settings import Settings
+from orchestration.assets.activation import ACTIVATION_KEYS
+from orchestration.assets.activation import CHECK_NAME as SENT
 from orchestration.assets.comparison import RECORDED
 from orchestration.assets.dbt import run_folder
 from orchestration.assets.publish import MARTS_KEY, VERDICT_KEY
@@ -59,6 +61,8 @@ def _checks(result: dg.ExecuteInProcessResult) -> tuple[list[str], list[str]]:
 
 
 def _check_text(check: dg.AssetCheckEvaluation) -> str:
+    if check.check_name == SENT:
+        return f"{check.asset_key.path[0]}: {check.description}"
     if check.check_name == LOADED:
         since = check.metadata.get(STALE_SINCE)
         return f"{check.asset_key.path[0]}: {check.description} (data as of {_plain(since)})"
@@ -70,7 +74,7 @@ def _check_text(check: dg.AssetCheckEvaluation) -> str:
     if check.check_name == RECORDED:
         return f"restatements: {check.description}"
     text = f"{'/'.join(check.asset_key.path)}: {check.check_name}"
-    if check.description and DBT_TEST_KEY in check.metadata:
+    if check.description and (DBT_TEST_KEY in check.metadata or check.asset_key in ACTIVATION_KEYS):
         return f"{text}: {check.description}"
     return f"{text} ({figures})" if figures else text
 

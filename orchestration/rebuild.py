@@ -95,6 +95,36 @@ class BuildState:
         return reasons
 
 
+def begin_build(settings: Settings) -> bool:
+    """Note that models change from here on; whether a build before did not end well."""
+    path = _unchecked_path(settings)
+    was_unchecked = path.exists()
+    if not was_unchecked:
+        path.write_text(datetime.now(UTC).isoformat(timespec="seconds") + "\n")
+    return was_unchecked
+
+
+def end_build(settings: Settings, *, was_unchecked: bool) -> None:
+    """Note that every model that was built passed its blocking checks.
+
+    `was_unchecked`: only a part was built, and before it the rest had not been checked.
+    """
+    if not was_unchecked:
+        _unchecked_path(settings).unlink(missing_ok=True)
+
+
+def unchecked_build(settings: Settings) -> str:
+    """When the build began that failed, or was killed, and was not done again since; or ''."""
+    try:
+        return _unchecked_path(settings).read_text().strip() or "an unknown time"
+    except FileNotFoundError:
+        return ""
+
+
+def _unchecked_path(settings: Settings) -> Path:
+    return settings.warehouse_path.with_name(settings.warehouse_path.name + ".unchecked")
+
+
 def forget_state(settings: Settings) -> None:
     """Make the next whole build a full one."""
     _state_path(settings).unlink(missing_ok=True)

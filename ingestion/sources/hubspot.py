@@ -126,6 +126,40 @@ def land_hubspot(
     return counts
 
 
+def contacts_read(settings: Settings) -> datetime | None:
+    """Up to when contacts have been read; None: never."""
+    lake = Lake.from_settings(settings)
+    lake.ensure(DATASET, HUBSPOT)
+    return _read_until(lake, CONTACTS, is_archived=False)
+
+
+def created_since(client: HubspotClient, last: datetime) -> int:
+    """How many contacts were created since the last read and `OVERLAP` before it."""
+    created = {
+        "propertyName": "createdate",
+        "operator": "GTE",
+        "value": str(int((last - OVERLAP).timestamp() * 1000)),
+    }
+    body = {
+        "filterGroups": [{"filters": [created]}],
+        "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
+        "properties": ["createdate"],
+        "limit": 1,
+    }
+    total = client.search(CONTACTS.name, body).get("total")
+    return total if isinstance(total, int) else 0
+
+
+def _read_until(lake: Lake, kind: Kind, *, is_archived: bool) -> datetime | None:
+    found = lake.query(
+        f"select max(until) as until from {{reads}} "  # noqa: S608 - our own words
+        f"where object_type = '{kind.name}' and is_archived = {is_archived}",
+        reads=f"{DATASET}/reads",
+    )
+    last: datetime | None = found["until"][0].as_py()
+    return last
+
+
 class _Pull:
     """One pull of one kind of record: what changed, and once a day what was deleted."""
 
@@ -229,12 +263,7 @@ class _Pull:
 
     def _since(self, *, is_archived: bool) -> datetime | None:
         """Where to go on: where the last read ended, and a little before."""
-        found = self._lake.query(
-            f"select max(until) as until from {{reads}} "  # noqa: S608 - our own words
-            f"where object_type = '{self._kind.name}' and is_archived = {is_archived}",
-            reads=f"{DATASET}/reads",
-        )
-        last: datetime | None = found["until"][0].as_py()
+        last = _read_until(self._lake, self._kind, is_archived=is_archived)
         return last - OVERLAP if last else None
 
 
@@ -253,4 +282,4 @@ def _dumps(body: Any) -> bytes:
         return json.dumps(body).encode()
 
 
-__all__ = ["HubspotCounts", "hubspot_source", "land_hubspot"]
+__all__ = ["HubspotCounts", "contacts_read", "created_since", "hubspot_source", "land_hubspot"]

@@ -17,7 +17,13 @@ from orchestration.assets.raw import OWNERS
 from orchestration.comparison import sweep_comparisons
 from orchestration.dbt_checks import with_failing_rows
 from orchestration.lake import ready_lake
-from orchestration.rebuild import BuildState, forget_state, set_aside_if_broken
+from orchestration.rebuild import (
+    BuildState,
+    begin_build,
+    end_build,
+    forget_state,
+    set_aside_if_broken,
+)
 from orchestration.resources import LeanDbtCli, RefreshLock, RefreshOptions, dbt_environment
 
 MARTS_SCHEMA = "marts"
@@ -84,9 +90,11 @@ def build_dbt_assets(
             forget_state(settings)
         arguments = ["build", "--exclude-resource-type", "unit_test"]
         arguments += ["--full-refresh"] if reasons else []
+        was_unchecked = begin_build(settings) and context.is_subset
         with dbt_environment(settings, options.day):
             build = dbt.cli(arguments, context=context, target_path=run_folder(settings))
         yield from with_failing_rows(build.stream(), settings, contents)
+        end_build(settings, was_unchecked=was_unchecked)
         # After a whole build only: a part says nothing of the rest.
         if not context.is_subset:
             state.save(settings)

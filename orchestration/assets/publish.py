@@ -22,17 +22,25 @@ VERDICT_KEY = dg.AssetKey(["publish", "refresh_verdict"])
 
 
 def build_publish_assets(
-    settings: Settings, manifest: Path, sources: Sequence[dg.AssetKey]
+    settings: Settings,
+    manifest: Path,
+    sources: Sequence[dg.AssetKey],
+    destinations: Sequence[dg.AssetKey] = (),
 ) -> list[dg.AssetsDefinition]:
     """`publish/marts` after every mart and its blocking checks; the verdict after that.
 
-    `sources` are the raw assets whose latest landing the verdict looks at.
+    `sources` are the raw assets whose latest landing the verdict looks at; `destinations` what
+    was told before the publication, which shows what became of it.
     """
     marts = mart_names(manifest)
 
     @dg.asset(
         key=MARTS_KEY,
-        deps=[*(dg.AssetKey([MARTS_SCHEMA, m]) for m in marts), RESTATEMENTS_KEY],
+        deps=[
+            *(dg.AssetKey([MARTS_SCHEMA, m]) for m in marts),
+            RESTATEMENTS_KEY,
+            *destinations,
+        ],
         group_name="publish",
         owners=OWNERS,
         kinds={"duckdb", "parquet"},
@@ -52,20 +60,22 @@ def build_publish_assets(
 
     @dg.asset(
         key=VERDICT_KEY,
-        deps=[MARTS_KEY, *sources],
+        deps=[MARTS_KEY, *sources, *destinations],
         group_name="publish",
         owners=OWNERS,
         kinds={"python"},
         description=(
-            "Fails when a source of this run could not be read: the marts are published, and "
-            "the run is red all the same."
+            "Fails when a source of this run could not be read, or a destination not be told: the "
+            "marts are published, and the run is red all the same."
         ),
     )
     def refresh_verdict(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        problems = failed_sources(context.instance, sources, _lineage(context.run))
+        problems = failed_sources(
+            context.instance, [*sources, *destinations], _lineage(context.run)
+        )
         if problems:
             raise dg.Failure(
-                "The marts were published, but not every source could be read:\n"
+                "The marts were published, but not every source and destination could be reached:\n"
                 + "\n".join(f"- {p}" for p in problems),
                 allow_retries=False,
             )
@@ -127,7 +137,7 @@ def publication_metadata(published: Published) -> dict[str, dg.MetadataValue]:
 def failed_sources(
     instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], runs: set[str]
 ) -> list[str]:
-    """Problems of the sources that `runs` tried to read, each once."""
+    """Problems of the sources and destinations that `runs` tried to reach, each once."""
     problems: dict[str, None] = {}
     for key in keys:
         event = instance.get_latest_materialization_event(key)

@@ -188,10 +188,10 @@ def _results(
         if status != "off":
             metadata["rows_loaded"] = int(landed.rows.get(key.path[-1], 0))
         if status == "failed":
-            metadata |= {PROBLEM: problem, STALE_SINCE: _last_loaded(context.instance, key)}
+            metadata |= {PROBLEM: problem, STALE_SINCE: last_done(context.instance, key)}
         yield dg.MaterializeResult(asset_key=key, metadata=metadata)
     first = source.asset_keys()[0]
-    stale = {STALE_SINCE: _last_loaded(context.instance, first)} if status == "failed" else {}
+    stale = {STALE_SINCE: last_done(context.instance, first)} if status == "failed" else {}
     yield dg.AssetCheckResult(
         asset_key=first,
         check_name=CHECK_NAME,
@@ -202,14 +202,14 @@ def _results(
     )
 
 
-def _last_loaded(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
-    """When this table was last landed whole, from the asset's own history."""
+def last_done(instance: dg.DagsterInstance, key: dg.AssetKey, status: str = "loaded") -> str:
+    """When this asset last had that status, from its own history."""
     records = instance.fetch_materializations(key, limit=_HISTORY).records
     for record in records:
         materialization = record.asset_materialization
-        if materialization and status_of(materialization) == "loaded":
+        if materialization and status_of(materialization) == status:
             return _iso(record.timestamp)
-    return "never loaded" if len(records) < _HISTORY else "long ago"
+    return f"never {status}" if len(records) < _HISTORY else "long ago"
 
 
 def status_of(materialization: dg.AssetMaterialization) -> str:

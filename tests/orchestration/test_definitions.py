@@ -22,7 +22,7 @@ from orchestration.dbt_manifest import manifest_path
 from orchestration.definitions import build_definitions
 from orchestration.instance import TEMPLATE, prepare_home
 
-JOBS = ("nightly_refresh", "fresh_leads", "meta_backfill", "compare_rules")
+JOBS = ("nightly_refresh", "fresh_leads", "activation", "meta_backfill", "compare_rules")
 
 
 @pytest.fixture(scope="module")

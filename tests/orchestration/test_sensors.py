@@ -21,7 +21,7 @@ Append = Callable[[int], None]
 def tick(
     settings: Settings, instance: dg.DagsterInstance, cursor: str | None = None
 ) -> dg.SensorResult | dg.SkipReason:
-    sensor = sensors.build_sensors(settings, build_jobs())[0]
+    sensor = sensors.build_sensors(settings, build_jobs(settings))[0]
     with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
         return sensor(context)  # type: ignore[return-value]
 
@@ -77,7 +77,7 @@ def test_no_run_is_asked_for_while_one_is_at_work(settings: Settings, append: Ap
 
 
 def test_a_backfill_of_days_is_followed_by_one_run(settings: Settings) -> None:
-    sensor = sensors.build_sensors(settings, build_jobs())[1]
+    sensor = sensors.build_sensors(settings, build_jobs(settings))[1]
     key = dg.AssetKey(["meta_ads", "insights_backfill"])
     repository = dg.Definitions(
         assets=[dg.AssetSpec(key), _asset],
