@@ -36,12 +36,6 @@ CONTACTS_KEY = dg.AssetKey(["hubspot_contacts", "attribution"])
 LEADS_KEY = dg.AssetKey(["crm_webhook", "leads"])
 ACTIVATION_KEYS = (EVENTS_KEY, CONTACTS_KEY, LEADS_KEY)
 
-_OUTBOXES = {
-    EVENTS_KEY: ("conversion_outbox",),
-    CONTACTS_KEY: ("crm_outbox", "crm_records"),
-    LEADS_KEY: ("crm_outbox",),
-}
-
 
 class UncheckedBuildError(RuntimeError):
     """The models were not built and checked to the end: nothing is sent from them."""
@@ -65,6 +59,8 @@ class Destination:
     kinds: frozenset[str]
     description: str
     mode: str
+    outboxes: Sequence[str]
+    """Models of schema `activation` that it is told from."""
     send: Callable[[], Any]
     """Returns counts: a dataclass of numbers, and of mappings that are shown as tables."""
     off_because: str | None = None
@@ -117,6 +113,7 @@ def _conversions(settings: Settings) -> Destination:
             "buyers. Each is sent once: Meta does not deduplicate. See docs/conversions.md."
         ),
         mode=mode,
+        outboxes=["conversion_outbox"],
         # Off runs, too: it ends the activation, so that what happens meanwhile is never sent.
         send=send,
         off_because="META_CONVERSIONS_MODE is off." if mode == "off" else None,
@@ -157,6 +154,7 @@ def _hubspot(settings: Settings) -> Destination:
             "what changed is written. See docs/write-back.md."
         ),
         mode=settings.hubspot_write_back,
+        outboxes=["crm_outbox", "crm_records"],
         send=send,
         off_because=off,
     )
@@ -176,6 +174,7 @@ def _webhook(settings: Settings) -> Destination:
             "See docs/write-back.md."
         ),
         mode="live",
+        outboxes=["crm_outbox"],
         send=send,
         off_because=None if settings.crm_webhook_url else "CTWA_CRM_WEBHOOK_URL is not set.",
         alarms=[
@@ -197,7 +196,7 @@ def _webhook(settings: Settings) -> Destination:
 def _asset(
     settings: Settings, destination: Destination, marts: Sequence[dg.AssetKey]
 ) -> dg.AssetsDefinition:
-    outboxes = [dg.AssetKey(["activation", name]) for name in _OUTBOXES[destination.key]]
+    outboxes = [dg.AssetKey(["activation", name]) for name in destination.outboxes]
 
     @dg.multi_asset(
         name="__".join(destination.key.path),
