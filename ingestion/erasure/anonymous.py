@@ -110,7 +110,7 @@ class Anonymous:
         if named and not theirs:
             return row  # an outcome that names another person beside a message of this one
         # These may name the holder of a phone beside an address of the one before (E28).
-        is_mixed = table in ("outcomes", "web_leads")
+        is_mixed = table in ("outcomes", "web_leads", "consents")
         row |= dict.fromkeys(theirs if is_mixed else named, self._person)
         row |= {"country": None} | self._content(row)
         if table == "messages":

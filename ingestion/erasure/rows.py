@@ -44,7 +44,9 @@ def find(lake: Lake, person: Person, before: datetime) -> Found:
     found = Found(person)
     if not person.keys:
         return found
-    for table in ("messages", "statuses", "exclusions", "identity_links", "web_leads"):
+    for table in (
+        "messages", "statuses", "exclusions", "consents", "identity_links", "web_leads",
+    ):  # fmt: skip
         found.rows[table] = _select(lake, table, is_theirs(table, person), before)
     keys = {r["message_key"] for t in ("messages", "statuses") for r in found.rows[t].values()}
     found.shared = _shared_messages(lake, found, keys)

@@ -27,6 +27,7 @@ IDENTITY_COLUMNS: dict[str, tuple[str, ...]] = {
     "outcomes": ("phone_key", "bsuid_key", "email_key", "web_lead_key", "crm_record_key"),
     "web_leads": ("phone_key", "email_key", "web_lead_key"),
     "exclusions": ("identity_key",),
+    "consents": ("phone_key", "bsuid_key", "email_key"),
     "identity_links": ("left_key", "right_key"),
 }
 """Tables of the event log that speak of people, and their columns of identity keys."""
@@ -41,6 +42,7 @@ TIME_COLUMNS = {
     "web_leads": "submitted_at",
     "link_clicks": "clicked_at",
     "exclusions": "declared_at",
+    "consents": "declared_at",
     "identity_links": "observed_at",
 }
 _COUNTS = {

@@ -25,7 +25,7 @@ class Rows:
     """
 
     __slots__ = (
-        "account_events", "envelopes", "exclusions", "identity_links", "link_clicks",
+        "account_events", "consents", "envelopes", "exclusions", "identity_links", "link_clicks",
         "message_elements", "messages", "ordinal", "outcomes", "quarantine", "received_us",
         "rejected_messages", "seq", "source", "statuses", "web_leads",
     )  # fmt: skip
@@ -39,6 +39,7 @@ class Rows:
         self.web_leads: list[tuple[Any, ...]] = []
         self.link_clicks: list[tuple[Any, ...]] = []
         self.exclusions: list[tuple[Any, ...]] = []
+        self.consents: list[tuple[Any, ...]] = []
         self.account_events: list[tuple[Any, ...]] = []
         self.quarantine: list[tuple[Any, ...]] = []
         self.seq = self.received_us = self.ordinal = 0

@@ -52,7 +52,7 @@ ENVELOPES = pa.schema(
         pa.field("seq", pa.int64(), nullable=False),
         pa.field("received_at", TS, nullable=False),
         # whatsapp | twilio | dialog360 | gupshup | messenger | leads | clicks | outcomes |
-        # hubspot | exclusions
+        # consents | hubspot | exclusions
         pa.field("source", pa.string(), nullable=False),
         pa.field("size", pa.int32(), nullable=False),
         pa.field("body_key", pa.string(), nullable=False),  # keyed hash of the bytes: repeats
@@ -209,6 +209,23 @@ EXCLUSIONS = pa.schema(
     ]
 )
 
+CONSENTS = pa.schema(
+    [
+        *_ORIGIN,
+        # One person, under as many identities as were given.
+        pa.field("phone_key", pa.string()),
+        pa.field("bsuid_key", pa.string()),
+        pa.field("email_key", pa.string()),
+        pa.field("purpose", pa.string(), nullable=False),  # marketing
+        pa.field("is_given", pa.bool_(), nullable=False),  # false: withdrawn
+        # The latest word on a person counts, at the same instant the withdrawal.
+        pa.field("declared_at", TS, nullable=False),
+        # whatsapp_user_preferences | ctwa_consent | what a sender calls itself
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("content_key", pa.string(), nullable=False),
+    ]
+)
+
 ACCOUNT_EVENTS = pa.schema(
     [
         *_ORIGIN,
@@ -240,6 +257,7 @@ EVENT_LOG: dict[str, pa.Schema] = {
     "web_leads": WEB_LEADS,
     "link_clicks": LINK_CLICKS,
     "exclusions": EXCLUSIONS,
+    "consents": CONSENTS,
     "account_events": ACCOUNT_EVENTS,
     "quarantine": QUARANTINE,
 }

@@ -22,6 +22,7 @@ DESCRIPTIONS = {
     "web_leads": "One row per form that somebody sent on the company's site; repeats included.",
     "link_clicks": "One row per click on the site's WhatsApp button; repeats included.",
     "exclusions": "One row per statement that somebody, or a business number, does not count.",
+    "consents": "One row per word of somebody's consent to marketing: given, or withdrawn (E72).",
     "account_events": "One row per event about the business account itself.",
     "quarantine": "One row per element that could not be taken, with path and reason, no values.",
 }

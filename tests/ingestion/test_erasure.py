@@ -97,7 +97,7 @@ def test_no_byte_of_the_person_is_left_anywhere(landed: Settings) -> None:
     assert done.erased.identities == 6  # two numbers, a BSUID, an e-mail address, two forms
     assert done.erased.rows == {
         "messages": 6, "statuses": 2, "outcomes": 3, "web_leads": 2, "exclusions": 1,
-        "identity_links": 7, "link_clicks": 0,
+        "consents": 0, "identity_links": 7, "link_clicks": 0,
     }  # fmt: skip
     assert done.needs_refresh
 
