@@ -17,6 +17,7 @@ from orchestration.assets.raw import OWNERS
 from orchestration.comparison import sweep_comparisons
 from orchestration.dbt_checks import with_failing_rows
 from orchestration.lake import ready_lake
+from orchestration.mart_figures import with_figures
 from orchestration.rebuild import (
     BuildState,
     begin_build,
@@ -93,7 +94,8 @@ def build_dbt_assets(
         was_unchecked = begin_build(settings) and context.is_subset
         with dbt_environment(settings, options.day):
             build = dbt.cli(arguments, context=context, target_path=run_folder(settings))
-        yield from with_failing_rows(build.stream(), settings, contents)
+        told = with_failing_rows(build.stream(), settings, contents)
+        yield from with_figures(told, settings, MARTS_SCHEMA, options.day)
         end_build(settings, was_unchecked=was_unchecked)
         # After a whole build only: a part says nothing of the rest.
         if not context.is_subset:
