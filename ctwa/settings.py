@@ -136,6 +136,8 @@ class Settings(BaseSettings):
         "", validation_alias="CTWA_CRM_WEBHOOK_URL", pattern=r"^(https?://[^\s#]+)?$"
     )
     crm_webhook_secret: SecretStr | None = Field(None, validation_alias="CTWA_CRM_WEBHOOK_SECRET")
+    # Dagster's column lineage: about half a run more.
+    column_lineage: bool = Field(False, validation_alias="CTWA_COLUMN_LINEAGE")
     activation_cron: str = Field("20 * * * *", validation_alias="CTWA_ACTIVATION_CRON")
 
     # Other WhatsApp providers. Several secrets, comma-separated, are all accepted.

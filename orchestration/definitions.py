@@ -72,7 +72,7 @@ def build_definitions(
         schedules=build_schedules(settings),
         sensors=build_sensors(settings, jobs),
         resources={
-            "dbt": dbt_resource(project_dir),
+            "dbt": dbt_resource(project_dir, has_lineage=settings.column_lineage),
             "lock": RefreshLock(path=str(settings.lock_path), wait_seconds=lock_wait_seconds),
             "options": RefreshOptions(timezone=settings.reporting_timezone),
         },

@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
-from dagster_dbt import DbtCliResource
+from dagster_dbt import DbtCliInvocation, DbtCliResource
 from pydantic import PrivateAttr
 
 from ctwa.lock import refresh_lock
@@ -79,18 +79,33 @@ class RefreshLock(dg.ConfigurableResource):
 class LeanDbtCli(DbtCliResource):
     """dagster-dbt's resource without the adapter it opens in the Dagster process.
 
-    The adapter serves row counts and column lineage, which are off here: it costs four CPU
-    seconds per invocation, and a read-only connection left open makes the next step that opens
-    the warehouse fail. Should dagster-dbt rename the method, its own behaviour returns.
+    The adapter serves column lineage, which is off by default: it costs four CPU seconds per
+    invocation and more per model, and a read-only connection left open makes the next step that
+    opens the warehouse fail. Should dagster-dbt rename the method, its own behaviour returns.
     """
 
+    has_lineage: bool = False
+
     def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> Any:
-        return None
+        return super()._initialize_dbt_core_adapter(args) if self.has_lineage else None
+
+    def events_of(self, build: DbtCliInvocation) -> Iterator[Any]:
+        """What dbt tells, with the lineage of columns where that is on."""
+        if not self.has_lineage:
+            yield from build.stream()
+            return
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+        try:
+            yield from build.stream().fetch_column_metadata()
+        finally:
+            DuckDBConnectionManager.close_all_connections()
 
 
-def dbt_resource(project_dir: Path = PROJECT_DIR) -> LeanDbtCli:
+def dbt_resource(project_dir: Path = PROJECT_DIR, *, has_lineage: bool = False) -> LeanDbtCli:
     """dbt by `ctwa-dbt`, which dies with its parent."""
     return LeanDbtCli(
+        has_lineage=has_lineage,
         project_dir=os.fspath(project_dir),
         profiles_dir=os.fspath(project_dir),
         dbt_executable=os.fspath(dbt_executable()),

@@ -94,7 +94,7 @@ def build_dbt_assets(
         was_unchecked = begin_build(settings) and context.is_subset
         with dbt_environment(settings, options.day):
             build = dbt.cli(arguments, context=context, target_path=run_folder(settings))
-        told = with_failing_rows(build.stream(), settings, contents)
+        told = with_failing_rows(dbt.events_of(build), settings, contents)
         yield from with_figures(told, settings, MARTS_SCHEMA, options.day)
         end_build(settings, was_unchecked=was_unchecked)
         # After a whole build only: a part says nothing of the rest.

@@ -279,3 +279,24 @@ def test_a_warehouse_open_elsewhere_is_said_plainly(
     assert not result.ok
     assert any(f"PID {holder.pid}" in failure for failure in result.failures), result.failures
     assert list(settings.data_dir.glob("*.broken-*")) == []
+
+
+@pytest.mark.deep
+def test_columns_show_where_they_come_from_where_that_is_wanted(
+    make_settings: Callable[..., Settings], settings: Settings, project: Path, append: Append
+) -> None:
+    """And the steps after dbt can open the warehouse: dagster-dbt leaves it open otherwise."""
+    append(2)
+    result = run(make_settings(column_lineage=True), project)
+
+    assert result.failures == []
+    assert result.published
+    with open_instance(settings) as instance:
+        key = dg.AssetKey(["marts", "fct_leads"])
+        event = instance.get_latest_materialization_event(key)
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert metadata["dagster/row_count"].value == 2
+    (source,) = metadata["dagster/column_lineage"].value.deps_by_column["seq"]
+    assert source.asset_key == dg.AssetKey(["staging", "stg_event_log__envelopes"])
