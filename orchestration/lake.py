@@ -1,7 +1,8 @@
-"""The lake as models read it: every table there, nothing of killed runs."""
+"""What models read: the lake with every table there and nothing of killed runs, and states."""
 
 from __future__ import annotations
 
+from activation.states import ensure_states
 from ctwa.settings import Settings
 from ingestion.lake import Lake
 from ingestion.parser.schema import EVENT_LOG
@@ -29,7 +30,11 @@ def known_lake(settings: Settings) -> Lake:
 
 
 def ready_lake(settings: Settings) -> Lake:
-    """The lake, made ready to be read; the caller holds the refresh lock."""
+    """The lake, made ready to be read; the caller holds the refresh lock.
+
+    The states of conversion events as well, which models read beside it.
+    """
+    ensure_states(settings)
     lake = known_lake(settings)
     for dataset in DATASETS:
         lake.sweep(dataset)
