@@ -21,6 +21,7 @@ from dbt.adapters.factory import reset_adapters
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
+from activation.states import ensure_states
 from ctwa.settings import Settings, load_settings
 from tests.support import quick_dbt
 from tests.support.lake import ensure_lake, sorted_rows, write_rows
@@ -74,10 +75,14 @@ def _failures(result: dbtRunnerResult) -> str:
 
 
 @functools.cache
-def _parsed_manifest() -> Manifest:
+def _settings_at_parse() -> Settings:
     target = tempfile.mkdtemp(prefix="ctwa-dbt-")
-    settings = load_settings(_env_file=None, CTWA_DATA_DIR=target, CTWA_LAKE_URL=_LAKE_AT_PARSE)
-    result = run_dbt(settings, ["parse"])
+    return load_settings(_env_file=None, CTWA_DATA_DIR=target, CTWA_LAKE_URL=_LAKE_AT_PARSE)
+
+
+@functools.cache
+def _parsed_manifest() -> Manifest:
+    result = run_dbt(_settings_at_parse(), ["parse"])
     assert isinstance(result.result, Manifest)
     return result.result
 
@@ -106,6 +111,7 @@ class DbtWorld:
         self._seed_folder = root / "seeds"
         self.lake = Path(self.settings.lake_url)
         ensure_lake(self.lake)
+        ensure_states(self.settings)
 
     def write(self, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Append rows to e.g. `event_log.messages` or `meta_ads.ads` (see `write_rows`)."""
@@ -116,9 +122,15 @@ class DbtWorld:
         """Run one dbt command on this world."""
         manifest = _parsed_manifest().deepcopy()
         self.change_models(manifest)
+        moved = {
+            _LAKE_AT_PARSE: self.lake,
+            str(_settings_at_parse().activation_dir): self.settings.activation_dir,
+        }
         for source in manifest.sources.values():
             location = str(source.meta["external_location"])
-            here = location.replace(_LAKE_AT_PARSE, str(self.lake))
+            here = location
+            for before, now in moved.items():
+                here = here.replace(before, str(now))
             for meta in (source.meta, source.source_meta, source.config.meta):
                 if "external_location" in meta:
                     meta["external_location"] = here
