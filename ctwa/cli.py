@@ -340,6 +340,31 @@ def exclude(
         out.print(done.text())
 
 
+@app.command()
+def consent(
+    phone: Annotated[str | None, typer.Option(help="A phone number, in any spelling.")] = None,
+    bsuid: Annotated[str | None, typer.Option(help="A WhatsApp user id (BSUID).")] = None,
+    email: Annotated[str | None, typer.Option(help="An e-mail address.")] = None,
+    given: Annotated[
+        bool | None,
+        typer.Option("--given/--withdrawn", help="What the person said; the latest word counts."),
+    ] = None,
+) -> None:
+    """Write down that somebody withdrew consent to marketing, or gave it: Meta is told nothing more
+    of whoever withdrew.
+
+    Example: `ctwa consent --phone "+55 11 98765-4321" --withdrawn`
+    """
+    from ingestion.consent import ConsentError, declare
+
+    try:
+        done = declare(_settings(), given=given, phone=phone, bsuid=bsuid, email=email)
+    except ConsentError as error:
+        _fail(str(error), 2)
+    else:
+        out.print(done.text())
+
+
 @app.command("diff-rules")
 def diff_rules(
     a: Annotated[str, typer.Argument(help="`current`, or what differs: name=value,name=value")],

@@ -26,7 +26,7 @@ from ingestion.webhook.vault import NewEnvelope, Vault, microseconds
 MAX_BODY_BYTES = 3 * 2**20
 SOURCES = (
     "whatsapp", "dialog360", "gupshup", "twilio", "messenger", "leads", "clicks", "outcomes",
-    "hubspot", "exclusions",
+    "consents", "hubspot", "exclusions",
 )  # fmt: skip
 _CHATS = ("page", "instagram")
 """`object` of a raw body that is Messenger's or Instagram's."""

@@ -72,7 +72,7 @@ def ways_in(settings: Settings) -> Iterator[Finding]:
         yield off("WhatsApp webhook", "META_APP_SECRET is not set; another provider delivers")
     for name, (variable, values) in providers.items():
         yield _provider(settings, name, variable, values)
-    yield _secret("web leads and outcomes", "CTWA_INTAKE_SECRET", settings.intake_secrets)
+    yield _secret("web leads, outcomes, consents", "CTWA_INTAKE_SECRET", settings.intake_secrets)
     yield from _site(settings)
 
 

@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from ctwa.phones import DEFAULT_COUNTRY
 from ctwa.pseudonym import Pseudonymizer
+from ingestion.parser.consents import SOURCE as CONSENTS
+from ingestion.parser.consents import Consents
 from ingestion.parser.exclusions import SOURCE as EXCLUSIONS
 from ingestion.parser.exclusions import Exclusions
 from ingestion.parser.gupshup import Gupshup
@@ -81,6 +83,7 @@ class Parser:
             "leads": WebLeads(keys, rows, self._country).read,
             "clicks": LinkClicks(keys, rows).read,
             "outcomes": Outcomes(keys, rows, self._country).read,
+            CONSENTS: Consents(keys, rows, self._country).read,
             HUBSPOT: HubSpot(keys, rows, self._country).read,
             EXCLUSIONS: Exclusions(keys, rows, self._country).read,
         }

@@ -141,7 +141,7 @@ IDENTITY_LINKS = pa.schema(
         pa.field("right_key", pa.string(), nullable=False),
         pa.field("right_kind", pa.string(), nullable=False),
         # message contact status contact_card number_change id_change contact_book outcome
-        # web_lead crm_record crm_merge, and
+        # web_lead crm_record crm_merge consent, and
         # erased: since then nobody known holds the phone (`ingestion.erasure.rows.nobodies`)
         pa.field("link_kind", pa.string(), nullable=False),
         pa.field("observed_at", TS, nullable=False),  # time of the event that shows the link

@@ -13,6 +13,7 @@ from typing import Any
 
 from ctwa.pseudonym import phone_match_key
 from ingestion.parser.account import ACCOUNT_FIELDS, Account
+from ingestion.parser.consents import Preferences
 from ingestion.parser.limits import MAX_LIST, Reject, hostile, read_body
 from ingestion.parser.messages import Business, Messages, links_of
 from ingestion.parser.people import NO_CONTACTS, Contacts, Keys
@@ -22,7 +23,7 @@ from ingestion.parser.values import child, children, code, moment, text
 
 _LISTS = (
     "messages", "statuses", "message_echoes", "history", "state_sync", "user_id_update",
-    "automatic_events", "calls", "errors", "contacts",
+    "automatic_events", "user_preferences", "calls", "errors", "contacts",
 )  # fmt: skip
 _RARE = frozenset(_LISTS) - {"messages", "statuses", "contacts"}
 _NO_DIGITS = str.maketrans("", "", "+-() .")
@@ -49,6 +50,7 @@ class WhatsApp:
         self._messages = Messages(keys, rows)
         self._statuses = Statuses(keys, rows)
         self._account = Account(keys, rows, self._messages)
+        self._preferences = Preferences(keys, rows, self._messages)
         self._suspicious = False
 
     def read(self, body: bytes) -> None:
@@ -144,6 +146,11 @@ class WhatsApp:
             )  # fmt: skip
         if "automatic_events" in value:
             self._each(now, "automatic_events", "outcome", lambda s, _: account.automatic_event(s))
+        if "user_preferences" in value:
+            self._each(
+                now, "user_preferences", "consent",
+                lambda p, _: self._preferences.add(p, now.business, now.contacts),
+            )  # fmt: skip
         if "errors" in value and now.field not in ACCOUNT_FIELDS:
             self._each(
                 now, "errors", "error",

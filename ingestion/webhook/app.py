@@ -1,13 +1,14 @@
 """The receiver: signed bodies in, kept byte for byte, then answered (rule R1).
 
 A bare ASGI app: a framework costs more per request here than signature and commit together. It
-never parses a webhook and never touches the warehouse; only what senders of ours post (leads and
-outcomes) is checked for its shape, so that they learn of mistakes at once.
+never parses a webhook and never touches the warehouse; only what senders of ours post (leads,
+outcomes, consents) is checked for its shape, so that they learn of mistakes at once.
 
     GET  /webhooks/whatsapp   Meta's handshake; /webhooks/messenger too
     POST /webhooks/whatsapp   envelopes of the WhatsApp Business Platform
     POST /webhooks/leads      forms of the company's site
     POST /webhooks/outcomes   what the CRM says of leads
+    POST /webhooks/consents   who gave or withdrew consent
     POST /webhooks/messenger  /webhooks/twilio  /webhooks/360dialog  /webhooks/gupshup
     POST /clicks              clicks on the site's WhatsApp button, unsigned
     GET  /healthz /readyz /metrics

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ctwa.settings import Settings
+from ingestion.webhook.consents import validate_consents
 from ingestion.webhook.http import OK, Answer, Scope, header
 from ingestion.webhook.intake import validate_outcomes
 from ingestion.webhook.providers import TwilioSignature, shows_secret
@@ -57,6 +58,13 @@ def intakes(settings: Settings) -> dict[str, Intake]:
             tuple(settings.intake_secrets),
             "CTWA_INTAKE_SECRET",
             partial(validate_web_leads, default_country=settings.default_country),
+        ),
+        "/webhooks/consents": Intake(
+            "consents",
+            signed("x-signature-256"),
+            tuple(settings.intake_secrets),
+            "CTWA_INTAKE_SECRET",
+            partial(validate_consents, default_country=settings.default_country),
         ),
         "/webhooks/messenger": Intake(
             "messenger", meta, app_secrets, "META_APP_SECRET", is_optional=True

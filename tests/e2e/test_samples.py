@@ -177,14 +177,17 @@ def test_every_status_is_a_row_or_quarantined_and_proves_its_message(landed: Lan
 def test_what_holds_neither_is_rows_of_another_kind_or_has_nothing_to_attribute(
     landed: Landed,
 ) -> None:
-    tables = ("messages", "statuses", "outcomes", "account_events", "identity_links", "quarantine")
+    tables = (
+        "messages", "statuses", "outcomes", "account_events", "consents", "identity_links",
+        "quarantine",
+    )  # fmt: skip
     with_rows = {row["seq"] for table in tables for row in lake_rows(landed.world, table)}
     without = {name for seq, name in enumerate(landed.names, 1) if seq not in with_rows}
 
     assert {name for name in without if not name.startswith("wa_")} <= {
         # Fields that say nothing about who came from where.
         "app_contact", "call", "call_status", "contact_card_of_another", "no_entries",
-        "unknown_field", "user_preferences",
+        "unknown_field",
     }  # fmt: skip
     bodies = own_payloads() | public_samples()
     for name in without:

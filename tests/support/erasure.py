@@ -92,6 +92,12 @@ def exclusions(*rows: Json) -> bytes:
     return orjson.dumps([{**row, "declared_at": declared} for row in rows])
 
 
+def consents(*rows: Json) -> bytes:
+    """A body of words of consent, of `AT` where they do not say when."""
+    declared = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(AT))
+    return orjson.dumps([{"declared_at": declared, **row} for row in rows])
+
+
 def won(event_id: str, **identities: str) -> Json:
     """A sale an hour after `AT`."""
     occurred = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(AT + 3_600))
@@ -189,6 +195,8 @@ def _source_of(body: bytes) -> str:
         return "leads"
     if b'"clicked_at"' in body:
         return "clicks"
+    if b'"given"' in body:
+        return "consents"
     if b'"declared_at"' in body:
         return "exclusions"
     return "outcomes" if body[:1] == b"[" else "whatsapp"

@@ -297,7 +297,7 @@ def test_a_receiver_that_runs_is_ok_and_one_that_does_not_is_named(
     [
         ({}, "WhatsApp webhook", "no way in"),
         ({"meta_app_secret": "s" * 32}, "WhatsApp webhook", "META_VERIFY_TOKEN is not set"),
-        ({"intake_secret": "short"}, "web leads and outcomes", "shorter than 16"),
+        ({"intake_secret": "short"}, "web leads, outcomes, consents", "shorter than 16"),
         ({"twilio_auth_token": "t" * 32}, "Twilio", "CTWA_PUBLIC_URL is not set"),
         ({"site_id": "aurora"}, "site button", "CTWA_SITE_ORIGINS is not set"),
     ],

@@ -173,7 +173,9 @@ JSON = st.recursive(
 @seed(20261122)
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(
-    json_value=JSON, where=st.integers(0, 10**6), source=st.sampled_from(["whatsapp", "outcomes"])
+    json_value=JSON,
+    where=st.integers(0, 10**6),
+    source=st.sampled_from(["whatsapp", "outcomes", "consents"]),
 )
 def test_arbitrary_json_anywhere(json_value: Any, where: int, source: str) -> None:
     body = copy.deepcopy(_TEMPLATE)

@@ -21,6 +21,11 @@ OUTCOME = {
     "occurred_at": "2026-05-04T14:31:00-03:00",
     "phone": "+55 11 98765-4321",
 }
+CONSENT = {
+    "given": False,
+    "declared_at": "2026-05-04T14:31:00-03:00",
+    "phone": "+55 11 98765-4321",
+}
 WEB_LEAD = {
     "lead_id": "9f1c0a7e5b2d4c6e8a0b1c2d3e4f5a6b",
     "submitted_at": "2026-05-04T14:31:00-03:00",
@@ -70,6 +75,13 @@ def post_outcomes(url: str, content: object, secret: str = INTAKE_SECRET) -> Rep
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     signature = sign(body, secret.encode())
     return request(url, "POST", "/webhooks/outcomes", body, x_signature_256=signature)
+
+
+def post_consents(url: str, content: object, secret: str = INTAKE_SECRET) -> Reply:
+    """Rightly signed words of consent; bytes are sent as they are."""
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    signature = sign(body, secret.encode())
+    return request(url, "POST", "/webhooks/consents", body, x_signature_256=signature)
 
 
 def post_leads(url: str, content: object, secret: str = INTAKE_SECRET) -> Reply:

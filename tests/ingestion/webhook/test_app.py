@@ -19,10 +19,12 @@ from ingestion.webhook.vault import Vault
 from tests.ingestion.webhook.clients import (
     APP_SECRET,
     BODY,
+    CONSENT,
     OUTCOME,
     VERIFY_TOKEN,
     get,
     open_socket,
+    post_consents,
     post_outcomes,
     post_whatsapp,
     raw,
@@ -279,6 +281,7 @@ def test_too_many_connections_are_503_with_retry_after(signed_settings: Settings
         ("POST", "/webhooks/whatsapp/", 404, None),
         ("PUT", "/webhooks/whatsapp", 405, "POST, GET, HEAD"),
         ("GET", "/webhooks/outcomes", 405, "POST"),
+        ("GET", "/webhooks/consents", 405, "POST"),
         ("POST", "/healthz", 405, "GET, HEAD"),
         ("HEAD", "/healthz", 200, None),
         ("HEAD", "/readyz", 200, None),
@@ -305,6 +308,47 @@ def test_outcomes_are_checked_then_stored_as_they_came(url: str, signed_settings
     assert _stored(signed_settings) == [("outcomes", body)]
 
 
+def test_e72_consents_are_checked_then_stored_as_they_came(
+    url: str, signed_settings: Settings
+) -> None:
+    assert post_consents(url, CONSENT, secret="wrong").status == 401
+    refused = post_consents(
+        url,
+        [
+            CONSENT,
+            CONSENT | {"given": "canary-4711"},
+            CONSENT | {"declared_at": "2026-05-04T14:31:00"},
+            {k: v for k, v in CONSENT.items() if k != "phone"},
+            CONSENT | {"phone": "12"},
+            CONSENT | {"user_id": "canary"},
+            CONSENT | {"phone": None, "email": "teste@teste.com"},
+            7,
+        ],
+    )
+    assert refused.status == 422
+    problems = json.loads(refused.body)["problems"]
+    assert [(p["element"], p["field"]) for p in problems] == [
+        (1, "given"), (2, "declared_at"), (3, ""), (4, "phone"), (5, "user_id"), (6, ""), (7, ""),
+    ]  # fmt: skip
+    assert problems[1]["reason"].startswith("expects ISO 8601 with an offset")
+    assert problems[2]["reason"] == "needs one of phone, wa_id, user_id, email"
+    assert b"canary" not in refused.body
+    assert post_consents(url, b"not json").status == 422
+    assert post_consents(url, []).status == 422
+    assert post_consents(url, [CONSENT] * 1_001).status == 422
+    assert _stored(signed_settings) == []
+    body = json.dumps([CONSENT] * 1_000, indent=1).encode()
+    assert post_consents(url, body).status == 200
+    assert post_consents(url, CONSENT | {"given": True, "consent_id": "c-1"}).status == 200
+    assert [source for source, _ in _stored(signed_settings)] == ["consents"] * 2
+    assert _stored(signed_settings)[0][1] == body
+    page = get(url, "/metrics").body.decode()
+    assert (
+        'ctwa_receiver_requests_total{endpoint="/webhooks/consents",outcome="stored"} 2.0' in page
+    )
+    assert 'ctwa_last_envelope_timestamp_seconds{source="consents"}' in page
+
+
 def test_one_endpoint_does_not_take_the_other_ones_secret(url: str) -> None:
     assert post_outcomes(url, OUTCOME, secret=APP_SECRET).status == 401
     assert post_whatsapp(url, secret="intake-secret-canary-93aa").status == 401
@@ -316,6 +360,7 @@ def test_without_its_secret_an_endpoint_answers_503_and_says_so_at_the_start(
     with caplog.at_level(logging.WARNING), running(settings) as url:
         assert post_whatsapp(url).status == 503
         assert post_outcomes(url, OUTCOME).status == 503
+        assert post_consents(url, CONSENT).status == 503
         assert get(url, HANDSHAKE.format("subscribe", "", "1")).status == 403
         assert get(url, "/readyz").status == 200
     for name in ("META_APP_SECRET", "CTWA_INTAKE_SECRET", "META_VERIFY_TOKEN"):
