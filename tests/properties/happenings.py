@@ -56,7 +56,7 @@ class Happening:
     @property
     def adds_only_links(self) -> bool:
         """Says nothing but that identities are one person's."""
-        links = ("id_update", "contact_book", "number_change", "id_change")
+        links = ("id_update", "contact_book", "number_change", "id_change", "consent")
         failed = self.kind == "status" and self.what == "failed"
         return self.kind in links or failed
 
@@ -282,6 +282,28 @@ class Cast(NamedTuple):
         item = {name: value for name, value in item.items() if value is not None}
         return Piece("exclusions", 0, "", "", item)
 
+    def _consent(self, h: Happening) -> Piece:
+        """By the person's own switch in WhatsApp, or as a CRM posts it."""
+        if h.what in ("stop", "resume"):
+            item: dict[str, Any] = {
+                "wa_id": self.phone(h.who),
+                "user_id": self.bsuid(h.who),
+                "category": "marketing_messages",
+                "value": h.what,
+                "timestamp": int(_stamp(h.at)),
+            }
+            item = {name: value for name, value in item.items() if value is not None}
+            return Piece("whatsapp", h.number, "user_preferences", "user_preferences", item)
+        item = {
+            "phone": self.phone(h.who),
+            "user_id": self.bsuid(h.who),
+            "email": f"P{h.other.phone}.{self.salt:05d}@x.br" if h.other else None,
+            "given": h.what == "given",
+            "declared_at": (START + timedelta(seconds=h.at)).isoformat(),
+        }
+        item = {name: value for name, value in item.items() if value is not None}
+        return Piece("consents", 0, "", "", item)
+
 
 _RENDER = {
     "message": Cast._message,
@@ -294,6 +316,7 @@ _RENDER = {
     "contact_book": Cast._contact_book,
     "outcome": Cast._outcome,
     "exclusion": Cast._exclusion,
+    "consent": Cast._consent,
     "form": Cast._form,
     "click": Cast._click,
 }

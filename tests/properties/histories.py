@@ -107,6 +107,11 @@ _outcome = _happening(
     other=st.none() | st.builds(Who, phone=_ids),
 )
 _exclusion = _happening("exclusion", st.sampled_from(["", "", "taken back"]))
+_consent = _happening(
+    "consent",
+    st.sampled_from(["stop", "resume", "withdrawn", "given"]),
+    other=st.none() | st.builds(Who, phone=_ids),
+)
 _pages = st.sampled_from(["google", "meta", "fbclid", "utm", ""])
 _form = _happening(
     "form", _pages, who=_weighted((3, _phone_only), (1, st.just(Who()))),
@@ -114,8 +119,8 @@ _form = _happening(
 )  # fmt: skip
 _click = _happening("click", _pages)
 _any_happening = _weighted(
-    (10, _message), (5, _ours), (2, _identities), (3, _outcome), (1, _exclusion), (3, _form),
-    (3, _click),
+    (10, _message), (5, _ours), (2, _identities), (3, _outcome), (1, _exclusion), (1, _consent),
+    (3, _form), (3, _click),
 )  # fmt: skip
 
 _spent = st.lists(
