@@ -50,7 +50,7 @@ _MAX_WAITS = 8
 
 
 class HubspotClient:
-    """Reads HubSpot. Raises errors of `ingestion.hubspot_errors`, nothing of `requests`."""
+    """HubSpot, read and written. Raises errors of `ingestion.hubspot_errors`, not of `requests`."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class HubspotClient:
         return _object(self._rest.request(path, "GET", params=params))
 
     def post(self, path: str, body: Row, **params: Any) -> Row:
-        """`POST path` with JSON; only for calls that read."""
+        """`POST path` with JSON; for calls that read, and those that may be made twice."""
         return _object(self._rest.request(path, "POST", json=body, params=params))
 
     def search(self, object_type: str, body: Row) -> Row:

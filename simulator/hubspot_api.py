@@ -6,6 +6,8 @@
 | `POST /crm/v3/objects/{contacts,deals}/batch/read` | records by id; 207 if some lack |
 | `GET /crm/v3/objects/{contacts,deals}` | pages of all records, or of the bin |
 | `POST /crm/v4/associations/deals/contacts/batch/read` | contacts of deals |
+| `POST /crm/v3/objects/contacts/batch/update` | writes contacts; 207 if some fail |
+| `/crm/v3/properties/contacts`, `/batch/create` and `/groups` of it | our own properties |
 | `GET /crm/v3/properties/contacts/lifecyclestage`, `GET /crm/v3/pipelines/deals` | stages |
 | `GET /account-info/v3/details` | currency and time zone of the account |
 
@@ -45,6 +47,7 @@ SCOPES = frozenset(
         "crm.schemas.deals.read",
     }
 )
+WRITE_SCOPES = SCOPES | {"crm.objects.contacts.write", "crm.schemas.contacts.write"}
 
 
 @dataclass
@@ -91,7 +94,7 @@ class HubspotApi(HubspotCalls):
     def _authenticate(self, request: Request, path: str) -> None:
         if request.headers.get("authorization") != f"Bearer {self.token}":
             raise CallError(401, "INVALID_AUTHENTICATION", "Authentication credentials not found.")
-        needed = _needed(path)
+        needed = _needed(request.method, path)
         if needed and not needed & self.scopes:
             error = CallError(403, "MISSING_SCOPES", "This app hasn't been granted all scopes.")
             detail = {
@@ -114,8 +117,12 @@ class HubspotApi(HubspotCalls):
         self._searches.append(now)
 
 
-def _needed(path: str) -> frozenset[str]:
+def _needed(method: str, path: str) -> frozenset[str]:
     """Scopes of which one is enough."""
+    if path.endswith("/contacts/batch/update"):
+        return frozenset({"crm.objects.contacts.write"})
+    if path.startswith("/crm/v3/properties/contacts") and method == "POST":
+        return frozenset({"crm.schemas.contacts.write"})
     if path.startswith("/crm/v3/properties/contacts"):
         return frozenset({"crm.objects.contacts.read", "crm.schemas.contacts.read"})
     if path.startswith("/crm/v3/pipelines/deals"):
@@ -163,4 +170,11 @@ def serve_hubspot_api(state: HubspotState, **options: Any) -> Iterator[HubspotAp
         yield api
 
 
-__all__ = ["CORRELATION", "SCOPES", "HubspotApi", "hubspot_error", "serve_hubspot_api"]
+__all__ = [
+    "CORRELATION",
+    "SCOPES",
+    "WRITE_SCOPES",
+    "HubspotApi",
+    "hubspot_error",
+    "serve_hubspot_api",
+]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass
 
-from simulator.hubspot_state import MODIFIED, HubspotState, Record, iso
+from simulator.hubspot_state import MODIFIED, Record, iso
+from simulator.hubspot_writes import (
+    CORRELATION,
+    CallError,
+    HubspotWrites,
+    Json,
+    hubspot_error,
+    wrong_request,
+)
 
-CORRELATION = "0199aa11-1b2c-7d3e-8f90-a1b2c3d4e5f6"
+_LIFECYCLE = ["lifecyclestage"]
 DEFAULTS = {
     "contacts": [
         "createdate",
@@ -23,45 +29,18 @@ DEFAULTS = {
 MAX_RESULTS = 10_000
 MAX_FILTERS = 6
 
-Json = dict[str, Any]
-
-
-def hubspot_error(message: str, category: str, **more: Any) -> Json:
-    """An error as HubSpot writes it."""
-    return {
-        "status": "error",
-        "message": message,
-        "correlationId": CORRELATION,
-        "category": category,
-        **more,
-    }
-
-
-class CallError(Exception):
-    """A request is refused."""
-
-    def __init__(self, status: int, category: str, message: str) -> None:
-        self.status, self.body = status, hubspot_error(message, category)
-        super().__init__(message)
-
-
-def _wrong(message: str) -> CallError:
-    return CallError(400, "VALIDATION_ERROR", message)
-
 
 @dataclass
-class HubspotCalls:
+class HubspotCalls(HubspotWrites):
     """Answers calls from a state.
 
     `max_page`: of searches, 100 in older accounts. `page_size`: associations of one record in one
     answer. `no_history`: whether histories stay away.
     """
 
-    state: HubspotState
     max_page: int = 200
     page_size: int = 500
     no_history: bool = False
-    wrong: list[str] = field(default_factory=list)
 
     def route(self, method: str, path: str, params: dict[str, str], body: Json) -> tuple[int, Json]:
         """Status and body of an answer; raises `CallError`."""
@@ -70,11 +49,15 @@ class HubspotCalls:
                 return 200, self._search(kind, body)
             case "POST", ["crm", "v3", "objects", ("contacts" | "deals") as kind, "batch", "read"]:
                 return self._batch(kind, body, archived=params.get("archived") == "true")
+            case "POST", ["crm", "v3", "objects", "contacts", "batch", "update"]:
+                return self._update(body)
+            case method, ["crm", "v3", "properties", "contacts", *rest] if rest != _LIFECYCLE:
+                return self._properties(method, rest, body)
             case "GET", ["crm", "v3", "objects", ("contacts" | "deals") as kind]:
                 return 200, self._list(kind, params)
             case "POST", ["crm", "v4", "associations", "deals", "contacts", "batch", "read"]:
                 return self._associations(body)
-            case "GET", ["crm", "v3", "properties", "contacts", "lifecyclestage"]:
+            case "GET", ["crm", "v3", "properties", "contacts", _]:
                 return 200, self._lifecycle()
             case "GET", ["crm", "v3", "pipelines", "deals"]:
                 return 200, self._pipelines()
@@ -89,16 +72,18 @@ class HubspotCalls:
     def _search(self, kind: str, body: Json) -> Json:
         limit, after = int(body.get("limit", 10)), int(body.get("after") or 0)
         if not 1 <= limit <= self.max_page:
-            raise _wrong(f"limit must be at most {self.max_page}")
+            raise wrong_request(f"limit must be at most {self.max_page}")
         if after + limit > MAX_RESULTS:
-            raise _wrong("There was a problem with the request: paging beyond 10,000 results")
+            raise wrong_request(
+                "There was a problem with the request: paging beyond 10,000 results"
+            )
         self._check_properties(kind, body.get("properties", []))
         groups = body.get("filterGroups", [])
         filters = [f for group in groups for f in group["filters"]]
         if len(groups) != 1 or len(filters) > MAX_FILTERS:
-            raise _wrong("this stand-in takes one group of filters")
+            raise wrong_request("this stand-in takes one group of filters")
         if body.get("sorts") != [{"propertyName": "hs_object_id", "direction": "ASCENDING"}]:
-            raise _wrong("this stand-in sorts by id")
+            raise wrong_request("this stand-in sorts by id")
         live = [r for r in self.state.records[kind].values() if r.archived_at is None]
         hits = sorted((r for r in live if self._matches(kind, r, filters)), key=lambda r: r.id)
         page = hits[after : after + limit]
@@ -117,25 +102,39 @@ class HubspotCalls:
             return False
         numbers = {"hs_object_id": record.id, MODIFIED[kind]: int(indexed.timestamp() * 1000)}
         for test in filters:
-            name, wanted = test["propertyName"], int(test["value"])
+            name = test["propertyName"]
+            if name in self.state.custom and kind == "contacts":
+                if not self._bears(record, test):
+                    return False
+                continue
             if name not in numbers:
-                raise _wrong(f"There was a problem with the request: no property {name}")
-            found = numbers[name]
+                raise wrong_request(f"There was a problem with the request: no property {name}")
+            found, wanted = numbers[name], int(test["value"])
             if test["operator"] not in ("GT", "GTE", "LT"):
-                raise _wrong("this stand-in takes GT, GTE and LT")
+                raise wrong_request("this stand-in takes GT, GTE and LT")
             fits = {"GT": found > wanted, "GTE": found >= wanted, "LT": found < wanted}
             if not fits[test["operator"]]:
                 return False
         return True
 
+    def _bears(self, record: Record, test: Json) -> bool:
+        """Whether a text property has one of these values, whatever their case."""
+        if test["operator"] not in ("EQ", "IN"):
+            raise wrong_request("this stand-in takes EQ and IN of text")
+        wanted = test["values"] if test["operator"] == "IN" else [test["value"]]
+        if not 1 <= len(wanted) <= 100:
+            raise wrong_request("the maximum number of values is 100")
+        found = record.properties.get(test["propertyName"], "")
+        return found.lower() in {w.lower() for w in wanted}
+
     # ---- records -------------------------------------------------------------------------
 
     def _batch(self, kind: str, body: Json, *, archived: bool) -> tuple[int, Json]:
         ids = [int(i["id"]) for i in body["inputs"]]
-        history = body["propertiesWithHistory"]
+        history = body.get("propertiesWithHistory", [])
         most = 50 if history else 100
         if not 1 <= len(ids) <= most:
-            raise _wrong(f"the maximum number of inputs is {most}")
+            raise wrong_request(f"the maximum number of inputs is {most}")
         self._check_properties(kind, [*body["properties"], *history])
         found: dict[int, Json] = {}
         missing = []
@@ -155,7 +154,7 @@ class HubspotCalls:
     def _list(self, kind: str, params: dict[str, str]) -> Json:
         limit, after = int(params.get("limit", 10)), int(params.get("after", 0))
         if not 1 <= limit <= 100:
-            raise _wrong("limit must be at most 100")
+            raise wrong_request("limit must be at most 100")
         names = [n for n in params.get("properties", "").split(",") if n] or DEFAULTS[kind]
         self._check_properties(kind, names)
         archived = params.get("archived") == "true"
@@ -196,16 +195,11 @@ class HubspotCalls:
             }
         return found
 
-    def _check_properties(self, kind: str, names: list[str]) -> None:
-        unknown = set(names) - self.state.known(kind)
-        if unknown:
-            raise _wrong(f"Property {sorted(unknown)[0]} does not exist")
-
     # ---- associations and names ------------------------------------------------------------
 
     def _associations(self, body: Json) -> tuple[int, Json]:
         if not 1 <= len(body["inputs"]) <= 1_000:
-            raise _wrong("the maximum number of inputs is 1000")
+            raise wrong_request("the maximum number of inputs is 1000")
         results, errors = [], []
         for given in body["inputs"]:
             deal = self.state.records["deals"].get(self.state.resolve("deals", int(given["id"])))
@@ -253,6 +247,5 @@ class HubspotCalls:
         ]
         return {"results": results}
 
-    def _done(self, results: list[Any]) -> Json:
-        at = iso(datetime.now(UTC))
-        return {"status": "COMPLETE", "results": results, "startedAt": at, "completedAt": at}
+
+__all__ = ["CORRELATION", "CallError", "HubspotCalls", "hubspot_error"]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
 
 MODIFIED = {"contacts": "lastmodifieddate", "deals": "hs_lastmodifieddate"}
 STAGE = {"contacts": "lifecyclestage", "deals": "dealstage"}
@@ -72,7 +73,8 @@ class Record:
 
 @dataclass
 class HubspotState:
-    """The account. `now` is its clock, which tests move."""
+    """The account. `now` is its clock, which tests move. `custom`: contact properties that were
+    made, by name; `groups`: theirs."""
 
     now: datetime
     index_lag: timedelta = timedelta()
@@ -87,6 +89,8 @@ class HubspotState:
     aliases: dict[str, dict[int, int]] = field(
         default_factory=lambda: {"contacts": {}, "deals": {}}
     )
+    custom: dict[str, dict[str, Any]] = field(default_factory=dict)
+    groups: dict[str, dict[str, Any]] = field(default_factory=dict)
     _ids: Iterator[int] = field(default_factory=lambda: count(101))
 
     def contact(self, **properties: str) -> int:
@@ -155,7 +159,8 @@ class HubspotState:
     def known(self, kind: str) -> set[str]:
         """Names of the properties of a kind."""
         stages = self.lifecycle if kind == "contacts" else self.pipelines["default"][1]
-        return KNOWN[kind] | {f"hs_v2_date_entered_{stage}" for stage in stages}
+        made = set(self.custom) if kind == "contacts" else set()
+        return KNOWN[kind] | {f"hs_v2_date_entered_{stage}" for stage in stages} | made
 
     def value(self, kind: str, record: Record, name: str) -> str | None:
         """A property as the API gives it: text, or null."""

@@ -1,0 +1,116 @@
+"""The CRM's part of the ledger: what stands on its records because of us, and posts of leads.
+
+| table | a row is |
+|---|---|
+| `crm_contacts` | a HubSpot contact, by the key of its id: the values written last |
+| `crm_posts` | a lead that the generic webhook tells of: what was said last, and whether it came |
+| `crm_posts_switch` | since when the generic webhook is on; no row while it is off |
+
+No raw identity stands in it; `lead_id` begins with an identity key of the person (see `forget`).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+Values = dict[str, str]
+"""Property name to value; empty: nothing stands there."""
+
+SCHEMA = """
+create table if not exists crm_contacts (
+    contact_key text primary key,
+    lead_id text not null,
+    seq integer not null,      -- envelope in which the contact stood when it was dealt with
+    desired text not null,     -- JSON: the values dealt with; {} while a write is under way
+    written text not null,     -- JSON: what stands in HubSpot because of us
+    intended text not null,    -- JSON: a write under way, or cut off
+    kept text not null,        -- JSON list: properties left as somebody edited them
+    skipped text not null,     -- reason why nothing was written; empty: written
+    noted_us integer not null  -- when; microseconds since 1970
+) without rowid;
+create index if not exists crm_contacts_lead on crm_contacts (lead_id);
+create table if not exists crm_posts (
+    lead_id text primary key,
+    version integer not null,  -- 1 for the first thing said of the lead
+    content text not null,     -- JSON of the attribution that is told
+    event_id text not null,
+    event text not null,       -- lead.attributed | lead.updated
+    state text not null,       -- pending | delivered | refused | given_up
+    was_delivered integer not null,  -- whether an earlier version came to its end
+    tries integer not null,
+    first_try_us integer,      -- of this version; microseconds since 1970
+    next_try_us integer not null,
+    answer text not null       -- of the last try: HTTP status, or the kind of failure
+) without rowid;
+create table if not exists crm_posts_switch (
+    id integer primary key check (id = 1),
+    on_since_us integer not null
+);
+"""
+
+FORGET_TABLES = ("crm_contacts", "crm_posts")
+"""Tables whose `lead_id` leads to a person."""
+
+
+@dataclass(slots=True)
+class Noted:
+    """What the ledger knows of one contact."""
+
+    contact_key: str
+    lead_id: str
+    seq: int
+    desired: Values = field(default_factory=dict)
+    written: Values = field(default_factory=dict)
+    intended: Values = field(default_factory=dict)
+    kept: list[str] = field(default_factory=list)
+    skipped: str = ""
+    noted_us: int = 0
+
+
+def contacts(ledger: sqlite3.Connection) -> dict[str, Noted]:
+    """Every contact by its key."""
+    rows = ledger.execute(
+        "select contact_key, lead_id, seq, skipped, noted_us, desired, written, intended, kept "
+        "from crm_contacts"
+    )
+    found = {}
+    for key, lead, seq, skipped, at, *texts in rows:
+        desired, written, intended, kept = map(json.loads, texts)
+        found[key] = Noted(key, lead, seq, desired, written, intended, kept, skipped, at)
+    return found
+
+
+def note_contacts(ledger: sqlite3.Connection, noted: Iterable[Noted]) -> None:
+    """Keep these rows, in place of those of the same contacts."""
+    ledger.executemany(
+        "insert or replace into crm_contacts values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (n.contact_key, n.lead_id, n.seq, _json(n.desired), _json(n.written),
+             _json(n.intended), json.dumps(n.kept), n.skipped, n.noted_us)
+            for n in noted
+        ],
+    )  # fmt: skip
+
+
+def forget(ledger: sqlite3.Connection, identity_keys: Collection[str]) -> int:
+    """Drop what is kept of one person; how many rows. For erasures.
+
+    `identity_keys` are those of the person: their lead ids begin with one of them.
+    """
+    gone = 0
+    for key in identity_keys:
+        for table in FORGET_TABLES:
+            sql = f"delete from {table} where lead_id >= ? and lead_id < ?"  # noqa: S608
+            gone += ledger.execute(sql, (key, f"{key}~")).rowcount
+        gone += ledger.execute("delete from crm_contacts where contact_key = ?", (key,)).rowcount
+    return gone
+
+
+def _json(values: Mapping[str, str]) -> str:
+    return json.dumps(values, sort_keys=True, ensure_ascii=False)
+
+
+__all__ = ["FORGET_TABLES", "SCHEMA", "Noted", "Values", "contacts", "forget", "note_contacts"]
