@@ -402,6 +402,9 @@ def doctor(
     receiver: Annotated[
         str, typer.Option(help="Address of the receiver on this machine.")
     ] = "http://127.0.0.1:8080",
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Make the contact properties that HubSpot lacks.")
+    ] = False,
 ) -> None:
     """Check settings, tokens, accounts, disk and receiver; each ✗ says how to mend it.
 
@@ -410,7 +413,7 @@ def doctor(
     from ingestion.doctor import examine, wrong
 
     try:
-        findings = examine(_settings(), receiver_url=receiver.rstrip("/"))
+        findings = examine(_settings(), receiver_url=receiver.rstrip("/"), fix=fix)
     except SettingsError as error:
         lines = (line.partition(": ") for line in str(error).splitlines())
         findings = [wrong(name, said, "mend it in .env") for name, _, said in lines]

@@ -4,6 +4,7 @@
 |---|---|
 | `GET /act_<id>` | the account |
 | `GET /debug_token` | `token_told`: whether the token is valid, until when, what it may |
+| `GET /<waba id>/dataset` | `datasets`: of a WhatsApp account; None where it has none |
 | `GET /act_<id>/{campaigns,adsets,ads}`, `/adcreatives` | pages; archived if asked for |
 | `GET /<id>`, `GET /?ids=a,b` | any object by its own id, deleted ones too |
 | `GET /act_<id>/insights` | pages of days, level `ad` or `account` |

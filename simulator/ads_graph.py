@@ -52,6 +52,7 @@ class AdsGraph:
         default_factory=lambda: {"is_valid": True, "expires_at": 0, "scopes": ["ads_read"]}
     )
     tells_deleted: bool = True
+    datasets: dict[str, str | None] = field(default_factory=dict)
     jobs_to_come: list[JobScript] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     url: str = ""
@@ -78,6 +79,8 @@ class AdsGraph:
             elif method == "GET" and head == "debug_token":
                 self._only(params, {"input_token"})
                 return {"data": self.token_told}
+            elif method == "GET" and edge == "dataset":
+                return self._dataset(head, params)
             elif method == "GET" and head in self.jobs:
                 return self._run(self.jobs[head], edge, params)
             elif method == "GET" and not head:
@@ -104,6 +107,14 @@ class AdsGraph:
                 200, "(#200) Ad account owner has NOT grant ads_read permission", None, 403
             )
         return account
+
+    def _dataset(self, waba_id: str, params: dict[str, str]) -> dict[str, Any]:
+        """Of a WhatsApp account: its dataset for conversion events, where it has one."""
+        self._only(params, set())
+        if waba_id not in self.datasets:
+            raise ApiError(100, f"Unsupported get request. Object with ID '{waba_id}'", 33)
+        found = self.datasets[waba_id]
+        return {"id": found} if found else {}
 
     def _by_id(self, object_id: str, fields: str) -> dict[str, Any]:
         thing = self.state.find(object_id)

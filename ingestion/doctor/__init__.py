@@ -1,7 +1,8 @@
 """`ctwa doctor`: is everything set up, reachable and allowed? Each ✗ comes with its mend.
 
 An examination asks as little as it can (one small request for each account) and changes nothing
-but a probe file and the vault's own probe row. Texts never hold a secret.
+but a probe file and the vault's own probe row; `fix` also makes what is missing in HubSpot. Texts
+never hold a secret.
 """
 
 from __future__ import annotations
@@ -53,9 +54,11 @@ def refused(subject: str, error: SourceError) -> Finding:
 Examination = Callable[[Settings], Iterator[Finding]]
 
 
-def examine(settings: Settings, *, receiver_url: str = RECEIVER_URL) -> list[Finding]:
+def examine(
+    settings: Settings, *, receiver_url: str = RECEIVER_URL, fix: bool = False
+) -> list[Finding]:
     """Every finding, in the order in which a message travels. Never raises."""
-    from ingestion.doctor import capture, google, hubspot, local, meta
+    from ingestion.doctor import capture, going_out, google, hubspot, local, meta
 
     examinations: list[tuple[str, Examination]] = [
         ("versions", local.versions),
@@ -66,6 +69,9 @@ def examine(settings: Settings, *, receiver_url: str = RECEIVER_URL) -> list[Fin
         ("Meta ads", meta.ads),
         ("Google Ads", google.ads),
         ("HubSpot", hubspot.crm),
+        ("conversions", going_out.conversions),
+        ("HubSpot write-back", lambda s: hubspot.write_back(s, fix=fix)),
+        ("CRM webhook", going_out.crm_webhook),
         ("marts", local.marts),
         ("backup", local.backups),
     ]

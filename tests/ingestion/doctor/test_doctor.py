@@ -14,15 +14,18 @@ import duckdb
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.doctor import Finding, capture, google, hubspot, local, meta
+from ingestion.doctor import Finding, capture, going_out, google, hubspot, local, meta
+from ingestion.hubspot_properties import PROPERTIES, create_properties
 from ingestion.sources.event_log import land_event_log
 from ingestion.webhook.server import running
 from ingestion.webhook.vault import NewEnvelope, Vault
 from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.ads_state import Account, AdsState
+from simulator.hubspot_api import WRITE_SCOPES
+from tests.support.erasure import message, receive, webhook
 from tests.support.google import BRAZIL, MANAGER, REFRESH_TOKEN, googler
 from tests.support.hubspot import TOKEN as HUBSPOT_TOKEN
-from tests.support.hubspot import crm
+from tests.support.hubspot import Crm, crm
 
 TOKEN = "EAAdoctor0token0of0the0test"
 
@@ -197,6 +200,163 @@ def test_a_permission_that_hubspot_did_not_grant_is_named(
         found = by_subject(hubspot.crm(company.settings))
     assert (found["HubSpot contacts"].status, found["HubSpot deals"].status) == ("ok", "wrong")
     assert "crm.objects.deals.read" in found["HubSpot deals"].found + found["HubSpot deals"].mend
+
+
+# ---- what goes out -------------------------------------------------------------------------------
+
+
+def writing(company: Crm, mode: str = "live") -> Settings:
+    return company.settings.model_copy(update={"hubspot_write_back": mode})
+
+
+def test_missing_properties_are_named_and_made_on_demand(
+    make_settings: Callable[..., Settings],
+) -> None:
+    with crm(make_settings, scopes=WRITE_SCOPES) as company:
+        found = by_subject(hubspot.write_back(writing(company)))
+        assert "ctwa_lead_id, ctwa_source" in found["HubSpot write-back"].found
+        assert "ctwa doctor --fix" in found["HubSpot write-back"].mend
+        assert company.state.custom == {}
+        found = by_subject(hubspot.write_back(writing(company), fix=True))
+        assert found["HubSpot write-back"].found.startswith("made ctwa_lead_id, ")
+        assert {p["groupName"] for p in company.state.custom.values()} == {"ctwa_attribution"}
+        assert company.state.custom.keys() == {p.name for p in PROPERTIES}
+        company.api.calls.clear()
+        found = by_subject(hubspot.write_back(writing(company), fix=True))
+        assert [f.status for f in found.values()] == ["ok", "ok"]
+        assert not [c for c in company.api.calls if "create" in c or "groups" in c]
+        assert company.api.wrong == ["POST /crm/v3/objects/contacts/batch/update: the number of "
+                                     "inputs is 1 to 100"] * 3  # fmt: skip
+
+
+def test_properties_that_are_there_stay_and_only_others_are_made(
+    make_settings: Callable[..., Settings],
+) -> None:
+    with crm(make_settings, scopes=WRITE_SCOPES) as company:
+        create_properties(company.client(), PROPERTIES[:3])
+        company.state.custom["ctwa_source"]["label"] = "Our own words"
+        list(hubspot.write_back(writing(company), fix=True))
+        assert company.state.custom["ctwa_source"]["label"] == "Our own words"
+        assert len(company.state.custom) == len(PROPERTIES)
+        company.state.custom["ctwa_ad"]["type"] = "number"
+        found = by_subject(hubspot.write_back(writing(company), fix=True))["HubSpot write-back"]
+        assert (found.status, "ctwa_ad is of type number" in found.found) == ("wrong", True)
+
+
+def test_in_a_dry_run_missing_properties_are_no_fault(
+    make_settings: Callable[..., Settings],
+) -> None:
+    with crm(make_settings) as company:
+        found = list(hubspot.write_back(writing(company, "dry_run")))
+        assert [f.status for f in found] == ["off"]
+        assert "`ctwa doctor --fix` makes them" in found[0].found
+        assert [f.status for f in hubspot.write_back(writing(company, "off"))] == ["off"]
+        assert [f.status for f in hubspot.write_back(make_settings())] == ["off"]
+
+
+def test_permissions_to_write_are_named(make_settings: Callable[..., Settings]) -> None:
+    with crm(make_settings) as company:
+        found = by_subject(hubspot.write_back(writing(company), fix=True))["HubSpot write-back"]
+        assert "crm.schemas.contacts.write" in found.mend
+        company.api.scopes = WRITE_SCOPES - {"crm.objects.contacts.write"}
+        found = by_subject(hubspot.write_back(writing(company), fix=True))["HubSpot contacts"]
+        assert "crm.objects.contacts.write" in found.mend
+
+
+MANAGES = {
+    "is_valid": True,
+    "expires_at": 0,
+    "scopes": ["whatsapp_business_management", "whatsapp_business_manage_events"],
+}
+
+
+def test_conversions_are_off_unless_datasets_or_a_mode_are_set(
+    connected: Callable[..., Settings], api: AdsApi
+) -> None:
+    assert [f.status for f in going_out.conversions(connected())] == ["off"]
+    assert api.calls == []
+    assert [f.status for f in going_out.conversions(connected(meta_conversions_mode="off"))] == [
+        "off"
+    ]
+    found = list(going_out.conversions(connected(meta_conversions_mode="live")))
+    assert "META_DATASET_IDS is not set" in found[-1].found
+
+
+def test_a_dataset_that_is_the_accounts_own_is_ok_and_others_are_named(
+    connected: Callable[..., Settings], api: AdsApi
+) -> None:
+    api.token_told, api.datasets = MANAGES, {"11": "77", "12": "78", "13": None}
+    settings = connected(meta_dataset_ids="11:77,12:77,13:79,14:80")
+    found = by_subject(going_out.conversions(settings))
+    assert found["conversions token"].status == "ok"
+    assert found["WhatsApp account 11"] == Finding("WhatsApp account 11", "ok", "dataset 77")
+    assert found["WhatsApp account 12"].mend == "put 12:78 into META_DATASET_IDS"
+    assert "make one in Events Manager" in found["WhatsApp account 13"].mend
+    assert found["WhatsApp account 14"].status == "wrong"
+
+
+def test_an_account_that_clicks_came_by_and_nobody_set_is_named_with_its_pair(
+    connected: Callable[..., Settings], api: AdsApi
+) -> None:
+    api.token_told, api.datasets = MANAGES, {"11": "77", "2": "78"}
+    settings = connected(meta_dataset_ids="11:77")
+    receive(settings, [webhook(messages=[message("5511987654321", 1, ad="120", clid="Af1")])])
+    land_event_log(settings)
+    found = by_subject(going_out.conversions(settings))
+    assert found["WhatsApp account 2"].mend == "put 2:78 into META_DATASET_IDS"
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        (MANAGES | {"is_valid": False}, "invalid"),
+        (MANAGES | {"scopes": ["ads_read", "whatsapp_business_management"]}, "lacks whatsapp_b"),
+    ],
+)
+def test_a_conversions_token_that_may_not_manage_events_is_named(
+    connected: Callable[..., Settings], api: AdsApi, told: dict[str, Any], text: str
+) -> None:
+    api.token_told, api.datasets = told, {"11": "77"}
+    finding = by_subject(going_out.conversions(connected(meta_dataset_ids="11:77")))[
+        "conversions token"
+    ]
+    assert text in finding.found
+    assert "whatsapp_business_manage_events" in finding.mend
+
+
+def test_a_conversions_token_of_its_own_is_used_and_named(
+    connected: Callable[..., Settings], api: AdsApi
+) -> None:
+    settings = connected(meta_dataset_ids="11:77", meta_conversions_token="EAAdead0token")
+    found = by_subject(going_out.conversions(settings))
+    assert list(found) == ["conversions token"]
+    assert found["conversions token"].found.startswith("META_CONVERSIONS_TOKEN is not valid")
+    none = connected(meta_dataset_ids="11:77", meta_access_token=None)
+    assert "neither" in by_subject(going_out.conversions(none))["conversions token"].found
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "text"),
+    [
+        ("https://crm.example.com/hook", None, "CTWA_CRM_WEBHOOK_SECRET is not set"),
+        ("https://crm.example.com/hook", "short", "shorter than 16"),
+        ("http://crm.example.com/hook", "s" * 32, "not https"),
+    ],
+)
+def test_half_of_the_crm_webhook_is_named(
+    make_settings: Callable[..., Settings], url: str, secret: str | None, text: str
+) -> None:
+    settings = make_settings(crm_webhook_url=url, crm_webhook_secret=secret)
+    assert text in by_subject(going_out.crm_webhook(settings))["CRM webhook"].found
+
+
+def test_a_whole_crm_webhook_is_ok_and_none_is_off(make_settings: Callable[..., Settings]) -> None:
+    assert [f.status for f in going_out.crm_webhook(make_settings())] == ["off"]
+    whole = make_settings(
+        crm_webhook_url="https://crm.example.com/hook?key=k3y", crm_webhook_secret="s" * 32
+    )
+    finding = by_subject(going_out.crm_webhook(whole))["CRM webhook"]
+    assert (finding.status, "k3y" in finding.found) == ("ok", False)
 
 
 # ---- this machine --------------------------------------------------------------------------------
