@@ -230,7 +230,7 @@ def test_a_warehouse_without_the_outbox_says_what_to_do(desk: Desk) -> None:
 # ---- who is not written --------------------------------------------------------------------------
 
 
-def test_e20_e72_excluded_and_erased_leads_are_not_written(desk: Desk) -> None:
+def test_e20_excluded_and_erased_leads_are_not_written(desk: Desk) -> None:
     staff = desk.person("b" * 32, is_excluded=True)
     gone = desk.person("c" * 32, phone="+5511912345678", is_erased=True)
     counts = desk.run()
