@@ -38,7 +38,7 @@ create table if not exists crm_posts (
     content text not null,     -- JSON of the attribution that is told
     event_id text not null,
     event text not null,       -- lead.attributed | lead.updated
-    state text not null,       -- pending | delivered | refused | given_up
+    state text not null,       -- pending | delivered | refused | given_up | no_identity
     was_delivered integer not null,  -- whether an earlier version came to its end
     tries integer not null,
     first_try_us integer,      -- of this version; microseconds since 1970

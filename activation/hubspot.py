@@ -35,7 +35,7 @@ class WriteBackCounts:
     and `kept`.
 
     `unchanged`: asked nothing of HubSpot; `noted`: had all values already; `kept`: properties that
-    stay as somebody edited them; `skipped` and `refused`: by reason; `properties`: how often each
+    stay as somebody edited them; `skipped`, `refusals`: by reason; `properties`: how often each
     was written.
     """
 
@@ -45,9 +45,10 @@ class WriteBackCounts:
     written: int = 0
     noted: int = 0
     kept: int = 0
+    refused: int = 0
     properties: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
-    refused: dict[str, int] = field(default_factory=dict)
+    refusals: dict[str, int] = field(default_factory=dict)
 
 
 def write_back(
@@ -105,10 +106,11 @@ def _live(
     finally:
         if client is None:
             api.close()
-    counts.written, counts.noted = run.tally["written"], run.tally["noted"]
-    counts.kept += run.tally["kept"]
-    counts.properties, counts.refused = dict(run.properties), dict(run.refused)
-    counts.skipped = dict(run.skipped + Counter(counts.skipped))
+        counts.written, counts.noted = run.tally["written"], run.tally["noted"]
+        counts.kept += run.tally["kept"]
+        counts.properties, counts.refusals = dict(run.properties), dict(run.refused)
+        counts.refused = run.refused.total()
+        counts.skipped = dict(run.skipped + Counter(counts.skipped))
 
 
 def _foretell(due: Sequence[Target], noted: dict[str, Noted], counts: WriteBackCounts) -> None:

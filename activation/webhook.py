@@ -22,7 +22,7 @@ from activation.crm_ledger import SCHEMA
 from activation.crm_outbox import read_leads
 from activation.ledger import ledger_path, open_ledger
 from activation.webhook_post import Answer, Poster
-from activation.webhook_said import Post, bodies_of, bring_up, keep, on_since, told_of
+from activation.webhook_said import NOBODY, Post, Said, bring_up, keep, on_since, told_of
 from ctwa.settings import Settings
 from ingestion.errors import SourceError
 from ingestion.webhook.vault import microseconds
@@ -94,16 +94,17 @@ def post_leads(
             posts = bring_up(settings, ledger, told)
             due = [p for p in posts.values() if p.state == "pending" and p.next_try_us <= at_us]
             if due:
-                _Run(ledger, poster, clock, at_us, counts).run(
-                    sorted(due, key=lambda p: (told[p.lead_id].first_touch_us, p.lead_id)),
-                    bodies_of(settings, told, due),
-                )
+                due.sort(key=lambda p: (told[p.lead_id].first_touch_us, p.lead_id))
+                said = Said(settings, told, due)
+                _Run(ledger, poster, clock, at_us, counts).run(due, said)
     finally:
         poster.close()
     counts.leads, counts.skipped = len(told), dict(skipped)
     states = Counter(post.state for post in posts.values())
     counts.waiting, counts.refused = states["pending"], states["refused"]
     counts.given_up = states["given_up"]
+    if states[NOBODY]:
+        counts.skipped[NOBODY] = states[NOBODY]
     log.info("webhook of the CRM: %s", counts)
     return counts
 
@@ -122,14 +123,18 @@ class _Run:
         self._ledger, self._poster, self._clock = ledger, poster, clock
         self._at_us, self._counts = at_us, counts
 
-    def run(self, due: Iterable[Post], body_of: Callable[[Post], bytes]) -> None:
+    def run(self, due: Iterable[Post], said: Said) -> None:
         """One after the other, until the time is over or the address seems to be down."""
         began, failed = self._clock(), 0
         answers: Counter[str] = Counter()
         for post in due:
             if failed == IN_A_ROW or self._clock() - began >= RUN_SECONDS:
                 break
-            answer = self._poster.post(post.event_id, body_of(post))
+            if not post.was_delivered and not said.identities(post):
+                post.state = NOBODY
+                keep(self._ledger, [post])
+                continue
+            answer = self._poster.post(post.event_id, said.body(post))
             answers[answer.answer] += 1
             failed = failed + 1 if answer.fate == "later" else 0
             passed_us = int((self._clock() - began) * _SECOND_US)

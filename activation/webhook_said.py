@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from sqlite3 import Connection
 from typing import Any
@@ -18,6 +18,10 @@ from activation.ledger import transaction
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
 from ingestion.webhook.vault import Vault
+
+NOBODY = "no_identity"
+"""State of a lead that was never told of, and whom nothing in the vault names: no CRM could know
+who is meant. So it is with those who were erased."""
 
 
 @dataclass(slots=True)
@@ -81,37 +85,49 @@ def bring_up(settings: Settings, ledger: Connection, told: dict[str, Lead]) -> d
     return posts | {post.lead_id: post for post in new}
 
 
-def bodies_of(
-    settings: Settings, told: dict[str, Lead], due: Iterable[Post]
-) -> Callable[[Post], bytes]:
-    """The JSON of a post; who the leads are is read from the vault."""
-    wanted: dict[int, set[str]] = {}
-    for post in due:
-        lead = told[post.lead_id]
-        if lead.evidence_seq is not None:
-            keys = (lead.phone_key, lead.bsuid_key, lead.email_key, lead.web_lead_key)
-            wanted.setdefault(lead.evidence_seq, set()).update(k for k in keys if k)
-    vault = Vault.open(settings.vault_url)
-    try:
-        raw = identities_of(vault, settings, wanted)
-    finally:
-        vault.close()
+class Said:
+    """What is posted; who the leads are is read from the vault, for all of them at once."""
 
-    def body(post: Post) -> bytes:
-        lead = told[post.lead_id]
-        keys = {"phone": lead.phone_key, "user_id": lead.bsuid_key, "email": lead.email_key,
-                "lead_id": lead.web_lead_key}  # fmt: skip
-        said = {
-            "event": post.event,
-            "event_id": post.event_id,
-            "version": post.version,
-            "lead_id": post.lead_id,
-            "identities": {name: raw[key] for name, key in keys.items() if key in raw},
-            "attribution": json.loads(post.content),
-        }
-        return _dumps(said)
+    def __init__(self, settings: Settings, told: dict[str, Lead], due: Iterable[Post]) -> None:
+        self._told = told
+        wanted: dict[int, set[str]] = {}
+        for post in due:
+            lead = told[post.lead_id]
+            if lead.evidence_seq is not None:
+                keys = (key for key in _keys(lead).values() if key)
+                wanted.setdefault(lead.evidence_seq, set()).update(keys)
+        vault = Vault.open(settings.vault_url)
+        try:
+            self._raw = identities_of(vault, settings, wanted)
+        finally:
+            vault.close()
 
-    return body
+    def identities(self, post: Post) -> dict[str, str]:
+        """Raw identities of the lead, as far as the vault still shows them."""
+        keys = _keys(self._told[post.lead_id])
+        return {name: self._raw[key] for name, key in keys.items() if key in self._raw}
+
+    def body(self, post: Post) -> bytes:
+        """The JSON."""
+        return _dumps(
+            {
+                "event": post.event,
+                "event_id": post.event_id,
+                "version": post.version,
+                "lead_id": post.lead_id,
+                "identities": self.identities(post),
+                "attribution": json.loads(post.content),
+            }
+        )
+
+
+def _keys(lead: Lead) -> dict[str, str | None]:
+    return {
+        "phone": lead.phone_key,
+        "user_id": lead.bsuid_key,
+        "email": lead.email_key,
+        "lead_id": lead.web_lead_key,
+    }
 
 
 def _dumps(said: Any) -> bytes:
@@ -136,4 +152,4 @@ def on_since(ledger: Connection, at_us: int) -> int:
     return int(ledger.execute("select on_since_us from crm_posts_switch").fetchone()[0])
 
 
-__all__ = ["Post", "bodies_of", "bring_up", "keep", "on_since", "told_of"]
+__all__ = ["NOBODY", "Post", "Said", "bring_up", "keep", "on_since", "told_of"]

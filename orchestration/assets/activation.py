@@ -157,6 +157,14 @@ def _hubspot(settings: Settings) -> Destination:
         outboxes=["crm_outbox", "crm_records"],
         send=send,
         off_because=off,
+        alarms=[
+            Alarm(
+                "none_refused",
+                "refused",
+                "contacts that HubSpot did not take, by category in `refusals`; they are tried "
+                "again each run",
+            ),
+        ],
     )
 
 

@@ -394,7 +394,7 @@ def test_one_contact_that_fails_holds_back_no_other_and_is_tried_again(desk: Des
     bea = desk.person("b" * 32, phone="+5511912345678")
     desk.company.api.refused_ids = {str(ana)}
     counts = desk.run()
-    assert (counts.written, counts.refused) == (1, {"CONFLICT": 1})
+    assert (counts.written, counts.refusals) == (1, {"CONFLICT": 1})
     assert len(desk.values(bea)) == len(NAMES)
     desk.company.api.refused_ids = set()
     counts = desk.run()
@@ -407,7 +407,7 @@ def test_a_value_that_hubspot_refuses_holds_back_no_other_contact(desk: Desk) ->
     desk.company.api.poison = "refused by a rule of this account"
     desk.lead(f"{3:032x}").headline = desk.company.api.poison
     counts = desk.run()
-    assert (counts.written, counts.refused) == (4, {"VALIDATION_ERROR": 1})
+    assert (counts.written, counts.refusals) == (4, {"VALIDATION_ERROR": 1})
     assert [bool(desk.values(i)) for i in ids] == [True, True, True, False, True]
 
 
