@@ -15,6 +15,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 Values = dict[str, str]
 """Property name to value; empty: nothing stands there."""
@@ -24,7 +25,7 @@ create table if not exists crm_contacts (
     contact_key text primary key,
     lead_id text not null,
     seq integer not null,      -- envelope in which the contact stood when it was dealt with
-    desired text not null,     -- JSON: the values dealt with; {} while a write is under way
+    settled text not null,     -- `Lead.content` dealt with; empty while a write is under way
     written text not null,     -- JSON: what stands in HubSpot because of us
     intended text not null,    -- JSON: a write under way, or cut off
     kept text not null,        -- JSON list: properties left as somebody edited them
@@ -35,7 +36,7 @@ create index if not exists crm_contacts_lead on crm_contacts (lead_id);
 create table if not exists crm_posts (
     lead_id text primary key,
     version integer not null,  -- 1 for the first thing said of the lead
-    content text not null,     -- JSON of the attribution that is told
+    content text not null,     -- `Lead.content` that is told
     event_id text not null,
     event text not null,       -- lead.attributed | lead.updated
     state text not null,       -- pending | delivered | refused | given_up | no_identity
@@ -55,6 +56,15 @@ FORGET_TABLES = ("crm_contacts", "crm_posts")
 """Tables whose `lead_id` leads to a person."""
 
 
+class Settled(NamedTuple):
+    """Of a contact: what was dealt with, so that it need not be looked at again."""
+
+    seq: int
+    content: str
+    skipped: str
+    kept: int
+
+
 @dataclass(slots=True)
 class Noted:
     """What the ledger knows of one contact."""
@@ -62,7 +72,7 @@ class Noted:
     contact_key: str
     lead_id: str
     seq: int
-    desired: Values = field(default_factory=dict)
+    settled: str = ""
     written: Values = field(default_factory=dict)
     intended: Values = field(default_factory=dict)
     kept: list[str] = field(default_factory=list)
@@ -70,17 +80,24 @@ class Noted:
     noted_us: int = 0
 
 
-def contacts(ledger: sqlite3.Connection) -> dict[str, Noted]:
+def settled_contacts(ledger: sqlite3.Connection) -> dict[str, Settled]:
     """Every contact by its key."""
-    rows = ledger.execute(
-        "select contact_key, lead_id, seq, skipped, noted_us, desired, written, intended, kept "
-        "from crm_contacts"
-    )
-    found = {}
-    for key, lead, seq, skipped, at, *texts in rows:
-        desired, written, intended, kept = map(json.loads, texts)
-        found[key] = Noted(key, lead, seq, desired, written, intended, kept, skipped, at)
-    return found
+    sql = "select contact_key, seq, settled, skipped, json_array_length(kept) from crm_contacts"
+    return {key: Settled(*columns) for key, *columns in ledger.execute(sql)}
+
+
+def noted_contact(ledger: sqlite3.Connection, contact_key: str) -> Noted | None:
+    """All that is known of a contact; None where it was never dealt with."""
+    row = ledger.execute(
+        "select lead_id, seq, settled, skipped, noted_us, written, intended, kept "
+        "from crm_contacts where contact_key = ?",
+        (contact_key,),
+    ).fetchone()
+    if row is None:
+        return None
+    lead_id, seq, settled, skipped, at, *texts = row
+    written, intended, kept = map(json.loads, texts)
+    return Noted(contact_key, lead_id, seq, settled, written, intended, kept, skipped, at)
 
 
 def note_contacts(ledger: sqlite3.Connection, noted: Iterable[Noted]) -> None:
@@ -88,7 +105,7 @@ def note_contacts(ledger: sqlite3.Connection, noted: Iterable[Noted]) -> None:
     ledger.executemany(
         "insert or replace into crm_contacts values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (n.contact_key, n.lead_id, n.seq, _json(n.desired), _json(n.written),
+            (n.contact_key, n.lead_id, n.seq, n.settled, _json(n.written),
              _json(n.intended), json.dumps(n.kept), n.skipped, n.noted_us)
             for n in noted
         ],
@@ -113,4 +130,14 @@ def _json(values: Mapping[str, str]) -> str:
     return json.dumps(values, sort_keys=True, ensure_ascii=False)
 
 
-__all__ = ["FORGET_TABLES", "SCHEMA", "Noted", "Values", "contacts", "forget", "note_contacts"]
+__all__ = [
+    "FORGET_TABLES",
+    "SCHEMA",
+    "Noted",
+    "Settled",
+    "Values",
+    "forget",
+    "note_contacts",
+    "noted_contact",
+    "settled_contacts",
+]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import duckdb
 
 from ctwa.settings import Settings
 from ingestion.errors import SourceError
+
+CONTENT_VERSION = 1
+"""Another number when more is told of a lead: then every one is looked at anew."""
 
 _LEAD = """
     select
@@ -51,6 +55,14 @@ class Lead:
     bsuid_key: str | None
     email_key: str | None
     web_lead_key: str | None
+
+    @property
+    def content(self) -> str:
+        """Digest of what a CRM is told: equal digests, nothing new to be said."""
+        told = (CONTENT_VERSION, self.lead_id, self.source, self.channel, self.basis,
+                self.campaign_id, self.campaign_name, self.adset_id, self.adset_name, self.ad_id,
+                self.ad_name, self.headline, self.first_touch_us)  # fmt: skip
+        return blake2b(repr(told).encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from sqlite3 import Connection
 
-from activation.crm_ledger import SCHEMA, Noted, contacts
+from activation.crm_ledger import SCHEMA, noted_contact, settled_contacts
 from activation.crm_outbox import read_leads, read_records
 from activation.hubspot_contacts import same
 from activation.hubspot_plan import Target, is_settled, targets_of
@@ -69,22 +69,22 @@ def write_back(
     targets = targets_of(read_leads(settings), read_records(settings), skipped)
     counts.contacts = len(targets)
     with open_ledger(settings, SCHEMA) as ledger:
-        noted = contacts(ledger)
+        settled = settled_contacts(ledger)
         due = []
         for target in targets:
-            row = noted.get(target.key)
-            if row is None or not is_settled(target, row, settings.crm_edits):
+            before = settled.get(target.key)
+            if before is None or not is_settled(target, before, settings.crm_edits):
                 due.append(target)
-            elif row.skipped:
-                skipped[row.skipped] += 1
+            elif before.skipped:
+                skipped[before.skipped] += 1
             else:
                 counts.unchanged += 1
-                counts.kept += len(row.kept)
+                counts.kept += before.kept
         counts.skipped = dict(skipped)
         if settings.hubspot_write_back == "dry_run":
-            _foretell(due, noted, counts)
+            _foretell(ledger, due, counts)
         elif due:
-            _live(settings, ledger, targets, noted, due, counts, now(), client)
+            _live(settings, ledger, targets, due, counts, now(), client)
     log.info("HubSpot write-back: %s", counts)
     return counts
 
@@ -93,14 +93,13 @@ def _live(
     settings: Settings,
     ledger: Connection,
     targets: Sequence[Target],
-    noted: dict[str, Noted],
     due: Sequence[Target],
     counts: WriteBackCounts,
     now: datetime,
     client: HubspotClient | None,
 ) -> None:
     api = client or HubspotClient.from_settings(settings)
-    run = Run(settings, ledger, api, targets, noted, now)
+    run = Run(settings, ledger, api, targets, now)
     try:
         run.run(due)
     finally:
@@ -113,11 +112,11 @@ def _live(
         counts.skipped = dict(run.skipped + Counter(counts.skipped))
 
 
-def _foretell(due: Sequence[Target], noted: dict[str, Noted], counts: WriteBackCounts) -> None:
+def _foretell(ledger: Connection, due: Sequence[Target], counts: WriteBackCounts) -> None:
     """What `live` would write, as far as can be told without asking HubSpot."""
     names: Counter[str] = Counter()
     for target in due:
-        row = noted.get(target.key)
+        row = noted_contact(ledger, target.key)
         before = row.written if row else {}
         changed = [n for n, v in target.desired.items() if not same(n, v, before.get(n, ""))]
         names.update(changed)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from activation.crm_ledger import Noted, Values
+from activation.crm_ledger import Settled, Values
 from activation.crm_outbox import CrmRecord, Lead
 from activation.hubspot_contacts import moment, text
 from ingestion.hubspot_properties import FIRST_TOUCH_AT, LEAD_ID
@@ -19,7 +19,11 @@ class Target:
     key: str
     seq: int
     lead: Lead
-    desired: Values
+
+    @property
+    def desired(self) -> Values:
+        """Values by property, as HubSpot keeps them."""
+        return _desired(self.lead)
 
 
 def targets_of(
@@ -36,8 +40,7 @@ def targets_of(
             continue
         before = found.get(record.crm_record_key)
         if before is None or lead.first_touch_us < before.lead.first_touch_us:
-            target = Target(record.crm_record_key, record.seq, lead, _desired(lead))
-            found[record.crm_record_key] = target
+            found[record.crm_record_key] = Target(record.crm_record_key, record.seq, lead)
     return list(found.values())
 
 
@@ -58,13 +61,13 @@ def _desired(lead: Lead) -> Values:
     return {**values, FIRST_TOUCH_AT: moment(lead.first_touch_us)}
 
 
-def is_settled(target: Target, noted: Noted | None, edits: str) -> bool:
+def is_settled(target: Target, before: Settled, edits: str) -> bool:
     """Whether this was dealt with, so that HubSpot need not be asked."""
-    if noted is None or noted.desired != target.desired:
+    if before.content != target.lead.content:
         return False
-    if noted.skipped:  # until the contact shows up in a newer envelope: out of the bin again
-        return noted.seq >= target.seq
-    return not (noted.kept and edits == "overwrite")
+    if before.skipped:  # until the contact shows up in a newer envelope: out of the bin again
+        return before.seq >= target.seq
+    return not (before.kept and edits == "overwrite")
 
 
 __all__ = ["Target", "is_settled", "targets_of"]

@@ -17,7 +17,7 @@ from datetime import datetime
 from sqlite3 import Connection
 from typing import TypeVar
 
-from activation.crm_ledger import Noted, Values, note_contacts
+from activation.crm_ledger import Noted, Values, note_contacts, noted_contact
 from activation.hubspot_contacts import (
     BATCH,
     GONE,
@@ -69,13 +69,12 @@ class Run:
         ledger: Connection,
         client: HubspotClient,
         targets: Sequence[Target],
-        noted: dict[str, Noted],
         now: datetime,
     ) -> None:
         self._settings, self._ledger, self._client = settings, ledger, client
         self._names = Pseudonymizer.from_settings(settings)
         self._targets = {t.key: t for t in targets}
-        self._noted, self._now_us = noted, microseconds(now)
+        self._now_us = microseconds(now)
         self._done: set[str] = set()
         self.tally: Counter[str] = Counter()
         self.properties: Counter[str] = Counter()
@@ -141,7 +140,7 @@ class Run:
             return None
         # Merged in HubSpot, not yet here: the older lead's source is the right one (E29).
         lead = min(group, key=lambda t: (t.lead.first_touch_us, t.lead.lead_id))
-        known = [n for k in keys if (n := self._noted.get(k))]
+        known = [n for k in keys if (n := noted_contact(self._ledger, k))]
         changes: Values = {}
         written: Values = {}
         kept: list[str] = []
@@ -166,12 +165,12 @@ class Run:
     # ---- the ledger ----------------------------------------------------------------------
 
     def _announce(self, job: Job) -> None:
-        before = Noted("", "", 0, {}, job.written, job.changes)
+        before = Noted("", "", 0, "", job.written, job.changes)
         self._note(job.group, before, is_done=False)
 
     def _settle(self, job: Job, what: str) -> None:
         written = {**job.written, **job.changes}
-        self._note(job.group, Noted("", "", 0, {}, written, {}, job.kept), is_done=True)
+        self._note(job.group, Noted("", "", 0, "", written, {}, job.kept), is_done=True)
         self.tally[what] += 1
         self.tally["kept"] += len(job.kept)
 
@@ -180,9 +179,9 @@ class Run:
         left = [t for t in targets if t.key not in self._done]
         with transaction(self._ledger):
             for target in left:
-                noted = self._noted.get(target.key)
+                noted = noted_contact(self._ledger, target.key)
                 past = noted.written if noted else {}
-                state = Noted("", "", 0, {}, past, {}, [], reason)
+                state = Noted("", "", 0, "", past, {}, [], reason)
                 self._note((target,), state, is_done=True)
                 self.skipped[reason] += 1
 
@@ -194,13 +193,12 @@ class Run:
                 contact_key=t.key,
                 lead_id=t.lead.lead_id,
                 seq=t.seq,
-                desired=t.desired if is_done else {},
+                settled=t.lead.content if is_done else "",
                 noted_us=self._now_us,
             )
             for t in group
         ]
         note_contacts(self._ledger, rows)
-        self._noted |= {row.contact_key: row for row in rows}
         if is_done:
             self._done.update(row.contact_key for row in rows)
 

@@ -69,7 +69,7 @@ def bring_up(settings: Settings, ledger: Connection, told: dict[str, Lead]) -> d
     new = []
     for lead_id, lead in told.items():
         before = posts.get(lead_id)
-        content = json.dumps(_attribution(lead), sort_keys=True, ensure_ascii=False)
+        content = lead.content
         if before is None or before.content != content:
             version = before.version + 1 if before else 1
             known = before is not None and (before.state == "delivered" or before.was_delivered)
@@ -109,6 +109,7 @@ class Said:
 
     def body(self, post: Post) -> bytes:
         """The JSON."""
+        # What is due says what the lead is today: another content would be another post.
         return _dumps(
             {
                 "event": post.event,
@@ -116,7 +117,7 @@ class Said:
                 "version": post.version,
                 "lead_id": post.lead_id,
                 "identities": self.identities(post),
-                "attribution": json.loads(post.content),
+                "attribution": _attribution(self._told[post.lead_id]),
             }
         )
 
