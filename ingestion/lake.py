@@ -10,7 +10,9 @@ Callers hold `ctwa.lock.refresh_lock`: one writer at a time.
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import shutil
 import tempfile
 import uuid
@@ -117,8 +119,9 @@ class Lake:
             )
             for name, path in tables.items()
         }
-        with duckdb.connect() as connection:
-            connection.execute("set timezone = 'UTC'")
+        # Another file system would be known to all who share a database.
+        database = _shared_database(os.getpid()) if self.is_local else _database()
+        with database.cursor() as connection:
             if not self.is_local:
                 connection.register_filesystem(self._fs)
             return connection.sql(sql.format(**parts)).to_arrow_table()
@@ -382,6 +385,22 @@ def _bounds(parquet: pq.ParquetFile, column: str) -> tuple[int, int]:
         low.append(int(chunk.statistics.min))
         high.append(int(chunk.statistics.max))
     return min(low, default=0), max(high, default=0)
+
+
+def _database() -> duckdb.DuckDBPyConnection:
+    """A database in memory that keeps nothing of the files it reads."""
+    database = duckdb.connect(config={"enable_external_file_cache": False})
+    database.execute("set global timezone = 'UTC'")
+    return database
+
+
+@functools.cache
+def _shared_database(_process: int) -> duckdb.DuckDBPyConnection:
+    """One for all queries of a process: making it costs ten times what a small query does.
+
+    By process, because threads of a database do not live on in a fork.
+    """
+    return _database()
 
 
 def _protocols(fs: Any) -> Sequence[str]:

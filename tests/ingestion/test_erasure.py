@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ctwa.pseudonym import Pseudonymizer
-from ctwa.settings import Settings
+from ctwa.settings import Settings, load_settings
 from ingestion.backup import BackupError, backup, restore
 from ingestion.erasure import steps
 from ingestion.erasure.forget import IdentityError, forget_person, identity_key, repeat_all
@@ -45,13 +45,32 @@ from tests.support.erasure import (
 LEDGER = "erasures.json"
 
 
-@pytest.fixture
-def landed(settings: Settings) -> Settings:
-    """Ana and Bia in the lake; the last two envelopes wait in the vault."""
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Ana and Bia in the lake; the last two envelopes wait in the vault. Only copies change."""
+    folder = tmp_path_factory.mktemp("prepared") / "data"
+    settings = load_settings(_env_file=None, data_dir=folder, pii_key=PII_KEY)
     receive(settings, shared_envelopes()[:-2])
     land_event_log(settings)
     receive(settings, shared_envelopes()[-2:])
     return settings
+
+
+@pytest.fixture
+def landed(prepared: Settings, settings: Settings) -> Settings:
+    """A copy of `prepared`."""
+    shutil.copytree(prepared.data_dir, settings.data_dir)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def undisturbed(prepared: Settings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The counts after an erasure that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "data"
+    shutil.copytree(prepared.data_dir, folder)
+    settings = load_settings(_env_file=None, data_dir=folder, pii_key=PII_KEY)
+    forget_person(settings, phone=ANA)
+    return _people(settings)
 
 
 def _people(settings: Settings) -> dict[str, Any]:
@@ -229,9 +248,8 @@ def test_who_writes_after_the_erasure_is_a_new_person(landed: Settings) -> None:
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("by", ["forget again", "the next landing"])
 def test_killed_anywhere_it_is_finished_by_the_next_run(
-    landed: Settings, point: str, by: str
+    landed: Settings, undisturbed: dict[str, Any], point: str, by: str
 ) -> None:
-    expected = _people_after(landed)
     forget_and_die(landed, PII_KEY, point)
     started = bool(Ledger.of(landed).erasures)
     if by == "forget again" or not started:
@@ -239,24 +257,9 @@ def test_killed_anywhere_it_is_finished_by_the_next_run(
     else:
         land_event_log(landed)
     assert files_with(landed.data_dir, traces(landed)) == []
-    assert _people(landed) == expected
+    assert _people(landed) == undisturbed
     assert not Ledger.of(landed).in_state("pending")
     assert not Ledger.of(landed).bodies
-
-
-def _people_after(landed: Settings) -> dict[str, Any]:
-    """The counts of an undisturbed erasure, taken on a copy."""
-    copy = landed.model_copy(
-        update={
-            "data_dir": landed.data_dir.with_name("copy"),
-            "vault_url": f"sqlite:///{landed.data_dir.with_name('copy') / 'vault.db'}",
-            "lake_url": str(landed.data_dir.with_name("copy") / "lake"),
-            "warehouse_path": landed.data_dir.with_name("copy") / "warehouse.duckdb",
-        }
-    )
-    shutil.copytree(landed.data_dir, copy.data_dir)
-    forget_person(copy, phone=ANA)
-    return _people(copy)
 
 
 def test_a_landing_killed_after_keeping_rows_out_still_empties_the_body(

@@ -89,6 +89,14 @@ def _parsed_manifest() -> Manifest:
     return result.result
 
 
+@functools.cache
+def _reader() -> duckdb.DuckDBPyConnection:
+    """One database for all questions: making one costs more than most answers do."""
+    reader = duckdb.connect()
+    reader.execute("set global timezone = 'UTC'")
+    return reader
+
+
 class DbtWorld:
     """One test's lake and warehouse, or those that `settings` name.
 
@@ -172,11 +180,17 @@ class DbtWorld:
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Rows of the warehouse as dicts."""
-        with duckdb.connect(str(self.settings.warehouse_path), read_only=True) as connection:
-            connection.execute("set TimeZone = 'UTC'")
-            cursor = connection.execute(sql)
-            names = [column[0] for column in cursor.description or []]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        path = str(self.settings.warehouse_path).replace("'", "''")
+        with _reader().cursor() as cursor:
+            cursor.execute(f"attach '{path}' as warehouse (read_only)")
+            try:
+                cursor.execute("use warehouse")
+                cursor.execute(sql)
+                names = [column[0] for column in cursor.description or []]
+                return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            finally:
+                cursor.execute("use memory")
+                cursor.execute("detach warehouse")
 
     def rows(self, table: str, order_by: str = "all") -> list[dict[str, Any]]:
         """Every row of e.g. `marts.fct_leads`."""
