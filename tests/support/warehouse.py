@@ -7,7 +7,6 @@ copy of it whose sources point at the test's own lake.
 from __future__ import annotations
 
 import functools
-import gc
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -85,7 +84,6 @@ def _settings_at_parse() -> Settings:
 def _parsed_manifest() -> Manifest:
     result = run_dbt(_settings_at_parse(), ["parse"])
     assert isinstance(result.result, Manifest)
-    gc.freeze()  # it lives as long as the session
     return result.result
 
 
