@@ -63,7 +63,8 @@ def contacts_of_leads(client: HubspotClient, lead_ids: Sequence[str]) -> Iterato
     for start in range(0, len(lead_ids), BATCH):
         last = "0"
         while True:
-            some = lead_ids[start : start + BATCH]
+            # HubSpot compares text without case, and takes lower case only for IN.
+            some = [lead_id.lower() for lead_id in lead_ids[start : start + BATCH]]
             body = {
                 "filterGroups": [
                     {

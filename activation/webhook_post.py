@@ -64,6 +64,8 @@ class Poster:
                 stream=True,
             ) as response:
                 return _judge(response.status_code, response.headers.get("Retry-After"))
+        except requests.ReadTimeout:  # it may be working on it: not at once
+            return Answer("later", "timeout")
         except requests.RequestException:  # its text may hold the address, with its secrets
             return None
 

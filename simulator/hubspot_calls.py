@@ -124,6 +124,8 @@ class HubspotCalls(HubspotWrites):
         wanted = test["values"] if test["operator"] == "IN" else [test["value"]]
         if not 1 <= len(wanted) <= 100:
             raise wrong_request("the maximum number of values is 100")
+        if test["operator"] == "IN" and any(value != value.lower() for value in wanted):
+            raise wrong_request("values of IN are lower case")
         found = record.properties.get(test["propertyName"], "")
         return found.lower() in {w.lower() for w in wanted}
 

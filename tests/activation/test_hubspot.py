@@ -371,7 +371,8 @@ def test_a_kill_between_the_update_and_the_ledger_writes_nothing_twice(
 
 
 def test_a_purged_body_leads_to_the_contact_by_its_lead_id(desk: Desk) -> None:
-    ana = desk.person()
+    lead = "a" * 32 + ":Aurora"
+    ana = desk.person(lead)
     desk.run()
     vault = Vault.open(desk.settings.vault_url)
     vault.purge_bodies(datetime(2030, 1, 1, tzinfo=UTC), vault.last_seq())
@@ -379,7 +380,7 @@ def test_a_purged_body_leads_to_the_contact_by_its_lead_id(desk: Desk) -> None:
     never = desk.company.state.contact(phone="+5511912345678")
     desk.outbox.add("b" * 32)
     desk.outbox.records.append(("b" * 32, desk.company.contact_key(never), 1))
-    desk.lead().campaign_name = "Winter sale"
+    desk.lead(lead).campaign_name = "Winter sale"
     counts = desk.run()
     assert (counts.written, counts.skipped) == (1, {"unknown_id": 1})
     assert desk.values(ana)["ctwa_campaign"] == "Winter sale"

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
+from activation import webhook_post
 from activation.crm_ledger import SCHEMA, forget
 from activation.ledger import ledger_path, open_ledger, transaction
 from activation.webhook import IN_A_ROW, WebhookCounts, WebhookSettingsError, post_leads
@@ -298,6 +299,16 @@ def test_where_nobody_answers_it_is_tried_again_at_once(office: Office) -> None:
     assert office.slept == [1.0, 3.0]
     office.wait(minutes=2)
     assert office.run().delivered == 1
+
+
+def test_an_answer_that_does_not_come_is_not_asked_for_again_at_once(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_post, "TIMEOUT", (5.0, 0.2))
+    office.inbox.delay = 1.0
+    office.lead("a" * 32)
+    assert office.run().answers == {"timeout": 1}
+    assert office.slept == []
 
 
 def test_an_address_that_is_down_is_left_alone_for_this_run(office: Office) -> None:

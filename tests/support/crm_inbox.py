@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,9 +23,11 @@ SECRET = "0123456789abcdef0123456789abcdef"
 @dataclass
 class Inbox:
     """`answers`: statuses of the next posts, `0` for a connection that is cut; then `status`.
-    `taken`: bodies that were accepted; `seen`: event ids of all posts, in order."""
+    `delay`: seconds before each answer. `taken`: bodies that were accepted; `seen`: event ids of
+    all posts, in order."""
 
     status: int = 204
+    delay: float = 0.0
     answers: list[int] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     taken: list[dict[str, Any]] = field(default_factory=list)
@@ -39,6 +42,7 @@ class Inbox:
         signature = request.headers["x-signature-256"].encode()
         if not verify(signature, body, [SECRET.encode()]):
             return Response(status_code=401)
+        await asyncio.sleep(self.delay)
         status = self.answers.pop(0) if self.answers else self.status
         if status == 0:
             return StreamingResponse(_cut(b""), 200, {"content-length": "9"})
