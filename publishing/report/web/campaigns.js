@@ -1,0 +1,82 @@
+// Campaigns: where the money goes, and where the qualified leads come from.
+
+const SHOWN_CAMPAIGNS = 10;
+
+function campaigns(root) {
+  const shares = chartFigure({ id: "shares", title: t("campaigns.shares"), note: t("campaigns.shares.note") });
+  const table = dataTable({
+    id: "campaigns", caption: t("page.campaigns"), sort: { id: "spend", desc: true },
+    search: (row) => `${row.name} ${row.account} ${row.campaign}`, columns: [
+      { id: "campaign", label: t("campaigns.campaign"), value: (row) => row.name, cell: named },
+      { id: "account", label: t("filter.account"), value: (row) => row.account },
+      measureColumn("spend"), measureColumn("clicks"), measureColumn("leads"), measureColumn("qualified"),
+      measureColumn("rate"), measureColumn("cpl"), measureColumn("cpql"), changeColumn("cpql"), measureColumn("won_value"),
+    ],
+  });
+  root.append(shares.element, section("campaigns", t("campaigns.all"), t("campaigns.all.note"), table.element));
+
+  return () => {
+    const groups = grouped((e) => (FACTS.entities.campaign[e] === null ? null
+      : `${FACTS.entities.platform[e]} ${FACTS.entities.campaign[e]} ${FACTS.entities.account[e]}`));
+    const rows = rowsOf(groups, describeCampaign).filter(hasFigures);
+    const paid = chosenEntities().map((fits, e) => fits && groups.of[e] >= 0);
+    const before = rangeBefore(state.range);
+    const total = { ...rowAt(sums({ mask: paid }), 0), before: before && rowAt(sums({ mask: paid, range: before }), 0) };
+    table.update(rows, total);
+    shares.update(sharesChart(rows, total));
+  };
+}
+
+function named(row) {
+  const more = [platformName(row.platform), row.status && word("status", row.status)].filter(Boolean);
+  return h("span", { class: "named" }, h("span", { class: "first" }, row.name), h("span", { class: "second" }, more.join(" · ")));
+}
+
+// Rows of groups, with what `describe` says of a group's first entity, and the period before.
+function rowsOf(groups, describe) {
+  const mask = chosenEntities();
+  const before = rangeBefore(state.range);
+  const now = sums({ mask, groups });
+  const then = before && sums({ mask, groups, range: before });
+  return groups.first.map((entity, at) => (
+    { ...describe(entity), ...rowAt(now, at), before: then && rowAt(then, at) }));
+}
+
+function describeCampaign(e) {
+  const platform = FACTS.entities.platform[e];
+  const campaign = FACTS.entities.campaign[e];
+  return {
+    platform, campaign, name: campaignName(platform, campaign),
+    account: accountName(accountAt(FACTS.entities.account[e])),
+    status: CAMPAIGNS.get(`${platform} ${campaign}`)?.status ?? null,
+  };
+}
+
+function sharesChart(rows, total) {
+  const shown = rows.filter((row) => row.spend > 0 || row.ripe_qualified > 0)
+    .sort((a, b) => b.ripe_spend - a.ripe_spend).slice(0, SHOWN_CAMPAIGNS);
+  const spend = shown.map((row) => ratio(row.ripe_spend, total.ripe_spend));
+  const qualified = shown.map((row) => ratio(row.ripe_qualified, total.ripe_qualified));
+  const names = [t("campaigns.share_spend"), t("campaigns.share_qualified")];
+  const worst = shown.map((row, at) => ({ row, gap: (spend[at] ?? 0) - (qualified[at] ?? 0) })).sort((a, b) => b.gap - a.gap)[0];
+  return {
+    height: 80 + shown.length * 38,
+    summary: worst && worst.gap > 0 ? t("campaigns.shares.summary", { name: worst.row.name, gap: percent(worst.gap, 0) }) : "",
+    columns: [t("campaigns.campaign"), ...names, t("measure.cpql")],
+    rows: shown.map((row, at) => [row.name, percent(spend[at]), percent(qualified[at]), money(measureOf("cpql", row))]),
+    option: {
+      xAxis: valueAxis((v) => percent(v, 0)),
+      yAxis: categoryAxis(shown.map((row) => row.name), { inverse: true, axisLine: { show: false },
+        axisLabel: { color: cssColour("ink-soft"), fontFamily: FONT, width: innerWidth < 640 ? 110 : 230, overflow: "truncate" } }),
+      tooltip: tooltip((points) => {
+        const row = shown[points[0].dataIndex];
+        return [row.name, ...points.map((point) => [point.seriesName, percent(point.value)]),
+          ...["spend", "qualified", "cpql"].map((name) => [t(`measure.${name}`), MEASURES[name].format(measureOf(name, row))])];
+      }),
+      series: [
+        bars(names[0], spend, "c-spend", { barMaxWidth: 11, itemStyle: { color: cssColour("c-spend"), borderRadius: [0, 3, 3, 0] } }),
+        bars(names[1], qualified, "c-qualified", { barMaxWidth: 11, itemStyle: { color: cssColour("c-qualified"), borderRadius: [0, 3, 3, 0] } }),
+      ],
+    },
+  };
+}

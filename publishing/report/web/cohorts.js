@@ -1,0 +1,92 @@
+// Cohorts: leads by the week or month they were born, and how they ripen.
+
+const COHORT_VIEWS = ["rate", "qualified", "cpql"];
+let cohortView = "rate";
+
+function cohorts(root) {
+  const grain = choice("cohort-grain", t("grain.label"), cohortGrain(), ["week", "month"].map((name) => [name, t(`grain.${name}`)]), (value) => change({ grain: value }));
+  const view = choice("cohort-view", t("cohorts.view"), cohortView, COHORT_VIEWS.map((name) => [name, t(`measure.${name}`)]), (value) => { cohortView = value; update(); announce(t(`measure.${value}`)); });
+  const curve = chartFigure({ id: "cohorts", title: t("cohorts.curve"), note: t("cohorts.curve.note"), height: 300, tools: grain });
+  const table = h("div", { class: "table-frame", role: "region", tabindex: "0", "aria-label": t("cohorts.table") });
+  root.append(curve.element, h("section", { class: "card", "aria-labelledby": "title-cohorts" },
+    h("div", { class: "title with-tools" }, h("div", {}, h("h2", { id: "title-cohorts" }, t("cohorts.table")), h("p", { class: "note" }, t("cohorts.table.note"))), view),
+    table, h("p", { class: "legend" }, h("span", { class: "immature sample" }, "12 %"), " ", t("cohorts.immature"))));
+
+  function update() {
+    const series = bucketsOf(state.range, cohortGrain());
+    const mask = chosenEntities();
+    const ages = [...WINDOWS.map(String), "ever"];
+    const totals = Object.fromEntries(ages.map((age) => [age, sums({ mask, buckets: series, within: age })]));
+    const cells = series.keys.map((start, at) => cohortRow(series, at, ages, totals));
+    fill(table, cohortTable(series, cells, ages));
+    curve.update(cohortChart(series, cells, ages));
+  }
+  return update;
+}
+
+function cohortGrain() {
+  if (["week", "month"].includes(state.grain)) return state.grain;
+  return state.range[1] - state.range[0] > 200 ? "month" : "week";
+}
+
+// A cohort is mature for a window when the last of its days is: before, its figures still grow.
+// What is shown is of all its days, whatever their age.
+function cohortRow(series, at, ages, totals) {
+  const lastDay = Math.min(state.range[1], (series.keys[at + 1] ?? Number.POSITIVE_INFINITY) - 1);
+  const { spend, leads } = rowAt(totals.ever, at);
+  const all = allQualified(at, totals);
+  return {
+    at, spend, leads,
+    ages: ages.map((age) => ({
+      age, qualified: all[age], rate: ratio(all[age], leads), cpql: ratio(spend, all[age]),
+      isMature: age !== "ever" && lastDay + Number(age) < AS_OF,
+    })),
+  };
+}
+
+function allQualified(at, totals) {
+  return Object.fromEntries(Object.entries(totals).map(([age, total]) => [age, total.window_qualified[at]]));
+}
+
+const ageName = (age) => (age === "ever" ? t("within.ever") : t("within.days", { days: number(Number(age)) }));
+
+function cohortTable(series, cells, ages) {
+  const format = MEASURES[cohortView].format;
+  const highest = Math.max(0, ...cells.flatMap((row) => row.ages.map((one) => one.rate ?? 0)));
+  const body = cells.filter((row) => row.leads > 0 || row.spend > 0 || Number.isNaN(row.spend)).map((row) => h("tr", {},
+    h("th", { scope: "row" }, longLabel(series, row.at)),
+    h("td", { class: "number" }, figureOf(money(row.spend), row.spend, "spend")),
+    h("td", { class: "number" }, figureOf(number(row.leads), row.leads, "leads")),
+    row.ages.map((one) => {
+      const isYoung = one.age !== "ever" && !one.isMature;
+      const heat = cohortView === "rate" && highest > 0 && isKnown(one.rate) ? Math.round((one.rate / highest) * 8) : 0;
+      return h("td", { class: `number heat-${heat}${isYoung ? " immature" : ""}` }, figureOf(format(one[cohortView]), one[cohortView], `${cohortView}_${one.age}`),
+        isYoung ? aside(t("cohorts.immature.short")) : null);
+    })));
+  return h("table", { id: "table-cohorts" }, h("caption", { class: "unseen" }, t("cohorts.table")),
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("cohorts.born")), h("th", { scope: "col", class: "number" }, t("measure.spend")),
+      h("th", { scope: "col", class: "number" }, t("measure.leads")), ages.map((age) => h("th", { scope: "col", class: "number" }, ageName(age))))),
+    h("tbody", {}, body.length ? body : h("tr", {}, h("td", { colspan: ages.length + 3, class: "empty" }, t("table.empty")))));
+}
+
+function cohortChart(series, cells, ages) {
+  const shown = cells.filter((row) => row.leads > 0);
+  const tone = (at) => ["k4", "k3", "k2", "k1", "muted"][at];
+  return {
+    summary: t("cohorts.curve.summary"),
+    columns: [t("cohorts.born"), ...ages.map(ageName)],
+    rows: shown.map((row) => [longLabel(series, row.at), ...row.ages.map((one) => percent(one.rate))]),
+    option: {
+      grid: { ...chartBase().grid, top: innerWidth < 640 ? 64 : 40 },
+      xAxis: categoryAxis(shown.map((row) => bucketName(series.keys[row.at], series.grain)), { boundaryGap: false }),
+      yAxis: valueAxis((v) => percent(v, 0)),
+      tooltip: tooltip((points) => {
+        const row = shown[points[0].dataIndex];
+        return [longLabel(series, row.at), [t("measure.leads"), number(row.leads)],
+          ...row.ages.map((one) => [ageName(one.age), one.age === "ever" || one.isMature ? percent(one.rate) : `${percent(one.rate)} ◔`])];
+      }),
+      series: ages.map((age, at) => line(ageName(age), shown.map((row) => (age === "ever" || row.ages[at].isMature ? row.ages[at].rate : null)), tone(at),
+        age === "ever" ? { lineStyle: { width: 1.5, type: "dashed", color: cssColour("muted") }, symbol: "none" } : {})),
+    },
+  };
+}

@@ -1,0 +1,81 @@
+// The frame: navigation, filters, and one page at a time.
+
+const RENDERERS = { overview, campaigns, creatives, cohorts, health, definitions };
+const app = document.getElementById("app");
+const shown = { language: null, page: null, theme: null, update: null, bar: null, main: null };
+
+function announce(text) {
+  const live = document.getElementById("announcement");
+  if (live) live.textContent = text;
+}
+
+function buildFrame() {
+  document.documentElement.lang = state.language;
+  document.title = t("title");
+  shown.bar = filterBar();
+  shown.main = h("main", { id: "content", tabindex: "-1" });
+  const language = choice("language", t("frame.language"), state.language, LANGUAGES.map((name) => [name, LANGUAGE_NAMES[name]]), (value) => change({ language: value }));
+  const theme = choice("theme", t("frame.theme"), state.theme ?? "auto", ["auto", "light", "dark"].map((name) => [name, t(`theme.${name}`)]), (value) => change({ theme: value === "auto" ? null : value }));
+  const links = PAGES.map((page) => h("a", { href: `#/${page}`, "data-page": page }, icon(page), h("span", {}, t(`page.${page}`))));
+  fill(app,
+    h("a", { class: "skip", href: "#content", onclick: (event) => { event.preventDefault(); shown.main.focus(); } }, t("frame.skip")),
+    h("header", { class: "side" },
+      h("p", { class: "brand" }, h("span", { class: "mark", "aria-hidden": "true" }), h("span", {}, t("title"))),
+      h("nav", { "aria-label": t("frame.pages") }, h("ul", {}, links.map((link) => h("li", {}, link)))),
+      h("div", { class: "preferences" }, language, theme, h("p", { class: "stamp" }, t("frame.stamp", { date: date(AS_OF) })))),
+    h("div", { class: "body" }, shown.bar.element, shown.main),
+    h("p", { class: "unseen", id: "announcement", role: "status", "aria-live": "polite" }));
+}
+
+function buildPage() {
+  disposeCharts();
+  liveTables.clear();
+  const root = h("div", { class: `page page-${state.page}` });
+  fill(shown.main,
+    h("div", { class: "heading" }, h("h1", {}, t(`page.${state.page}`)), h("p", { class: "lead", id: "lead" })), root);
+  shown.update = RENDERERS[state.page](root);
+}
+
+function render() {
+  const last = { page: shown.page, language: shown.language };
+  readState();
+  if (state.theme) document.documentElement.dataset.theme = state.theme;
+  else delete document.documentElement.dataset.theme;
+  const focused = document.activeElement?.id;
+  if (last.language !== state.language) {
+    if (last.language !== null) tableStates.clear(); // sorted by the other language's words
+    buildFrame();
+  }
+  if (last.language !== state.language || last.page !== state.page) buildPage();
+  Object.assign(shown, { language: state.language, page: state.page });
+  shown.bar.sync();
+  shown.bar.element.hidden = state.page === "definitions";
+  document.getElementById("lead").textContent = state.page === "definitions" ? t("definitions.lead") : pageLead();
+  for (const link of app.querySelectorAll("nav a")) {
+    link.setAttribute("href", address({ page: link.dataset.page }));
+    if (link.dataset.page === state.page) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  const started = performance.now();
+  shown.update();
+  document.documentElement.dataset.redraw = (performance.now() - started).toFixed(1);
+  if (last.page !== null && last.page !== state.page) {
+    scrollTo(0, 0);
+    shown.main.focus({ preventScroll: true });
+    announce(t(`page.${state.page}`));
+  } else if (last.page !== null) {
+    announce(t("filter.changed", { filters: filtersInWords() }));
+    if (last.language !== state.language && focused) document.getElementById(focused)?.focus();
+  }
+}
+
+function pageLead() {
+  const before = rangeBefore(state.range);
+  if (state.page === "health") return t("health.lead", { filters: span(state.range) });
+  const against = ["overview", "campaigns"].includes(state.page) && before ? ` ${t("overview.against", { before: span(before) })}` : "";
+  return `${filtersInWords()}${against}`;
+}
+
+addEventListener("hashchange", render);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", render);
+render();

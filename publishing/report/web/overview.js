@@ -1,0 +1,167 @@
+// Overview: what was spent, what came of it, against the period before.
+
+const TILES = ["spend", "leads", "qualified", "cpl", "cpql"];
+
+function overview(root) {
+  const tiles = Object.fromEntries(TILES.map((name) => [name, h("div", { class: "tile", id: `tile-${name}` })]));
+  const notice = h("div", { class: "notice", role: "note", hidden: true });
+  const grain = choice("grain", t("grain.label"), state.grain,
+    [["auto", t("grain.auto")], ...GRAINS.map((name) => [name, t(`grain.${name}`)])], (value) => change({ grain: value }));
+  const cost = chartFigure({ id: "cost", title: t("overview.cost"), note: t("overview.cost.note"), tools: grain });
+  const people = chartFigure({ id: "people", title: t("overview.people"), note: t("overview.people.note") });
+  const origin = chartFigure({ id: "origin", title: t("overview.origin"), note: t("overview.origin.note") });
+  const channels = dataTable({
+    id: "channels", caption: t("overview.channels"), sort: { id: "leads", desc: true }, columns: [
+      { id: "channel", label: t("filter.channel"), value: (row) => word("channel", row.key) },
+      measureColumn("spend"), measureColumn("leads"), measureColumn("qualified"), measureColumn("rate"),
+      measureColumn("cpl"), measureColumn("cpql"), changeColumn("cpql"),
+    ],
+  });
+  root.append(h("div", { class: "tiles" }, Object.values(tiles)), notice,
+    h("div", { class: "pair" }, cost.element, people.element),
+    section("channels", t("overview.channels"), t("overview.channels.note"), channels.element), origin.element);
+
+  return () => {
+    const mask = chosenEntities();
+    const before = rangeBefore(state.range);
+    const now = rowAt(sums({ mask }), 0);
+    const then = before && rowAt(sums({ mask, range: before }), 0);
+    for (const name of TILES) fillTile(tiles[name], name, now, then, before);
+    fillNotice(notice, now);
+
+    const series = bucketsOf(state.range, grainOf(state.range));
+    const totals = sums({ mask, buckets: series });
+    const rows = series.keys.map((_, at) => rowAt(totals, at));
+    cost.update(costChart(series, rows));
+    people.update(peopleChart(series, rows));
+
+    const byChannel = grouped((e) => FACTS.entities.channel[e]);
+    const sumsNow = sums({ mask, groups: byChannel });
+    const sumsThen = before && sums({ mask, groups: byChannel, range: before });
+    channels.update(byChannel.keys.map((key, at) => (
+      { key, ...rowAt(sumsNow, at), before: sumsThen && rowAt(sumsThen, at) })).filter(hasFigures), { ...now, before: then });
+    origin.update(originChart(series, byChannel, sums({ mask, groups: byChannel, buckets: series })));
+  };
+}
+
+function section(id, title, note, ...content) {
+  return h("section", { class: "card", "aria-labelledby": `title-${id}` },
+    h("div", { class: "title" }, h("h2", { id: `title-${id}` }, title), note && h("p", { class: "note" }, note)), content);
+}
+
+// Change of a measure against the period before; rows carry theirs as `before`.
+function changeColumn(name) {
+  const value = (row) => (row.before ? changeOf(measureOf(name, row), measureOf(name, row.before)) : null);
+  return {
+    id: `${name}_change`, label: t("change.column"), hint: t("change.column.hint"), numeric: true, value, format: signedPercent,
+    cell: (row) => changeTag(name, measureOf(name, row), row.before ? measureOf(name, row.before) : null),
+  };
+}
+
+function fillTile(tile, name, now, then, before) {
+  const value = measureOf(name, now);
+  const earlier = then ? measureOf(name, then) : null;
+  const text = name === "spend" && value >= 10000 ? money(value, DATA.currency, 0) : MEASURES[name].format(value);
+  const against = before && earlier !== null ? t("overview.before", { value: MEASURES[name].format(earlier) }) : t("overview.no_before");
+  fill(tile, h("p", { class: "name" }, t(`measure.${name}`)), h("p", { class: "big" }, figureOf(text, value, name)),
+    h("p", { class: "against" }, changeTag(name, value, earlier), " ", against));
+}
+
+// Young leads have had less time to qualify: said where it changes how the figures are read.
+function fillNotice(notice, now) {
+  const [from, to] = state.range;
+  const days = state.within === "ever" ? 30 : Number(state.within);
+  const ripe = rowAt(sums({ within: String(days) }), 0);
+  const young = now.leads - ripe.ripe_leads;
+  notice.hidden = young <= 0 || to < from;
+  const values = { days: number(days), leads: number(now.leads), young: number(young), share: percent(ratio(young, now.leads), 0) };
+  fill(notice, t(state.within === "ever" ? "notice.young" : "notice.ripe_only", values));
+}
+
+function labels(series) {
+  return series.keys.map((start) => bucketName(start, series.grain));
+}
+
+function longLabel(series, at) {
+  if (series.grain === "day") return date(series.keys[at]);
+  if (series.grain === "month") return date(series.keys[at], { month: "long", year: "numeric" });
+  return t("cohort.week", { date: date(series.keys[at]) });
+}
+
+function costChart(series, rows) {
+  const spend = rows.map((row) => measureOf("spend", row));
+  const cpql = rows.map((row) => measureOf("cpql", row));
+  return {
+    summary: extremes(t("measure.cpql"), series, cpql, (v) => money(v)),
+    columns: [t("chart.period"), t("measure.spend"), t("measure.cpql")],
+    rows: rows.map((row, at) => [longLabel(series, at), money(spend[at]), money(cpql[at])]),
+    option: {
+      xAxis: categoryAxis(labels(series)),
+      yAxis: [valueAxis(shortMoney), valueAxis(shortMoney, { splitLine: { show: false } })],
+      tooltip: tooltip((points) => {
+        const at = points[0].dataIndex;
+        return [longLabel(series, at), ...["spend", "qualified", "cpql"].map((name) => [t(`measure.${name}`), MEASURES[name].format(measureOf(name, rows[at]))])];
+      }),
+      series: [bars(t("measure.spend"), spend, "c-spend"), line(t("measure.cpql"), cpql, "c-cost", { yAxisIndex: 1 })],
+    },
+  };
+}
+
+function peopleChart(series, rows) {
+  const leads = rows.map((row) => measureOf("leads", row));
+  const qualified = rows.map((row) => measureOf("qualified", row));
+  return {
+    summary: extremes(t("measure.leads"), series, leads, (v) => number(v)),
+    columns: [t("chart.period"), t("measure.leads"), t("measure.qualified"), t("measure.rate")],
+    rows: rows.map((row, at) => [longLabel(series, at), number(leads[at]), number(qualified[at]), percent(measureOf("rate", row))]),
+    option: {
+      xAxis: categoryAxis(labels(series)),
+      yAxis: valueAxis((v) => number(v), { minInterval: 1 }),
+      tooltip: tooltip((points) => {
+        const at = points[0].dataIndex;
+        return [longLabel(series, at), ...["leads", "qualified", "rate"].map((name) => [t(`measure.${name}`), MEASURES[name].format(measureOf(name, rows[at]))])];
+      }),
+      series: [
+        bars(t("measure.leads"), leads, "c-leads", { barGap: "-100%" }),
+        bars(t("measure.qualified"), qualified, "c-qualified", { z: 3 }),
+      ],
+    },
+  };
+}
+
+const CHANNEL_COLOURS = {
+  click_to_whatsapp: "k1", paid_search: "k2", meta_web: "k3", web_other: "k4", direct: "k5", organic_social: "k6",
+  outbound: "k7", unknown_ad: "k8", click_to_messenger: "k9", click_to_instagram: "k10",
+};
+
+function originChart(series, groups, totals) {
+  const width = series.keys.length;
+  const known = groups.keys
+    .map((key, at) => ({ key, leads: [...totals.leads.slice(at * width, (at + 1) * width)] }))
+    .map((one) => ({ ...one, sum: one.leads.reduce((a, b) => a + b, 0) }))
+    .filter((one) => one.sum > 0).sort((a, b) => b.sum - a.sum);
+  const all = known.reduce((sum, one) => sum + one.sum, 0);
+  return {
+    summary: known.slice(0, 3).map((one) => `${word("channel", one.key)} ${percent(one.sum / all, 0)}`).join(", "),
+    columns: [t("chart.period"), ...known.map((one) => word("channel", one.key))],
+    rows: known.length ? series.keys.map((_, at) => [longLabel(series, at), ...known.map((one) => number(one.leads[at]))]) : [],
+    option: {
+      grid: { ...chartBase().grid, top: 64 },
+      xAxis: categoryAxis(labels(series)),
+      yAxis: valueAxis((v) => number(v), { minInterval: 1 }),
+      tooltip: tooltip((points) => [longLabel(series, points[0].dataIndex),
+        ...points.filter((point) => point.value > 0).reverse().map((point) => [point.seriesName, number(point.value)])]),
+      series: known.map((one) => bars(word("channel", one.key), one.leads, CHANNEL_COLOURS[one.key] ?? "k8",
+        { stack: "leads", itemStyle: { color: cssColour(CHANNEL_COLOURS[one.key] ?? "k8") } })),
+    },
+  };
+}
+
+// A chart in one sentence: its lowest and its highest point.
+function extremes(name, series, values, format) {
+  const known = values.map((value, at) => ({ value, at })).filter((point) => isKnown(point.value));
+  if (!known.length) return t("chart.unknown", { name });
+  const low = known.reduce((a, b) => (b.value < a.value ? b : a));
+  const high = known.reduce((a, b) => (b.value > a.value ? b : a));
+  return t("chart.extremes", { name, low: format(low.value), low_at: longLabel(series, low.at), high: format(high.value), high_at: longLabel(series, high.at) });
+}
