@@ -10,48 +10,61 @@ import duckdb
 
 from publishing.report.columns import amounts, counts, words
 
-_LOW = ("qualified_rate_low", "qualified_rate_lower", "rate_low")
-_HIGH = ("qualified_rate_high", "qualified_rate_upper", "rate_high")
+_BOARD = """
+select
+    platform, ad_id, verdict, reason, window_days, leads, qualified_leads,
+    shrunk_qualified_rate, qualified_rate_low, qualified_rate_high
+from marts.creative_board
+order by window_days, platform, ad_id
+"""
+_SHIFT = """
+select
+    platform, account_id, currency, from_ad_id, from_ad_name, from_campaign_name, to_ad_id,
+    to_ad_name, to_campaign_name, reason, window_days, suggested_daily_amount,
+    expected_weekly_gain, expected_weekly_gain_low, expected_weekly_gain_high
+from marts.budget_shift
+order by window_days, platform, account_id, currency, pair_number, from_ad_id, to_ad_id
+"""
+_SHIFT_TEXTS = (
+    "platform", "account", "currency", "from_ad", "from_name", "from_campaign", "to_ad",
+    "to_name", "to_campaign", "reason",
+)  # fmt: skip
 
 
 def creative_board(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """One row per ad and window: counts, the rate with its 90 % interval, verdict and reason."""
-    has = _columns_of(connection, "creative_board")
-    low, high = _first(has, _LOW), _first(has, _HIGH)
-    rows = connection.execute(
-        "select platform, ad_id, verdict, reason, window_days, leads, qualified_leads, "
-        f"cast(cost_per_qualified_lead as decimal(18, 6)), qualified_rate, {low}, {high} "
-        "from marts.creative_board order by window_days, platform, ad_id"
-    ).fetchall()
-    columns = list(zip(*rows, strict=True)) or [[] for _ in range(11)]
-    texts = dict(zip(("platform", "ad", "verdict", "reason"), map(words, columns), strict=False))
+    """One row per ad and window: counts, the likely rate with its 90 % interval, the verdict."""
+    columns = _columns(connection, _BOARD)
     return {
-        **texts,
-        "window": list(columns[4]),
+        **_texts(("platform", "ad", "verdict", "reason"), columns),
+        "window": columns[4],
         "leads": counts(columns[5]),
         "qualified": counts(columns[6]),
-        "cost": amounts(columns[7]),
-        **{name: _rates(columns[i]) for i, name in enumerate(("rate", "low", "high"), start=8)},
+        **{name: _shown(columns[i]) for i, name in enumerate(("rate", "low", "high"), start=7)},
     }
 
 
 def budget_shift(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """One row per proposal: from which ad to which, how much, and what is expected of it."""
-    rows = connection.execute("from marts.budget_shift").fetchall()
-    return {"rows": len(rows)}
+    """One row per proposal: from which ad to which, how much a day, what a week may gain."""
+    columns = _columns(connection, _SHIFT)
+    return {
+        **_texts(_SHIFT_TEXTS, columns),
+        "window": columns[10],
+        "amount": amounts(columns[11]),
+        **{name: _shown(columns[i]) for i, name in enumerate(("gain", "low", "high"), start=12)},
+    }
 
 
-def _rates(values: Sequence[Decimal | float | None]) -> list[float | None]:
-    """Six digits: more than an interval of some dozens of leads can tell."""
+def _columns(connection: duckdb.DuckDBPyConnection, query: str) -> list[list[Any]]:
+    cursor = connection.execute(query)
+    width = len(cursor.description or ())
+    rows = cursor.fetchall()
+    return [[row[i] for row in rows] for i in range(width)]
+
+
+def _texts(names: Sequence[str], columns: Sequence[list[Any]]) -> dict[str, Any]:
+    return {name: words(column) for name, column in zip(names, columns, strict=False)}
+
+
+def _shown(values: Sequence[Decimal | float | None]) -> list[float | None]:
+    """For reading, not for sums: six digits are more than some dozens of leads can tell."""
     return [None if v is None else round(float(v), 6) for v in values]
-
-
-def _columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> set[str]:
-    rows = connection.execute(
-        "select column_name from duckdb_columns() where table_name = ?", [table]
-    ).fetchall()
-    return {name for (name,) in rows}
-
-
-def _first(has: set[str], names: Sequence[str]) -> str:
-    return next((name for name in names if name in has), "null")

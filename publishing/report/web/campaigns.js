@@ -8,38 +8,38 @@ function campaigns(root) {
     id: "campaigns", caption: t("page.campaigns"), sort: { id: "spend", desc: true },
     search: (row) => `${row.name} ${row.account} ${row.campaign}`, columns: [
       { id: "campaign", label: t("campaigns.campaign"), value: (row) => row.name, cell: named },
-      { id: "account", label: t("filter.account"), value: (row) => row.account },
       measureColumn("spend"), measureColumn("clicks"), measureColumn("leads"), measureColumn("qualified"),
       measureColumn("rate"), measureColumn("cpl"), measureColumn("cpql"), changeColumn("cpql"), measureColumn("won_value"),
     ],
   });
   root.append(shares.element, section("campaigns", t("campaigns.all"), t("campaigns.all.note"), table.element));
 
+  const groups = grouped((e) => (FACTS.entities.campaign[e] === null ? null
+    : `${FACTS.entities.platform[e]} ${FACTS.entities.campaign[e]} ${FACTS.entities.account[e]}`));
   return () => {
-    const groups = grouped((e) => (FACTS.entities.campaign[e] === null ? null
-      : `${FACTS.entities.platform[e]} ${FACTS.entities.campaign[e]} ${FACTS.entities.account[e]}`));
-    const rows = rowsOf(groups, describeCampaign).filter(hasFigures);
-    const paid = chosenEntities().map((fits, e) => fits && groups.of[e] >= 0);
-    const before = rangeBefore(state.range);
-    const total = { ...rowAt(sums({ mask: paid }), 0), before: before && rowAt(sums({ mask: paid, range: before }), 0) };
+    const { rows, total } = rowsOf(groups, describeCampaign);
     table.update(rows, total);
     shares.update(sharesChart(rows, total));
   };
 }
 
 function named(row) {
-  const more = [platformName(row.platform), row.status && word("status", row.status)].filter(Boolean);
+  const more = [platformName(row.platform), row.account, row.status && word("status", row.status)].filter(Boolean);
   return h("span", { class: "named" }, h("span", { class: "first" }, row.name), h("span", { class: "second" }, more.join(" · ")));
 }
 
-// Rows of groups, with what `describe` says of a group's first entity, and the period before.
+// Rows of groups that have figures, with what `describe` says of a group's first entity, and with
+// the period before; and the sums of all groups.
 function rowsOf(groups, describe) {
   const mask = chosenEntities();
   const before = rangeBefore(state.range);
-  const now = sums({ mask, groups });
-  const then = before && sums({ mask, groups, range: before });
-  return groups.first.map((entity, at) => (
-    { ...describe(entity), ...rowAt(now, at), before: then && rowAt(then, at) }));
+  const now = sums({ mask, groups, names: [...COST, "clicks", "impressions", "won_value"] });
+  const then = before && sums({ mask, groups, range: before, names: COST });
+  const rows = groups.first
+    .map((entity, at) => ({ entity, ...rowAt(now, at), before: then && rowAt(then, at) }))
+    .filter(hasFigures).map((row) => ({ ...row, ...describe(row.entity) }));
+  const total = { ...rowAt(folded(now, 1, {}), 0), before: then && rowAt(folded(then, 1, {}), 0) };
+  return { rows, total };
 }
 
 function describeCampaign(e) {
@@ -57,20 +57,22 @@ function sharesChart(rows, total) {
     .sort((a, b) => b.ripe_spend - a.ripe_spend).slice(0, SHOWN_CAMPAIGNS);
   const spend = shown.map((row) => ratio(row.ripe_spend, total.ripe_spend));
   const qualified = shown.map((row) => ratio(row.ripe_qualified, total.ripe_qualified));
+  const isTwin = (row) => shown.some((other) => other !== row && other.name === row.name);
+  const nameOf = (row) => (isTwin(row) ? `${row.name} · ${row.account}` : row.name);
   const names = [t("campaigns.share_spend"), t("campaigns.share_qualified")];
   const worst = shown.map((row, at) => ({ row, gap: (spend[at] ?? 0) - (qualified[at] ?? 0) })).sort((a, b) => b.gap - a.gap)[0];
   return {
     height: 80 + shown.length * 38,
     summary: worst && worst.gap > 0 ? t("campaigns.shares.summary", { name: worst.row.name, gap: percent(worst.gap, 0) }) : "",
     columns: [t("campaigns.campaign"), ...names, t("measure.cpql")],
-    rows: shown.map((row, at) => [row.name, percent(spend[at]), percent(qualified[at]), money(measureOf("cpql", row))]),
+    rows: shown.map((row, at) => [nameOf(row), percent(spend[at]), percent(qualified[at]), money(measureOf("cpql", row))]),
     option: {
       xAxis: valueAxis((v) => percent(v, 0)),
-      yAxis: categoryAxis(shown.map((row) => row.name), { inverse: true, axisLine: { show: false },
+      yAxis: categoryAxis(shown.map(nameOf), { inverse: true, axisLine: { show: false },
         axisLabel: { color: cssColour("ink-soft"), fontFamily: FONT, width: innerWidth < 640 ? 110 : 230, overflow: "truncate" } }),
       tooltip: tooltip((points) => {
         const row = shown[points[0].dataIndex];
-        return [row.name, ...points.map((point) => [point.seriesName, percent(point.value)]),
+        return [nameOf(row), ...points.map((point) => [point.seriesName, percent(point.value)]),
           ...["spend", "qualified", "cpql"].map((name) => [t(`measure.${name}`), MEASURES[name].format(measureOf(name, row))])];
       }),
       series: [

@@ -71,6 +71,18 @@ function chartBase() {
   };
 }
 
+// Room for a legend that may need several lines: ECharts does not make any.
+function legendHeight(names) {
+  const room = Math.min(innerWidth, 1240) - (innerWidth > 860 ? 330 : 64);
+  let lines = 1;
+  let used = 0;
+  for (const width of names.map((name) => 30 + name.length * 6.6)) {
+    if (used + width > room) { lines += 1; used = 0; }
+    used += width + 8;
+  }
+  return 18 + lines * 22;
+}
+
 function tooltip(lines, trigger = "axis") {
   return {
     trigger, confine: true, transitionDuration: 0,
@@ -99,7 +111,7 @@ function valueAxis(format, more = {}) {
 }
 
 function bars(name, data, colour, more = {}) {
-  return { type: "bar", name, data, itemStyle: { color: cssColour(colour), borderRadius: [3, 3, 0, 0] }, barMaxWidth: 34, ...more };
+  return { type: "bar", name, data, itemStyle: { color: cssColour(colour), borderRadius: [3, 3, 0, 0] }, barMaxWidth: 44, ...more };
 }
 
 function line(name, data, colour, more = {}) {

@@ -16,7 +16,7 @@ function cohorts(root) {
     const series = bucketsOf(state.range, cohortGrain());
     const mask = chosenEntities();
     const ages = [...WINDOWS.map(String), "ever"];
-    const totals = Object.fromEntries(ages.map((age) => [age, sums({ mask, buckets: series, within: age })]));
+    const totals = Object.fromEntries(ages.map((age) => [age, sums({ mask, buckets: series, within: age, names: age === "ever" ? COST : [] })]));
     const cells = series.keys.map((start, at) => cohortRow(series, at, ages, totals));
     fill(table, cohortTable(series, cells, ages));
     curve.update(cohortChart(series, cells, ages));
@@ -77,7 +77,7 @@ function cohortChart(series, cells, ages) {
     columns: [t("cohorts.born"), ...ages.map(ageName)],
     rows: shown.map((row) => [longLabel(series, row.at), ...row.ages.map((one) => percent(one.rate))]),
     option: {
-      grid: { ...chartBase().grid, top: innerWidth < 640 ? 64 : 40 },
+      grid: { ...chartBase().grid, top: legendHeight(ages.map(ageName)) },
       xAxis: categoryAxis(shown.map((row) => bucketName(series.keys[row.at], series.grain)), { boundaryGap: false }),
       yAxis: valueAxis((v) => percent(v, 0)),
       tooltip: tooltip((points) => {
@@ -85,7 +85,7 @@ function cohortChart(series, cells, ages) {
         return [longLabel(series, row.at), [t("measure.leads"), number(row.leads)],
           ...row.ages.map((one) => [ageName(one.age), one.age === "ever" || one.isMature ? percent(one.rate) : `${percent(one.rate)} ◔`])];
       }),
-      series: ages.map((age, at) => line(ageName(age), shown.map((row) => (age === "ever" || row.ages[at].isMature ? row.ages[at].rate : null)), tone(at),
+      series: ages.map((age, at) => line(ageName(age), shown.map((row) => (row.ages[age === "ever" ? 0 : at].isMature ? row.ages[at].rate : null)), tone(at),
         age === "ever" ? { lineStyle: { width: 1.5, type: "dashed", color: cssColour("muted") }, symbol: "none" } : {})),
     },
   };

@@ -6,15 +6,15 @@ const SHOWN_INTERVALS = 14;
 const BOARD = DATA.creative_board && (() => {
   const board = DATA.creative_board;
   const texts = Object.fromEntries(["platform", "ad", "verdict", "reason"].map((name) => [name, wordsOf(board[name])]));
-  const [leads, qualified, cost] = ["leads", "qualified", "cost"].map((name) => numbersOf(board[name]));
+  const [leads, qualified] = ["leads", "qualified"].map((name) => numbersOf(board[name]));
   return board.window.map((window, at) => ({
     window, platform: texts.platform[at], ad: texts.ad[at], verdict: texts.verdict[at], reason: texts.reason[at],
-    leads: leads[at], qualified: qualified[at], cost: cost[at] / unitOf(board.cost),
+    leads: leads[at], qualified: qualified[at],
     rate: board.rate[at], low: board.low[at], high: board.high[at],
   }));
 })();
 const BOARD_WINDOWS = [...new Set((BOARD ?? []).map((row) => row.window))].sort((a, b) => a - b);
-let boardWindow = BOARD_WINDOWS.includes(30) ? 30 : BOARD_WINDOWS[0];
+let boardWindow = BOARD_WINDOWS.includes(90) ? 90 : BOARD_WINDOWS[0];
 
 function creatives(root) {
   const parts = [];
@@ -26,8 +26,8 @@ function creatives(root) {
     intervals = chartFigure({ id: "intervals", title: t("creatives.intervals"), note: t("creatives.intervals.note"), tools });
     parts.push(intervals.element);
   } else parts.push(h("p", { class: "notice", role: "note" }, t("creatives.no_board")));
-  const shift = budgetShift();
-  if (shift) parts.push(shift);
+  const shift = DATA.budget_shift ? shiftTable() : null;
+  if (shift) parts.push(shift.element);
   const table = dataTable({
     id: "creatives", caption: t("page.creatives"), sort: { id: "spend", desc: true },
     search: (row) => `${row.headline ?? ""} ${row.name} ${row.campaignName} ${row.ad}`, columns: [
@@ -38,14 +38,14 @@ function creatives(root) {
   });
   root.append(...parts, section("creatives", t("creatives.all"), t("creatives.all.note"), table.element));
 
+  const groups = grouped((e) => (FACTS.entities.ad[e] === null ? null : `${FACTS.entities.platform[e]} ${FACTS.entities.ad[e]}`));
   function update() {
     const verdicts = verdictOf();
-    const groups = grouped((e) => (FACTS.entities.ad[e] === null ? null : `${FACTS.entities.platform[e]} ${FACTS.entities.ad[e]}`));
-    const rows = rowsOf(groups, describeAd).filter(hasFigures);
+    const { rows, total } = rowsOf(groups, describeAd);
     for (const row of rows) row.verdict = verdicts.get(`${row.platform} ${row.ad}`) ?? null;
-    const paid = chosenEntities().map((fits, e) => fits && groups.of[e] >= 0);
-    table.update(rows, rowAt(sums({ mask: paid }), 0));
-    intervals?.update(intervalChart(rows));
+    table.update(rows, total);
+    intervals?.update(intervalChart(judged(groups, verdicts)));
+    shift?.update(boardWindow);
   }
   return update;
 }
@@ -55,32 +55,42 @@ function describeAd(e) {
   const ad = FACTS.entities.ad[e];
   const known = ADS.get(`${platform} ${ad}`);
   return {
-    platform, ad, name: adName(platform, ad), headline: known?.headline ?? null, media: known?.media ?? null,
+    platform, ad, account: accountName(accountAt(FACTS.entities.account[e])), name: adName(platform, ad), headline: known?.headline ?? null, media: known?.media ?? null,
     campaignName: campaignName(platform, known?.campaign ?? FACTS.entities.campaign[e]),
   };
 }
 
+// Ads that the filters let through and that have a verdict, whether or not the period has figures.
+function judged(groups, verdicts) {
+  const mask = chosenEntities();
+  const through = new Set();
+  groups.of.forEach((group, e) => { if (group >= 0 && mask[e]) through.add(group); });
+  return [...through].map((group) => ({ ...describeAd(groups.first[group]), verdict: verdicts.get(groups.keys[group]) ?? null }));
+}
+
 // Pictures lie on the platforms' servers, and this page asks nobody: a sign of their kind stands in.
 function creativeCell(row) {
+  const first = row.headline ?? row.name;
+  const more = [...new Set([row.name, row.campaignName])].filter((text) => text && text !== first);
   return h("span", { class: "creative" },
     h("span", { class: "thumb", role: "img", "aria-label": word("media", row.media ?? "text") }, icon(row.media ?? "text")),
-    h("span", { class: "named" }, h("span", { class: "first" }, row.headline ?? row.name),
-      h("span", { class: "second" }, [row.headline ? row.name : null, row.campaignName].filter(Boolean).join(" · "))));
+    h("span", { class: "named" }, h("span", { class: "first" }, first),
+      h("span", { class: "second" }, more.length ? more.join(" · ") : row.account)));
 }
 
 function verdictCell(verdict) {
   if (!verdict) return NOTHING;
   const interval = isKnown(verdict.low) && isKnown(verdict.high)
     ? t("creatives.interval", { low: percent(verdict.low, 0), high: percent(verdict.high, 0) }) : null;
-  return h("span", { class: "verdict-cell" },
-    h("span", { class: `verdict ${verdict.verdict}` }, word("verdict", verdict.verdict)), interval && h("span", { class: "second" }, interval),
+  return h("div", { class: "verdict-cell" },
+    h("span", { class: "judgement" }, h("span", { class: `verdict ${verdict.verdict}` }, word("verdict", verdict.verdict)), interval && h("span", { class: "second" }, interval)),
     verdict.reason && h("details", { class: "reason" }, h("summary", {}, t("creatives.why")), h("p", { lang: "en" }, verdict.reason)));
 }
 
 function intervalChart(rows) {
   const shown = rows.filter((row) => row.verdict && isKnown(row.verdict.low) && isKnown(row.verdict.high))
     .sort((a, b) => b.verdict.leads - a.verdict.leads).slice(0, SHOWN_INTERVALS).sort((a, b) => (b.verdict.rate ?? 0) - (a.verdict.rate ?? 0));
-  const colours = { scale: "good", cut: "bad", hold: "c-leads", not_enough_data: "muted" };
+  const colours = { scale: "good", cut: "bad", hold: "c-qualified", not_enough_data: "muted" };
   const colourOf = (row) => cssColour(colours[row.verdict.verdict] ?? "muted");
   const best = shown[0];
   const told = (row) => `${row.headline ?? row.name} – ${row.name}`;

@@ -24,7 +24,7 @@ function aside(text) {
 // A number as people read it, and beside it as it is, for tests and for whoever inspects the page.
 function figureOf(text, value, name) {
   const known = value !== null && value !== undefined && !Number.isNaN(value);
-  return h("data", { value: known ? value : "", "data-figure": name ?? null }, text);
+  return h("data", { value: known ? value : "", "data-figure": name ?? null, class: value ? null : "zero" }, text);
 }
 
 // Some icons, drawn by path: no font and no picture is fetched.
@@ -39,6 +39,7 @@ const ICONS = {
   video: "M3 5h18v14H3zM10 9l5 3-5 3z",
   text: "M5 7h14M5 12h14M5 17h8",
   arrow: "M5 12h14m-5-5 5 5-5 5",
+  brand: "M4 17l6-6 4 4 6-9",
 };
 
 function icon(name) {

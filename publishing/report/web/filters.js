@@ -11,7 +11,7 @@ function choice(id, label, value, options, onchange) {
 }
 
 // Several of a list, in a panel that closes with Escape and when the focus leaves.
-function manyOf(id, label, options, chosen, onchange) {
+function manyOf(id, label, all, options, chosen, onchange) {
   const summary = h("summary", { id: `${id}-summary` });
   const boxes = options.map(([key, text]) => {
     const box = h("input", { type: "checkbox", value: key, checked: chosen.includes(key), onchange: tell });
@@ -23,7 +23,7 @@ function manyOf(id, label, options, chosen, onchange) {
   const details = h("details", { class: "many", id }, summary, panel);
   function name() {
     const marked = options.filter(([key], at) => inputs[at].checked).map(([, text]) => text);
-    const text = marked.length === 0 ? t("filter.all") : marked.length === 1 ? marked[0] : t("filter.several", { count: number(marked.length) });
+    const text = marked.length === 0 ? all : marked.length === 1 ? marked[0] : t("filter.several", { count: number(marked.length) });
     fill(summary, h("span", { class: "label" }, label), h("span", { class: "value" }, text));
   }
   function tell() {
@@ -67,8 +67,8 @@ function filterBar() {
     (value) => change({ within: value }));
   const bar = h("form", { class: "filters", "aria-label": t("filter.title"), onsubmit: (event) => event.preventDefault() },
     period, fields.from, fields.to,
-    manyOf("filter-channel", t("filter.channel"), CHANNELS.map((name) => [name, word("channel", name)]), state.channels, (channels) => change({ channels })),
-    manyOf("filter-account", t("filter.account"), ACCOUNTS.map((account) => [account.key, accountName(account)]), state.accounts, (accounts) => change({ accounts })),
+    manyOf("filter-channel", t("filter.channel"), t("filter.all_channels"), CHANNELS.map((name) => [name, word("channel", name)]), state.channels, (channels) => change({ channels })),
+    manyOf("filter-account", t("filter.account"), t("filter.all_accounts"), ACCOUNTS.map((account) => [account.key, accountName(account)]), state.accounts, (accounts) => change({ accounts })),
     within);
   return {
     element: bar,

@@ -35,7 +35,7 @@ function shortMoney(value) {
 }
 
 function percent(value, digits = 1) {
-  const options = { style: "percent", maximumFractionDigits: digits };
+  const options = { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits };
   return isKnown(value) ? formatter("NumberFormat", options).format(value) : NOTHING;
 }
 

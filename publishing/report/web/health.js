@@ -17,7 +17,7 @@ function health(root) {
         cell: (row, value) => figureOf(row.currency ? money(value, row.currency) : number(value, 2), value, name),
       })),
       { id: "share", label: t("health.share"), hint: t("health.share.hint"), numeric: true, value: (row) => ratio(row.unallocated, row.billed), format: (v) => percent(v) },
-      { id: "through", label: t("health.through"), value: (row) => row.complete_through, cell: (row) => (row.complete_through ? date(dayOf(row.complete_through)) : NOTHING) },
+      { id: "through", label: t("health.through"), numeric: true, value: (row) => (row.complete_through ? Math.min(dayOf(row.complete_through), AS_OF) : null), format: (v) => date(v) },
     ],
   });
   const events = DATA.conversions ? eventsTable() : null;
@@ -81,7 +81,7 @@ function reconciled() {
 }
 
 function conversationsChart() {
-  const series = bucketsOf(state.range, grainOf(state.range));
+  const series = bucketsOf(state.range, grainOf(state.range, healthSum("conversations")));
   const totals = Object.fromEntries(KINDS.map(([name]) => [name, new Array(series.keys.length).fill(0)]));
   HEALTH.day.forEach((day, at) => {
     if (inRange(day)) for (const [name] of KINDS) totals[name][series.of(day)] += HEALTH[name][at];
@@ -92,7 +92,7 @@ function conversationsChart() {
     columns: [t("chart.period"), ...shown.map(([name]) => t(`kind.${name}`))],
     rows: shown.length ? series.keys.map((_, at) => [longLabel(series, at), ...shown.map(([name]) => number(totals[name][at]))]) : [],
     option: {
-      grid: { ...chartBase().grid, top: innerWidth < 640 ? 84 : 64 },
+      grid: { ...chartBase().grid, top: legendHeight(shown.map(([name]) => t(`kind.${name}`))) },
       xAxis: categoryAxis(labels(series)),
       yAxis: valueAxis((v) => number(v), { minInterval: 1 }),
       tooltip: tooltip((points) => [longLabel(series, points[0].dataIndex),

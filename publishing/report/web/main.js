@@ -20,7 +20,7 @@ function buildFrame() {
   fill(app,
     h("a", { class: "skip", href: "#content", onclick: (event) => { event.preventDefault(); shown.main.focus(); } }, t("frame.skip")),
     h("header", { class: "side" },
-      h("p", { class: "brand" }, h("span", { class: "mark", "aria-hidden": "true" }), h("span", {}, t("title"))),
+      h("p", { class: "brand" }, h("span", { class: "mark" }, icon("brand")), h("span", {}, t("title"))),
       h("nav", { "aria-label": t("frame.pages") }, h("ul", {}, links.map((link) => h("li", {}, link)))),
       h("div", { class: "preferences" }, language, theme, h("p", { class: "stamp" }, t("frame.stamp", { date: date(AS_OF) })))),
     h("div", { class: "body" }, shown.bar.element, shown.main),
@@ -72,7 +72,7 @@ function render() {
 function pageLead() {
   const before = rangeBefore(state.range);
   if (state.page === "health") return t("health.lead", { filters: span(state.range) });
-  const against = ["overview", "campaigns"].includes(state.page) && before ? ` ${t("overview.against", { before: span(before) })}` : "";
+  const against = ["overview", "campaigns"].includes(state.page) && before ? ` · ${t("overview.against", { before: span(before) })}` : "";
   return `${filtersInWords()}${against}`;
 }
 

@@ -24,7 +24,7 @@ function rowAt(totals, place) {
 }
 
 function hasFigures(row) {
-  return Number.isNaN(row.spend) || row.spend > 0 || row.leads > 0 || row.impressions > 0;
+  return Number.isNaN(row.spend) || row.spend > 0 || row.leads > 0 || (row.impressions ?? 0) > 0;
 }
 
 // The period before, as long as this one; null where the marts do not reach back to all of it.

@@ -91,37 +91,56 @@ function firstDayIndex(day) {
   return low;
 }
 
-const SUMMED = ["spend", "impressions", "clicks", "conversations", "leads", "qualified", "won", "won_value"];
+const COST = ["spend", "leads", "qualified"];
 
 // Sums by group of entity and by bucket of day: an array of `groups * buckets` sums each.
 // `window_qualified` are those who qualified within the window; `ripe_*` is of the days that are old
 // enough for it only (of "ever" every day is): a ratio of the two kinds would be unfair to the young.
-function sums({ range = state.range, mask = chosenEntities(), groups = null, buckets = null, within = state.within }) {
-  const columnsOf = (buckets?.keys.length ?? 1);
-  const size = (groups?.keys.length ?? 1) * columnsOf;
-  const qualified = within === "ever" ? "qualified" : `qualified_${within}d`;
-  const ripeBefore = within === "ever" ? Number.POSITIVE_INFINITY : AS_OF - Number(within);
+function sums({ range = state.range, mask = chosenEntities(), groups = null, buckets = null, within = state.within, names }) {
+  const width = buckets?.keys.length ?? 1;
+  const size = (groups?.keys.length ?? 1) * width;
   const out = {};
-  const { entity, days, starts, columns, units } = FACTS;
-  const wanted = [...SUMMED.map((name) => [name, name]), [qualified, "window_qualified"]]
-    .map(([from, to]) => [columns[from], (out[to] = new Float64Array(size)), units[from]]);
-  const ripe = [["spend", "ripe_spend"], ["leads", "ripe_leads"], [qualified, "ripe_qualified"]]
-    .map(([from, to]) => [columns[from], (out[to] = new Float64Array(size)), units[from]]);
+  const summed = (column, name) => [FACTS.columns[column], (out[name] = new Float64Array(size)), FACTS.units[column]];
+  const wanted = names.map((name) => summed(name, name));
+  const ripe = [];
+  if (within !== "ever") {
+    const column = `qualified_${within}d`;
+    wanted.push(summed(column, "window_qualified"));
+    ripe.push(summed("spend", "ripe_spend"), summed("leads", "ripe_leads"), summed(column, "ripe_qualified"));
+  }
+  const ripeBefore = within === "ever" ? 0 : AS_OF - Number(within);
+  const { entity, days, starts } = FACTS;
+  // The row of sums of each entity, so that the loop over the facts does nothing but add.
+  const rowOf = groups ? groups.of.map((group, e) => (mask[e] && group >= 0 ? group * width : -1)) : Int32Array.from(mask, (fits) => (fits ? 0 : -1));
   for (let d = firstDayIndex(range[0]); d < days.length && days[d] <= range[1]; d += 1) {
     const bucket = buckets ? buckets.of(days[d]) : 0;
-    const isRipe = days[d] < ripeBefore;
-    for (let row = starts[d]; row < starts[d + 1]; row += 1) {
-      const e = entity[row];
-      if (!mask[e]) continue;
-      const group = groups ? groups.of[e] : 0;
-      if (group < 0) continue;
-      const place = group * columnsOf + bucket;
-      for (let m = 0; m < wanted.length; m += 1) wanted[m][1][place] += wanted[m][0][row];
-      if (isRipe) for (let m = 0; m < ripe.length; m += 1) ripe[m][1][place] += ripe[m][0][row];
-    }
+    for (const [column, sum] of wanted) add(column, sum, entity, rowOf, bucket, starts[d], starts[d + 1]);
+    if (days[d] < ripeBefore) for (const [column, sum] of ripe) add(column, sum, entity, rowOf, bucket, starts[d], starts[d + 1]);
   }
   for (const [, sum, unit] of [...wanted, ...ripe]) {
     if (unit !== 1) for (let place = 0; place < size; place += 1) sum[place] /= unit;
+  }
+  if (within !== "ever") return out;
+  return { ...out, window_qualified: out.qualified, ripe_spend: out.spend, ripe_leads: out.leads, ripe_qualified: out.qualified };
+}
+
+function add(column, sum, entity, rowOf, bucket, from, to) {
+  for (let row = from; row < to; row += 1) {
+    const place = rowOf[entity[row]];
+    if (place >= 0) sum[place + bucket] += column[row];
+  }
+}
+
+// Of sums by group and bucket, those by group, by bucket, or of all.
+function folded(totals, width, { keepGroups = false, keepBuckets = false }) {
+  const out = {};
+  for (const [name, values] of Object.entries(totals)) {
+    const height = values.length / width;
+    const sum = new Float64Array((keepGroups ? height : 1) * (keepBuckets ? width : 1));
+    for (let at = 0; at < values.length; at += 1) {
+      sum[keepGroups ? Math.floor(at / width) : keepBuckets ? at % width : 0] += values[at];
+    }
+    out[name] = sum;
   }
   return out;
 }
@@ -138,8 +157,11 @@ function bucketsOf(range, grain) {
   return { grain, keys, of: (day) => place[day - range[0]] };
 }
 
-function grainOf([from, to]) {
+// Days where there is enough to see by day; else weeks, and months where weeks would be too many.
+const ENOUGH_A_DAY = 10;
+function grainOf([from, to], leads) {
   if (state.grain !== "auto") return state.grain;
   const days = to - from + 1;
-  return days <= 31 ? "day" : days <= 200 ? "week" : "month";
+  if (days <= 10 || (days <= 62 && leads / days >= ENOUGH_A_DAY)) return "day";
+  return days <= 220 ? "week" : "month";
 }

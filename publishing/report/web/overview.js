@@ -21,26 +21,28 @@ function overview(root) {
     h("div", { class: "pair" }, cost.element, people.element),
     section("channels", t("overview.channels"), t("overview.channels.note"), channels.element), origin.element);
 
+  const groups = grouped((e) => FACTS.entities.channel[e]);
   return () => {
     const mask = chosenEntities();
     const before = rangeBefore(state.range);
-    const now = rowAt(sums({ mask }), 0);
-    const then = before && rowAt(sums({ mask, range: before }), 0);
-    for (const name of TILES) fillTile(tiles[name], name, now, then, before);
-    fillNotice(notice, now);
+    const series = bucketsOf(state.range, grainOf(state.range, sums({ mask, names: ["leads"], within: "ever" }).leads[0]));
+    const width = series.keys.length;
+    // One pass over the facts for all that is shown; one more for the period before.
+    const both = sums({ mask, groups, buckets: series, names: COST });
+    const byChannel = folded(both, width, { keepGroups: true });
+    const byChannelBefore = before && sums({ mask, groups, range: before, names: COST });
+    const byBucket = folded(both, width, { keepBuckets: true });
+    const now = rowAt(folded(both, width, {}), 0);
+    const then = before && rowAt(folded(byChannelBefore, 1, {}), 0);
 
-    const series = bucketsOf(state.range, grainOf(state.range));
-    const totals = sums({ mask, buckets: series });
-    const rows = series.keys.map((_, at) => rowAt(totals, at));
+    for (const name of TILES) fillTile(tiles[name], name, now, then, before);
+    fillNotice(notice, now, mask);
+    const rows = series.keys.map((_, at) => rowAt(byBucket, at));
     cost.update(costChart(series, rows));
     people.update(peopleChart(series, rows));
-
-    const byChannel = grouped((e) => FACTS.entities.channel[e]);
-    const sumsNow = sums({ mask, groups: byChannel });
-    const sumsThen = before && sums({ mask, groups: byChannel, range: before });
-    channels.update(byChannel.keys.map((key, at) => (
-      { key, ...rowAt(sumsNow, at), before: sumsThen && rowAt(sumsThen, at) })).filter(hasFigures), { ...now, before: then });
-    origin.update(originChart(series, byChannel, sums({ mask, groups: byChannel, buckets: series })));
+    channels.update(groups.keys.map((key, at) => (
+      { key, ...rowAt(byChannel, at), before: before && rowAt(byChannelBefore, at) })).filter(hasFigures), { ...now, before: then });
+    origin.update(originChart(series, groups, both));
   };
 }
 
@@ -53,7 +55,7 @@ function section(id, title, note, ...content) {
 function changeColumn(name) {
   const value = (row) => (row.before ? changeOf(measureOf(name, row), measureOf(name, row.before)) : null);
   return {
-    id: `${name}_change`, label: t("change.column"), hint: t("change.column.hint"), numeric: true, value, format: signedPercent,
+    id: `${name}_change`, label: t("change.column"), hint: t("change.column.hint"), numeric: true, value, inTotal: true,
     cell: (row) => changeTag(name, measureOf(name, row), row.before ? measureOf(name, row.before) : null),
   };
 }
@@ -68,12 +70,11 @@ function fillTile(tile, name, now, then, before) {
 }
 
 // Young leads have had less time to qualify: said where it changes how the figures are read.
-function fillNotice(notice, now) {
-  const [from, to] = state.range;
+function fillNotice(notice, now, mask) {
   const days = state.within === "ever" ? 30 : Number(state.within);
-  const ripe = rowAt(sums({ within: String(days) }), 0);
-  const young = now.leads - ripe.ripe_leads;
-  notice.hidden = young <= 0 || to < from;
+  const range = [Math.max(state.range[0], AS_OF - days), state.range[1]];
+  const young = sums({ mask, range, within: "ever", names: ["leads"] }).leads[0];
+  notice.hidden = young === 0;
   const values = { days: number(days), leads: number(now.leads), young: number(young), share: percent(ratio(young, now.leads), 0) };
   fill(notice, t(state.within === "ever" ? "notice.young" : "notice.ripe_only", values));
 }
@@ -146,7 +147,7 @@ function originChart(series, groups, totals) {
     columns: [t("chart.period"), ...known.map((one) => word("channel", one.key))],
     rows: known.length ? series.keys.map((_, at) => [longLabel(series, at), ...known.map((one) => number(one.leads[at]))]) : [],
     option: {
-      grid: { ...chartBase().grid, top: 64 },
+      grid: { ...chartBase().grid, top: legendHeight(known.map((one) => word("channel", one.key))) },
       xAxis: categoryAxis(labels(series)),
       yAxis: valueAxis((v) => number(v), { minInterval: 1 }),
       tooltip: tooltip((points) => [longLabel(series, points[0].dataIndex),

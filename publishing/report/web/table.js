@@ -29,9 +29,11 @@ function dataTable({ id, caption, columns, sort = null, search = null, pageSize 
     autoResetPageIndex: false,
   });
 
+  // Before the label of numbers, which end where their column ends.
+  const sign = () => h("span", { class: "mark", "aria-hidden": "true" });
   const heads = columns.map((column) => h("th", { scope: "col", class: column.numeric ? "number" : null },
     h("button", { type: "button", class: "sort", title: column.hint ?? null, onclick: () => toggle(column) },
-      column.label, h("span", { class: "mark", "aria-hidden": "true" }))));
+      column.numeric ? [sign(), column.label] : [column.label, sign()])));
   const body = h("tbody");
   const foot = h("tfoot");
   const pager = h("div", { class: "pager" });
@@ -53,7 +55,7 @@ function dataTable({ id, caption, columns, sort = null, search = null, pageSize 
       const value = column.value(of);
       const content = isTotal && at === 0 ? t("table.total")
         : isTotal && !column.numeric ? ""
-          : column.cell && !isTotal ? column.cell(of, value)
+          : column.cell && (!isTotal || column.inTotal) ? column.cell(of, value)
             : column.numeric ? figureOf((column.format ?? number)(value), value, column.id)
               : (column.format ?? String)(value ?? NOTHING);
       const attributes = { class: column.numeric ? "number" : null };

@@ -1,0 +1,135 @@
+"""Published marts written by hand: the tables and columns that the report reads, no others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+Row = Mapping[str, Any]
+
+AS_OF = date(2026, 6, 30)
+VERSION = "20260630T050000000000"
+
+_TABLES = {
+    "fct_ad_spend": """platform varchar, account_id varchar, ad_id varchar, spend_date date,
+        row_kind varchar default 'ad', campaign_id varchar, channel varchar,
+        spend_reporting decimal(18, 6), impressions bigint default 0, clicks bigint default 0,
+        platform_conversations bigint default 0""",
+    "fct_leads": """lead_id varchar, first_touch_date date, channel varchar, platform varchar,
+        account_id varchar, campaign_id varchar, ad_id varchar, is_excluded boolean default false,
+        is_qualified boolean default false, is_qualified_7d boolean default false,
+        is_qualified_14d boolean default false, is_qualified_30d boolean default false,
+        is_qualified_90d boolean default false, is_won boolean default false,
+        won_value_reporting decimal(18, 6), has_unconverted_value boolean default false""",
+    "dim_accounts": """platform varchar, account_id varchar, account_name varchar,
+        currency varchar, timezone varchar, spend_complete_through date""",
+    "dim_campaigns": """platform varchar, campaign_id varchar, campaign_name varchar,
+        effective_status varchar""",
+    "dim_ads": """platform varchar, ad_id varchar, ad_name varchar, adset_name varchar,
+        campaign_id varchar, headline varchar, media_type varchar, effective_status varchar""",
+    "attribution_health": """report_date date, conversations bigint default 0,
+        with_referral bigint default 0, resolved bigint default 0, pending bigint default 0,
+        "foreign" bigint default 0, gone bigint default 0, ad_suspected bigint default 0,
+        direct bigint default 0, outbound bigint default 0,
+        platform_conversations bigint default 0, unmatched_outcomes bigint default 0,
+        envelopes bigint default 0, quarantined_envelopes bigint default 0,
+        excluded_leads bigint default 0, web_leads bigint default 0, repeats bigint default 0""",
+    "spend_reconciliation": """platform varchar, account_id varchar, spend_date date,
+        account_spend decimal(18, 6), ads_spend decimal(18, 6), unallocated decimal(18, 6)""",
+    "creative_board": """platform varchar, ad_id varchar, window_days integer, leads bigint,
+        qualified_leads bigint, shrunk_qualified_rate decimal(9, 6),
+        qualified_rate_low decimal(9, 6), qualified_rate_high decimal(9, 6), verdict varchar,
+        reason varchar""",
+    "budget_shift": """platform varchar, account_id varchar, currency varchar,
+        from_ad_id varchar, from_ad_name varchar, from_campaign_name varchar, to_ad_id varchar,
+        to_ad_name varchar, to_campaign_name varchar, reason varchar, window_days integer,
+        pair_number integer, suggested_daily_amount decimal(18, 6),
+        expected_weekly_gain decimal(18, 3), expected_weekly_gain_low decimal(18, 3),
+        expected_weekly_gain_high decimal(18, 3)""",
+    "conversion_events": """conversion_event_id varchar, event_name varchar, status varchar,
+        reason varchar, occurred_at timestamptz""",
+}
+OPTIONAL = ("creative_board", "budget_shift", "conversion_events")
+
+_CHANNELS = """
+create table marts.channel_performance as
+select report_date, channel, sum(leads) as leads, sum(qualified) as qualified_leads,
+    case when bool_and(spend is not null) then sum(spend) end as spend_reporting
+from (
+    select spend_date as report_date, channel, spend_reporting as spend, 0 as leads, 0 as qualified
+    from marts.fct_ad_spend
+    union all
+    select first_touch_date, channel, 0, 1, cast(is_qualified as integer)
+    from marts.fct_leads where not is_excluded
+)
+group by report_date, channel
+"""
+
+
+def write_marts(path: Path, **tables: Sequence[Row]) -> Path:
+    """A published file; optional marts are there when they are named, the others always."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    with duckdb.connect(str(path)) as connection:
+        _create(connection, tables)
+        for name, rows in tables.items():
+            for row in rows:
+                marks = ", ".join("?" * len(row))
+                columns = ", ".join(f'"{c}"' for c in row)
+                connection.execute(
+                    f"insert into marts.{name} ({columns}) values ({marks})", list(row.values())
+                )
+        connection.execute(_CHANNELS)
+    return path
+
+
+def write_many(path: Path, *, days: int, ads: int) -> Path:
+    """`days * ads` rows of spend, and leads for two thirds of them: what a large company has."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    with duckdb.connect(str(path)) as connection:
+        _create(connection, {})
+        connection.execute("select setseed(0.5)")
+        connection.execute(
+            "insert into marts.fct_ad_spend (platform, account_id, ad_id, spend_date, campaign_id, "
+            "channel, spend_reporting, impressions, clicks) "
+            f"select 'meta', 'a' || ad % 3, 'ad' || ad, date '{AS_OF}' - cast(day as integer), 'c' || ad % 40, "
+            "case when ad % 5 = 0 then 'meta_web' else 'click_to_whatsapp' end, "
+            "round(random() * 90, 2), 500 + (ad * day) % 4000, (ad * day) % 90 "
+            f"from range({ads}) a(ad), range(1, {days} + 1) d(day)"
+        )
+        connection.execute(
+            "insert into marts.fct_leads (lead_id, first_touch_date, channel, platform, "
+            "account_id, campaign_id, ad_id, is_qualified, is_qualified_30d) "
+            "select md5(ad_id || spend_date || n), spend_date, channel, platform, account_id, "
+            "campaign_id, ad_id, (impressions + n) % 4 = 0, (impressions + n) % 5 = 0 "
+            "from marts.fct_ad_spend, range(2) t(n) where (impressions + n) % 3 > 0"
+        )
+        connection.execute(
+            "insert into marts.dim_ads select 'meta', 'ad' || i, 'Ad ' || i, 'Set', 'c' || i % 40, "
+            f"'Headline ' || i, 'image', 'ACTIVE' from range({ads}) t(i)"
+        )
+        connection.execute(
+            "insert into marts.dim_campaigns select 'meta', 'c' || i, 'Campaign ' || i, 'ACTIVE' "
+            "from range(40) t(i)"
+        )
+        connection.execute(_CHANNELS)
+    return path
+
+
+def _create(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Any]) -> None:
+    # In a file called marts.duckdb the tables stand in its default schema, as publishing does.
+    connection.execute("set timezone = 'UTC'")
+    for name, columns in _TABLES.items():
+        if name not in OPTIONAL or name in tables:
+            connection.execute(f"create table marts.{name} ({columns})")
+    connection.execute(
+        "create table marts.publication as select ? as version, cast(? as date) as as_of, "
+        "timestamptz '2026-06-30 05:00:00+00' as published_at, '3' as rule_version, "
+        "'reporting_currency=BRL,reporting_timezone=America/Sao_Paulo' as rules",
+        [VERSION, AS_OF],
+    )
