@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 STAMP := .venv/.ready
 
-.PHONY: help setup demo test test-deep test-browser lint fmt docs dev bench ui-tour lock clean
+.PHONY: help setup demo test test-deep test-browser lint fmt docs dev bench ui-tour report-vendor lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -56,6 +56,10 @@ fmt: setup
 # The generated parts of the docs: which test proves which edge case, and the metrics.
 docs: setup
 	@$(PY) docs/generate.py
+
+# The report's libraries, again from npm at the versions of package.json (needs node and npm).
+report-vendor:
+	@publishing/report/vendor/build.sh
 
 # The Dagster UI in headless Chromium (Debian's package chromium), after `make demo`.
 ui-tour: setup

@@ -398,6 +398,36 @@ def diff_rules(
 
 
 @app.command()
+def report(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write. Default: beside the published marts."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write the report for marketing people: one HTML file that opens offline.
+
+    Made of the published marts alone; no personal data in it. Example:
+    `ctwa report --output cost-per-lead.html --open`
+    """
+    import webbrowser
+
+    from publishing.report.build import write_report
+    from publishing.report.data import ReportError
+
+    try:
+        written = write_report(_settings(), output)
+    except ReportError as error:
+        _fail(str(error))
+    else:
+        out.print(
+            f"{written.path}: {written.rows:,} rows, {written.bytes:,} bytes, as of {written.as_of}"
+        )
+        if show:
+            webbrowser.open(written.path.as_uri())
+
+
+@app.command()
 def doctor(
     receiver: Annotated[
         str, typer.Option(help="Address of the receiver on this machine.")

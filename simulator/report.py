@@ -168,6 +168,7 @@ def where_next(console: Console, settings: Settings, seconds: float) -> None:
     """Where to look after the demo."""
     console.print(Text(f"\nTook {seconds:.0f} s. Where to look next:", style="bold"))
     for what, where in (
+        ("the report, in any browser", str(settings.marts_path.with_name("report.html"))),
         ("the marts, for any BI tool", str(settings.marts_path)),
         ("the graph of assets", f"ctwa dev --data-dir {settings.data_dir}"),
         ("why a lead has its source", "column `why` of fct_leads"),

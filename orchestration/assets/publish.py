@@ -15,8 +15,10 @@ from orchestration.comparison import beside_marts
 from orchestration.forget import drop_comparison_of_the_erased, drop_copies_of_the_erased
 from orchestration.resources import RefreshLock, RefreshOptions
 from publishing.marts import Published, parquet_folder, publish_marts
+from publishing.report.build import ReportWritten, write_report
 
 MARTS_KEY = dg.AssetKey(["publish", "marts"])
+REPORT_KEY = dg.AssetKey(["publish", "report"])
 POSTGRES_KEY = dg.AssetKey(["publish", "marts_postgres"])
 VERDICT_KEY = dg.AssetKey(["publish", "refresh_verdict"])
 
@@ -82,12 +84,31 @@ def build_publish_assets(
         return dg.MaterializeResult(metadata={STATUS: "all sources read"})
 
     if settings.marts_url is None:
-        return [published_marts, refresh_verdict]
+        return [published_marts, _report_asset(settings), refresh_verdict]
     return [
         published_marts,
+        _report_asset(settings),
         _postgres_asset(settings.marts_url.get_secret_value(), settings),
         refresh_verdict,
     ]
+
+
+def _report_asset(settings: Settings) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=REPORT_KEY,
+        deps=[MARTS_KEY],
+        group_name="publish",
+        owners=OWNERS,
+        kinds={"html"},
+        description=(
+            "The report for marketing people: one HTML file beside the published marts, that opens "
+            "from disk or any web server and asks the network for nothing (`ctwa report`)."
+        ),
+    )
+    def report(lock: RefreshLock) -> dg.MaterializeResult:
+        return dg.MaterializeResult(metadata=report_metadata(write_report(settings)))
+
+    return report
 
 
 def _postgres_asset(url: str, settings: Settings) -> dg.AssetsDefinition:
@@ -131,6 +152,16 @@ def publication_metadata(published: Published) -> dict[str, dg.MetadataValue]:
         "file": dg.MetadataValue.path(published.path),
         "parquet": dg.MetadataValue.path(parquet_folder(published.path) / "current"),
         "marts": dg.MetadataValue.md(f"| mart | rows |\n|---|---:|\n{table}"),
+    }
+
+
+def report_metadata(written: ReportWritten) -> dict[str, dg.MetadataValue]:
+    """Figures for plots, and where the file is."""
+    return {
+        "as_of": dg.MetadataValue.text(written.as_of.isoformat()),
+        "rows": dg.MetadataValue.int(written.rows),
+        "bytes": dg.MetadataValue.int(written.bytes),
+        "file": dg.MetadataValue.path(written.path),
     }
 
 

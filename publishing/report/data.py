@@ -15,7 +15,7 @@ import duckdb
 
 from ctwa.publication import Publication
 from publishing.report.columns import amounts, counts, words
-from publishing.report.facts import FACTS, encode_facts
+from publishing.report.facts import COLUMNS, FACTS, encode_facts
 from publishing.report.verdicts import budget_shift, creative_board
 
 FORMAT = 1
@@ -61,7 +61,7 @@ def read_payload(marts_path: Path, reporting_currency: str) -> Payload:
             return _read(connection, publication, reporting_currency)
     except duckdb.Error as error:
         raise ReportError(
-            f"the marts at {marts_path} could not be read ({error}); "
+            f"the marts at {marts_path} could not be read ({str(error).splitlines()[0]}); "
             "`ctwa refresh --full` publishes them again"
         ) from error
 
@@ -109,12 +109,19 @@ def _check_totals(connection: duckdb.DuckDBPyConnection, facts: Sequence[tuple[A
         "coalesce(sum(spend_reporting), 0) from marts.channel_performance"
     ).fetchone()
     told = tuple(row or ())
-    known: dict[tuple[Any, Any], Any] = {}  # as there: one amount without a rate, and it is null
+    day, channel, spend, leads, qualified = (
+        COLUMNS.index(c) for c in ("day", "channel", "spend", "leads", "qualified")
+    )
+    sums: dict[tuple[Any, Any], Any] = {}  # as there: one amount without a rate, and it is null
     for fact in facts:
-        key = (fact[0], fact[5])
-        known[key] = None if None in (fact[6], known.get(key, 0)) else known.get(key, 0) + fact[6]
-    spend = sum((v for v in known.values() if v is not None), start=0)
-    counted = (sum(f[11] for f in facts), sum(f[12] for f in facts), spend)
+        key = (fact[day], fact[channel])
+        both = (sums.get(key, 0), fact[spend])
+        sums[key] = None if None in both else sum(both)
+    counted = (
+        sum(fact[leads] for fact in facts),
+        sum(fact[qualified] for fact in facts),
+        sum(amount for amount in sums.values() if amount is not None),
+    )
     if counted != told:
         raise ReportError(
             "leads, qualified leads and spend of fct_leads and fct_ad_spend "

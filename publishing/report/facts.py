@@ -13,11 +13,13 @@ from typing import Any
 from publishing.report.columns import amounts, counts, steps, words
 
 COUNTS = (
-    "impressions", "clicks", "conversations", "leads", "qualified", "qualified_7d",
-    "qualified_14d", "qualified_30d", "qualified_90d", "won",
+    "impressions", "clicks", "leads", "qualified", "qualified_7d", "qualified_14d",
+    "qualified_30d", "qualified_90d",
 )  # fmt: skip
 AMOUNTS = ("spend", "won_value")
 _KEYS = ("platform", "account", "campaign", "ad", "channel")
+COLUMNS = ("day", *_KEYS, *AMOUNTS, *COUNTS)
+"""Columns of `FACTS`, in this order; `day` counts from 1970-01-01."""
 
 # A sum without an amount that has no rate would be too low: it is null (rule R13).
 FACTS = """
@@ -31,9 +33,8 @@ with spend as (
         case when count(spend_reporting) = count(*) then sum(spend_reporting) end as spend,
         cast(0 as decimal(18, 6)) as won_value,
         sum(impressions) as impressions, sum(clicks) as clicks,
-        sum(platform_conversations) as conversations,
         0 as leads, 0 as qualified, 0 as qualified_7d, 0 as qualified_14d, 0 as qualified_30d,
-        0 as qualified_90d, 0 as won
+        0 as qualified_90d
 
     from marts.fct_ad_spend
     group by all
@@ -57,14 +58,13 @@ with spend as (
         cast(0 as decimal(18, 6)) as spend,
         case when not coalesce(bool_or(has_unconverted_value), false)
             then coalesce(sum(won_value_reporting), 0) end as won_value,
-        0 as impressions, 0 as clicks, 0 as conversations,
+        0 as impressions, 0 as clicks,
         count(*) as leads,
         count(*) filter (is_qualified) as qualified,
         count(*) filter (is_qualified_7d) as qualified_7d,
         count(*) filter (is_qualified_14d) as qualified_14d,
         count(*) filter (is_qualified_30d) as qualified_30d,
-        count(*) filter (is_qualified_90d) as qualified_90d,
-        count(*) filter (is_won) as won
+        count(*) filter (is_qualified_90d) as qualified_90d
 
     from counted
     group by all
@@ -76,14 +76,17 @@ with spend as (
 )
 
 select
-    day - date '1970-01-01' as day, platform, account, campaign, ad, channel,
-    case when count(spend) = count(*) then sum(spend) end as spend,
-    case when count(won_value) = count(*) then sum(won_value) end as won_value,
+    day - date '1970-01-01' as day, {keys},
+    {amounts},
     {counts}
 
 from both_kinds
 group by all
-""".format(counts=", ".join(f"cast(sum({c}) as bigint) as {c}" for c in COUNTS))
+""".format(
+    keys=", ".join(_KEYS),
+    amounts=", ".join(f"case when count({a}) = count(*) then sum({a}) end as {a}" for a in AMOUNTS),
+    counts=", ".join(f"cast(sum({c}) as bigint) as {c}" for c in COUNTS),
+)
 
 
 def encode_facts(

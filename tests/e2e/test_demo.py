@@ -39,6 +39,7 @@ def test_the_marts_of_the_demo_equal_the_truth(
     assert "per qualified" in said
     assert "refused (401)" in said
     assert (data / "marts.duckdb").exists()
+    assert (data / "report.html").stat().st_mtime > (data / "marts.duckdb").stat().st_mtime
     assert os.environ["CTWA_MARTS_URL"].endswith("/production")
     assert "CTWA_INTAKE_SECRET" not in os.environ
 

@@ -21,6 +21,7 @@ from orchestration.assets.dbt import leaves_parents_out, mart_names
 from orchestration.dbt_manifest import manifest_path
 from orchestration.definitions import build_definitions
 from orchestration.instance import TEMPLATE, prepare_home
+from tests.support.report import write_marts
 
 JOBS = ("nightly_refresh", "fresh_leads", "activation", "meta_backfill", "compare_rules")
 
@@ -179,6 +180,25 @@ def test_workspace_names_the_code_location() -> None:
     (entry,) = workspace["load_from"]
     assert entry["python_module"]["module_name"] == "orchestration.definitions"
     assert Path(PROJECT_DIR / "orchestration" / "definitions.py").exists()
+
+
+def test_the_report_is_written_of_what_was_published(
+    settings: Settings, definitions: dg.Definitions, tmp_path: Path
+) -> None:
+    key = dg.AssetKey(["publish", "report"])
+    graph = definitions.resolve_asset_graph()
+    assert graph.get(key).parent_keys == {dg.AssetKey(["publish", "marts"])}
+    assert key in definitions.resolve_job_def("fresh_leads").asset_layer.executable_asset_keys
+    own = load_settings(
+        _env_file=None, data_dir=settings.data_dir, marts_path=tmp_path / "marts.duckdb"
+    )
+    write_marts(own.marts_path)
+    job = build_definitions(own).resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(asset_selection=[key])
+    (event,) = result.asset_materializations_for_node("publish__report")
+    written = tmp_path / "report.html"
+    assert event.metadata["file"].value == str(written)
+    assert event.metadata["bytes"].value == written.stat().st_size
 
 
 def test_postgres_is_published_to_only_when_it_is_set(

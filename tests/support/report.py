@@ -17,13 +17,13 @@ VERSION = "20260630T050000000000"
 _TABLES = {
     "fct_ad_spend": """platform varchar, account_id varchar, ad_id varchar, spend_date date,
         row_kind varchar default 'ad', campaign_id varchar, channel varchar,
-        spend_reporting decimal(18, 6), impressions bigint default 0, clicks bigint default 0,
-        platform_conversations bigint default 0""",
+        spend_reporting decimal(18, 6), impressions bigint default 0,
+        clicks bigint default 0""",
     "fct_leads": """lead_id varchar, first_touch_date date, channel varchar, platform varchar,
         account_id varchar, campaign_id varchar, ad_id varchar, is_excluded boolean default false,
         is_qualified boolean default false, is_qualified_7d boolean default false,
         is_qualified_14d boolean default false, is_qualified_30d boolean default false,
-        is_qualified_90d boolean default false, is_won boolean default false,
+        is_qualified_90d boolean default false,
         won_value_reporting decimal(18, 6), has_unconverted_value boolean default false""",
     "dim_accounts": """platform varchar, account_id varchar, account_name varchar,
         currency varchar, timezone varchar, spend_complete_through date""",
@@ -97,7 +97,8 @@ def write_many(path: Path, *, days: int, ads: int) -> Path:
         connection.execute(
             "insert into marts.fct_ad_spend (platform, account_id, ad_id, spend_date, campaign_id, "
             "channel, spend_reporting, impressions, clicks) "
-            f"select 'meta', 'a' || ad % 3, 'ad' || ad, date '{AS_OF}' - cast(day as integer), 'c' || ad % 40, "
+            f"select 'meta', 'a' || ad % 3, 'ad' || ad, date '{AS_OF}' - cast(day as integer), "
+            "'c' || ad % 40, "
             "case when ad % 5 = 0 then 'meta_web' else 'click_to_whatsapp' end, "
             "round(random() * 90, 2), 500 + (ad * day) % 4000, (ad * day) % 90 "
             f"from range({ads}) a(ad), range(1, {days} + 1) d(day)"

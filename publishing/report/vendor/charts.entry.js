@@ -3,22 +3,18 @@
 import { use, init } from "echarts/core";
 import { BarChart, LineChart, ScatterChart } from "echarts/charts";
 import {
-  AriaComponent,
   GridComponent,
   LegendComponent,
-  MarkLineComponent,
   TooltipComponent,
 } from "echarts/components";
 import { CanvasRenderer } from "echarts/renderers";
 
 use([
-  AriaComponent,
   BarChart,
   CanvasRenderer,
   GridComponent,
   LegendComponent,
   LineChart,
-  MarkLineComponent,
   ScatterChart,
   TooltipComponent,
 ]);

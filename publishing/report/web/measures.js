@@ -9,7 +9,6 @@ const MEASURES = {
   cpql: { of: (s) => ratio(s.ripe_spend, s.ripe_qualified), format: (v) => money(v), good: -1 },
   clicks: { of: (s) => s.clicks, format: (v) => number(v) },
   impressions: { of: (s) => s.impressions, format: (v) => number(v) },
-  won: { of: (s) => s.won, format: (v) => number(v), good: 1 },
   won_value: { of: (s) => s.won_value, format: (v) => money(v), good: 1 },
 };
 

@@ -34,8 +34,7 @@ const FACTS = (() => {
     }
     starts[d + 1] = row;
   }
-  const names = ["spend", "won_value", "impressions", "clicks", "conversations", "leads", "won",
-    "qualified", ...WINDOWS.map((days) => `qualified_${days}d`)];
+  const names = ["spend", "won_value", "impressions", "clicks", "leads", "qualified", ...WINDOWS.map((days) => `qualified_${days}d`)];
   const columns = Object.fromEntries(names.map((name) => [name, numbersOf(raw[name])]));
   const units = Object.fromEntries(names.map((name) => [name, unitOf(raw[name])]));
   const entities = {

@@ -1,0 +1,326 @@
+"""The report: figures of the marts and no others, in a file that nothing in it can turn against."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from typer.testing import CliRunner
+
+from ctwa.cli import app
+from ctwa.settings import Settings
+from publishing.report.build import write_report
+from publishing.report.columns import amounts, counts, embed
+from publishing.report.data import NEEDED, ReportError
+from publishing.report.page import LANGUAGES, SCRIPTS, VENDORED
+from tests.support.report import AS_OF, write_many, write_marts
+from tests.support.report_page import Blocks, facts, links_of, numbers, payload_of, words
+
+PACKAGE = Path(__file__).resolve().parents[2] / "publishing" / "report"
+DAY = date(2026, 6, 1)
+HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(1)> & \u2028 \u2029 'x'"
+META = {"platform": "meta", "account_id": "1"}
+
+
+def spend(day: date, amount: str | None, ad: str = "ad1", **more: Any) -> dict[str, Any]:
+    return {
+        **META, "ad_id": ad, "campaign_id": "c1", "spend_date": day, "spend_reporting": amount,
+        "channel": "click_to_whatsapp", "impressions": 100, "clicks": 7, **more,
+    }  # fmt: skip
+
+
+def lead(name: str, day: date, ad: str | None = "ad1", **more: Any) -> dict[str, Any]:
+    paid = {**META, "campaign_id": "c1", "channel": "click_to_whatsapp"} if ad else {}
+    return {"lead_id": name, "first_touch_date": day, "ad_id": ad, "channel": "direct",
+            **paid, **more}  # fmt: skip
+
+
+def company() -> dict[str, list[dict[str, Any]]]:
+    """Two ads, an unallocated amount, leads with and without an ad, one that does not count."""
+    return {
+        "fct_ad_spend": [
+            spend(DAY, "10.10"),
+            spend(DAY, "20.205"),
+            spend(DAY, "0.333333", ad="ad2"),
+            spend(DAY + timedelta(1), "5"),
+            spend(DAY, "3.5", ad="x", campaign_id=None, row_kind="unallocated",
+                  channel="meta_unallocated"),
+        ],
+        "fct_leads": [
+            lead("a", DAY, is_qualified=True, is_qualified_30d=True, won_value_reporting="900.55"),
+            lead("b", DAY, ad="ad2"),
+            lead("c", DAY + timedelta(1), ad=None, is_qualified=True),
+            lead("d", DAY, is_excluded=True, is_qualified=True),
+            lead("e", DAY, ad="gone", account_id=None, campaign_id=None),
+        ],
+        "dim_accounts": [{**META, "account_name": "Clínica & Co", "currency": "BRL"}],
+        "dim_campaigns": [{"platform": "meta", "campaign_id": "c1", "campaign_name": HOSTILE}],
+        "dim_ads": [{"platform": "meta", "ad_id": "ad1", "ad_name": "Ad", "headline": HOSTILE,
+                     "campaign_id": "c1", "media_type": "video"}],
+    }  # fmt: skip
+
+
+def written(settings: Settings, **tables: list[dict[str, Any]]) -> dict[str, Any]:
+    write_marts(settings.marts_path, **(tables or company()))
+    return payload_of(write_report(settings).path)
+
+
+def total(payload: Mapping[str, Any], name: str, **where: Any) -> Decimal | None:
+    rows = [f for f in facts(payload) if all(f[k] == v for k, v in where.items())]
+    values = [row[name] for row in rows]
+    return None if None in values else sum(values, start=Decimal(0))
+
+
+def test_the_figures_of_the_report_are_those_of_the_marts(settings: Settings) -> None:
+    payload = written(settings)
+
+    assert total(payload, "spend") == Decimal("39.138333")
+    assert total(payload, "leads") == 4  # the excluded one is in no count
+    assert total(payload, "qualified") == 2
+    assert total(payload, "qualified_30d") == 1
+    assert total(payload, "qualified_7d") == 0
+    assert total(payload, "clicks") == 35
+    assert total(payload, "won_value") == Decimal("900.55")
+    assert total(payload, "spend", campaign="c1", ad="ad1") == Decimal("35.305")
+    assert total(payload, "leads", channel="direct", platform=None, campaign=None, ad=None) == 1
+    assert total(payload, "leads", campaign="unresolved", ad="gone", account=-1) == 1
+    assert total(payload, "spend", campaign="unallocated:1", channel="meta_unallocated") == 3.5
+    assert [f["day"] for f in facts(payload)] == sorted(f["day"] for f in facts(payload))
+
+
+def test_many_rows_add_up_by_channel_campaign_and_ad(settings: Settings) -> None:
+    write_many(settings.marts_path, days=20, ads=30)
+    payload = payload_of(write_report(settings).path)
+    with duckdb.connect(str(settings.marts_path), read_only=True) as marts:
+        for key, column in (("channel", "channel"), ("campaign", "campaign_id"), ("ad", "ad_id")):
+            expected = marts.execute(
+                f"select {column}, sum(spend), sum(leads), sum(good) from ("
+                f"select {column}, spend_reporting as spend, 0 as leads, 0 as good "
+                "from marts.fct_ad_spend union all "
+                f"select {column}, 0, 1, cast(is_qualified_30d as int) from marts.fct_leads"
+                ") group by all"
+            ).fetchall()
+            assert len(expected) > 1
+            for value, *sums in expected:
+                told = [total(payload, n, **{key: value})
+                        for n in ("spend", "leads", "qualified_30d")]  # fmt: skip
+                assert told == sums
+
+
+def test_an_amount_without_a_rate_stays_unknown(settings: Settings) -> None:
+    payload = written(settings, fct_ad_spend=[spend(DAY, "10"), spend(DAY, None, ad="ad2")])
+    assert total(payload, "spend", ad="ad1") == 10
+    assert total(payload, "spend", ad="ad2") is None
+
+
+def test_a_report_that_does_not_add_up_is_not_written(settings: Settings) -> None:
+    write_marts(settings.marts_path, **company())
+    with duckdb.connect(str(settings.marts_path)) as marts:
+        marts.execute("update marts.channel_performance set leads = leads + 1 where leads > 0")
+    with pytest.raises(ReportError, match="channel_performance"):
+        write_report(settings)
+    assert not settings.marts_path.with_name("report.html").exists()
+
+
+def test_the_same_marts_give_the_same_bytes(settings: Settings, tmp_path: Path) -> None:
+    write_marts(settings.marts_path, **company())
+    first = write_report(settings, tmp_path / "one.html")
+    backwards = {table: rows[::-1] for table, rows in company().items()}
+    write_marts(settings.marts_path, **backwards)
+    second = write_report(settings, tmp_path / "elsewhere" / "two.html")
+    assert first.path.read_bytes() == second.path.read_bytes()
+    assert (first.rows, first.as_of) == (6, AS_OF)
+    assert first.bytes == first.path.stat().st_size
+
+
+def test_what_stood_there_is_replaced_whole_and_nothing_is_left_beside(
+    settings: Settings, tmp_path: Path
+) -> None:
+    target = tmp_path / "web" / "index.html"
+    target.parent.mkdir()
+    target.write_text("yesterday's")
+    with pytest.raises(ReportError, match="no published marts"):
+        write_report(settings, target)
+    assert target.read_text() == "yesterday's"
+    write_marts(settings.marts_path)
+    write_report(settings, target)
+    assert [p.name for p in target.parent.iterdir()] == ["index.html"]
+    assert target.read_bytes().startswith(b"<!doctype html>")
+
+
+def test_hostile_names_are_data(settings: Settings) -> None:
+    payload = written(settings)
+    page = settings.marts_path.with_name("report.html").read_bytes()
+    assert words(payload["campaigns"]["name"]) == [HOSTILE]
+    assert words(payload["ads"]["headline"]) == [HOSTILE]
+    blocks = Blocks(page)
+    assert [a.get("id") for a, _ in blocks.of("script")] == ["data", "texts", None, None, None]
+    assert not blocks.of("img")
+    assert b"alert(1)</script>" not in page
+
+
+def test_the_page_lets_run_what_it_holds_and_asks_for_nothing(settings: Settings) -> None:
+    write_marts(settings.marts_path, **company())
+    page = write_report(settings).path.read_bytes()
+    blocks = Blocks(page)
+    policies = [a["content"] for a, _ in blocks.of("meta")
+                if a.get("http-equiv") == "Content-Security-Policy"]  # fmt: skip
+    rules = dict(rule.split(" ", 1) for rule in str(policies[0]).split("; "))
+    run = [text for attributes, text in blocks.of("script") if "type" not in attributes]
+    style = [text for _, text in blocks.of("style")]
+
+    def hashes(contents: list[str]) -> list[str]:
+        made = (hashlib.sha256(text.encode()).digest() for text in contents)
+        return [f"'sha256-{base64.b64encode(one).decode()}'" for one in made]
+
+    assert rules["script-src"].split() == hashes(run)
+    # In a script these would change how a browser finds its end.
+    assert not re.search(r"<!--|<script", "".join(run), flags=re.IGNORECASE)
+    assert rules["style-src"].split() == hashes(style)
+    assert (rules["default-src"], rules["img-src"]) == ("'none'", "data:")
+    assert (rules["base-uri"], rules["form-action"]) == ("'none'", "'none'")
+    assert all(link.startswith("data:") for link in links_of(page))
+    assert not any("style" in attributes for _, attributes in blocks.tags)
+    named = set(re.findall(rb"https?://[\w.-]+", page))
+    assert named <= {b"http://www.w3.org"}  # the name of SVG, no address
+
+
+def test_nobody_is_in_the_report(settings: Settings) -> None:
+    write_marts(settings.marts_path, **company(), conversion_events=[
+        {"conversion_event_id": "7" * 32, "event_name": "Purchase", "status": "sent",
+         "occurred_at": "2026-06-02 10:00:00+00"},
+    ])  # fmt: skip
+    with duckdb.connect(str(settings.marts_path)) as marts:
+        marts.execute("update marts.fct_leads set lead_id = 'person-' || lead_id")
+    page = write_report(settings).path.read_bytes()
+    assert b"person-" not in page
+    assert b"7777777" not in page
+
+
+def test_verdicts_shifts_and_events_are_shown_where_the_marts_have_them(
+    settings: Settings,
+) -> None:
+    assert {written(settings)[name] for name in ("creative_board", "budget_shift", "conversions")} \
+        == {None}  # fmt: skip
+    board = [{"platform": "meta", "ad_id": ad, "window_days": 90, "leads": 30,
+              "qualified_leads": 12, "shrunk_qualified_rate": "0.38", "qualified_rate_low": "0.25",
+              "qualified_rate_high": "0.52", "verdict": verdict, "reason": HOSTILE}
+             for ad, verdict in (("ad1", "scale"), ("unseen", "not_enough_data"))]  # fmt: skip
+    shift = [{"platform": "meta", "account_id": "1", "currency": "BRL", "from_ad_id": "a",
+              "to_ad_id": "b", "window_days": 90, "pair_number": 1, "reason": "Move it.",
+              "suggested_daily_amount": "42.50", "expected_weekly_gain": "2.4",
+              "expected_weekly_gain_low": "0.4", "expected_weekly_gain_high": "4.1"}]  # fmt: skip
+    event = {"event_name": "Purchase", "occurred_at": "2026-06-02 23:59:59+00", "status": "sent"}
+    payload = written(
+        settings,
+        **company(),
+        creative_board=board,
+        budget_shift=shift,
+        conversion_events=[event, event, {**event, "status": "skipped", "reason": "no_value"}],
+    )
+    told = payload["creative_board"]
+    assert words(told["verdict"]) == ["scale", "not_enough_data"]
+    assert (told["rate"], told["low"], told["high"]) == ([0.38] * 2, [0.25] * 2, [0.52] * 2)
+    assert numbers(payload["budget_shift"]["amount"]) == [Decimal("42.5")]
+    assert payload["budget_shift"]["gain"] == [2.4]
+    events = payload["conversions"]
+    assert events["events"] == [2, 1]
+    assert events["day"] == [(date(2026, 6, 2) - date(1970, 1, 1)).days] * 2
+    assert words(events["reason"]) == [None, "no_value"]
+
+
+def test_empty_marts_make_an_empty_report(settings: Settings) -> None:
+    write_marts(settings.marts_path)
+    made = write_report(settings)
+    payload = payload_of(made.path)
+    assert (made.rows, payload["as_of"], payload["currency"]) == (0, "2026-06-30", "BRL")
+    assert list(facts(payload)) == []
+
+
+@pytest.mark.parametrize("mart", NEEDED)
+def test_a_missing_mart_is_named(settings: Settings, mart: str) -> None:
+    write_marts(settings.marts_path)
+    with duckdb.connect(str(settings.marts_path)) as marts:
+        marts.execute(f"drop table marts.{mart}")
+    with pytest.raises(ReportError, match=f"lack {mart}.*ctwa refresh --full"):
+        write_report(settings)
+
+
+def test_marts_of_an_older_version_are_an_error_for_people(settings: Settings) -> None:
+    write_marts(settings.marts_path)
+    with duckdb.connect(str(settings.marts_path)) as marts:
+        marts.execute("alter table marts.fct_leads drop column is_qualified_90d")
+    with pytest.raises(ReportError, match=r"is_qualified_90d.*ctwa refresh --full"):
+        write_report(settings)
+
+
+def test_the_command_says_where_the_report_is_and_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CTWA_DATA_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    missing = CliRunner().invoke(app, ["report"])
+    assert missing.exit_code == 1
+    assert "run `ctwa refresh` first" in missing.output
+    write_marts(tmp_path / "marts.duckdb", **company())
+    made = CliRunner().invoke(app, ["report", "--output", "mine.html"])
+    assert made.exit_code == 0, made.output
+    assert f"{tmp_path / 'mine.html'}: 6 rows" in made.output
+    assert (tmp_path / "mine.html").exists()
+
+
+def test_columns_come_back_as_they_were() -> None:
+    for values in ([], [0, 0, 0], [5, 0, 0, 0, 0, 0, 7], [1, 2, 3], [0, 4, 0, 4]):
+        assert numbers(counts(values)) == values
+    exact = [Decimal("0.000001"), None, Decimal("12345678.9"), Decimal(0), Decimal("-3")]
+    assert numbers(amounts(exact)) == exact
+    assert json.loads(embed({HOSTILE: HOSTILE})) == {HOSTILE: HOSTILE}
+    assert not set(embed(HOSTILE).decode()) & set("<>&\u2028\u2029")
+
+
+def test_every_language_has_every_text_and_every_text_is_used() -> None:
+    texts = {
+        name: json.loads((PACKAGE / "web" / "texts" / f"{name}.json").read_text())
+        for name in LANGUAGES
+    }
+    keys = set(texts["en"])
+    for name, known in texts.items():
+        assert set(known) == keys, name
+        assert all(known.values()), name
+        for key, text in known.items():
+            places = set(re.findall(r"\{(\w+)\}", text))
+            assert places == set(re.findall(r"\{(\w+)\}", texts["en"][key])), (name, key)
+    code = "".join((PACKAGE / "web" / script).read_text() for script in SCRIPTS)
+    groups = tuple(re.findall(r"word\(\"(\w+)\"", code)) + tuple(
+        group.rstrip(".") for group in re.findall(r"t\(`([\w.]+)\$\{", code)
+    )
+    unused = [k for k in keys if f'"{k}"' not in code and not k.startswith(groups)]
+    assert unused == []
+    asked = set(re.findall(r"\bt\(\"([\w.]+)\"", code))
+    assert asked <= keys
+
+
+def test_the_vendored_files_are_what_their_papers_say() -> None:
+    vendor = PACKAGE / "vendor"
+    sums = dict(line.split()[::-1] for line in (vendor / "SHA256SUMS").read_text().splitlines())
+    assert sums.keys() == set(VENDORED)
+    for name, expected in sums.items():
+        assert hashlib.sha256((vendor / name).read_bytes()).hexdigest() == expected
+    package = json.loads((vendor / "package.json").read_text())
+    readme = (vendor / "README.md").read_text()
+    about = (PACKAGE / "web" / "definitions.js").read_text()
+    for name, version in package["dependencies"].items():
+        assert version in readme, name
+    for name in ("echarts", "@tanstack/table-core"):
+        assert package["dependencies"][name].rpartition(".")[0] in about, name
+    for licence in re.findall(r"`((?:LICENSE|NOTICE)\.\S+?)`", readme):
+        assert (vendor / licence).stat().st_size > 100
