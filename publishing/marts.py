@@ -257,8 +257,9 @@ def _marts(connection: duckdb.DuckDBPyConnection, contents: _Contents) -> list[s
     found = [
         name
         for (name,) in connection.execute(
-            "select table_name from duckdb_tables() "
-            "where database_name = 'source' and schema_name = ? order by table_name",
+            # A view is read now: conversion_events shows what was sent after the build.
+            "select table_name from information_schema.tables "
+            "where table_catalog = 'source' and table_schema = ? order by table_name",
             [contents.schema],
         ).fetchall()
     ]

@@ -34,6 +34,21 @@
     {{ return(var("link_code_days", env_var("CTWA_LINK_CODE_DAYS", "7")) | int) }}
 {%- endmacro %}
 
+{# Stages of the funnel that conversion events tell of. #}
+{% macro conversion_stages() -%}
+    {{ return(var("conversion_stages", env_var("CTWA_CONVERSION_STAGES", "qualified,won")).split(",")) }}
+{%- endmacro %}
+
+{# `latest_ad`: an event has the click of the latest touch with one. `first_touch`: the source's (E70). #}
+{% macro conversion_click() -%}
+    {{ return(var("conversion_click", env_var("CTWA_CONVERSION_CLICK", "latest_ad"))) }}
+{%- endmacro %}
+
+{# Days before the outcome within which that click must have been (E67). #}
+{% macro conversion_click_days() -%}
+    {{ return(var("conversion_click_days", env_var("CTWA_CONVERSION_CLICK_DAYS", "7")) | int) }}
+{%- endmacro %}
+
 {# `ecb`: the European Central Bank's rates count beside those of the seed (rule R13). #}
 {% macro exchange_rates_source() -%}
     {{ return(var("exchange_rates", env_var("CTWA_EXCHANGE_RATES", "seed"))) }}

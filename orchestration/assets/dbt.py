@@ -28,7 +28,9 @@ from orchestration.rebuild import (
 from orchestration.resources import LeanDbtCli, RefreshLock, RefreshOptions, dbt_environment
 
 MARTS_SCHEMA = "marts"
-_LAYERS = ("seeds", "staging", "intermediate", MARTS_SCHEMA)
+_WRITTEN_AFTER = "activation"
+"""The dbt source that is written after the models (`activation/states.py`)."""
+_LAYERS = ("seeds", "staging", "intermediate", "activation", MARTS_SCHEMA)
 
 
 class Translator(DagsterDbtTranslator):
@@ -105,13 +107,15 @@ def build_dbt_assets(
 
 
 def load_manifest(path: Path) -> dict[str, Any]:
-    """The manifest, with an asset for every singular test that names several models.
+    """The manifest, with an asset for every singular test that names several models, and without
+    the source that is written after the models.
 
     dagster-dbt makes a check only of tests that belong to one model. The one furthest
     downstream is the one whose readers the test protects; `meta.dagster.ref` goes before.
     """
     manifest: dict[str, Any] = json.loads(path.read_text())
     nodes = manifest["nodes"]
+    _leave_out_what_comes_after(manifest)
     for node in nodes.values():
         if node["resource_type"] != "test" or node.get("attached_node"):
             continue
@@ -122,6 +126,19 @@ def load_manifest(path: Path) -> dict[str, Any]:
         dagster = node["config"].setdefault("meta", {}).setdefault("dagster", {})
         dagster.setdefault("ref", {"name": nodes[last]["name"]})
     return manifest
+
+
+def _leave_out_what_comes_after(manifest: dict[str, Any]) -> None:
+    """No asset stands before the states of what was sent: sending waits for the models."""
+    after = {n for n, s in manifest["sources"].items() if s["source_name"] == _WRITTEN_AFTER}
+    for source in after:
+        for mapping in ("sources", "parent_map", "child_map"):
+            manifest[mapping].pop(source, None)
+    for node in manifest["nodes"].values():
+        before = node["depends_on"].get("nodes", []) if "depends_on" in node else []
+        before[:] = [n for n in before if n not in after]
+    for parents in manifest["parent_map"].values():
+        parents[:] = [n for n in parents if n not in after]
 
 
 def _layer(schema: str) -> int:

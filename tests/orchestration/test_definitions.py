@@ -17,6 +17,7 @@ from ingestion.sources.ecb_schema import EXCHANGE_RATES
 from ingestion.sources.google_schema import GOOGLE_ADS
 from ingestion.sources.hubspot_schema import HUBSPOT
 from ingestion.sources.meta_schema import META_ADS
+from orchestration.assets.activation import ACTIVATION_KEYS, EVENTS_KEY
 from orchestration.assets.dbt import leaves_parents_out, mart_names
 from orchestration.dbt_manifest import manifest_path
 from orchestration.definitions import build_definitions
@@ -94,9 +95,24 @@ def test_publishing_waits_for_every_mart(definitions: dg.Definitions, settings: 
     graph = definitions.resolve_asset_graph()
     parents = graph.get(dg.AssetKey(["publish", "marts"])).parent_keys
     restatements = dg.AssetKey(["publish", "restatements"])
-    assert parents == {dg.AssetKey(["marts", mart]) for mart in marts} | {restatements}
-    assert graph.get(restatements).parent_keys == parents - {restatements}
-    assert {"fct_ad_spend", "dim_ads"} <= set(marts)
+    expected = {dg.AssetKey(["marts", mart]) for mart in marts}
+    # What was sent is shown by what is published after it.
+    assert parents == expected | {restatements, *ACTIVATION_KEYS}
+    assert graph.get(restatements).parent_keys == expected
+    assert {"fct_ad_spend", "dim_ads", "conversion_events"} <= set(marts)
+
+
+def test_sending_comes_after_the_models_that_show_what_was_sent(
+    definitions: dg.Definitions,
+) -> None:
+    """The view reads a file that sending writes: as a dependency that would be a circle."""
+    graph = definitions.resolve_asset_graph()
+    mart = graph.get(dg.AssetKey(["marts", "conversion_events"]))
+    outbox = dg.AssetKey(["activation", "conversion_outbox"])
+    states = dg.AssetKey(["staging", "stg_activation__conversion_states"])
+    assert mart.parent_keys == {outbox, states}
+    assert graph.get(states).parent_keys == set()
+    assert {outbox, mart.key} <= graph.get(EVENTS_KEY).parent_keys
 
 
 def test_tests_of_severity_error_block(definitions: dg.Definitions) -> None:

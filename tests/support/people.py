@@ -236,6 +236,18 @@ def exclusion(
     return Envelope({"exclusions": [row | {"content_key": _digest(row)}]})
 
 
+def consent(at: str | datetime, *, given: bool = False, **identities: str) -> Envelope:
+    """Somebody (`phone`, `bsuid`, `email`, one or more) withdraws consent, or gives it again."""
+    row = {
+        **{f"{kind}_key": f"{kind}:{name}" for kind, name in identities.items()},
+        "purpose": "marketing",
+        "is_given": given,
+        "declared_at": utc(at),
+        "source": "whatsapp_user_preferences",
+    }
+    return Envelope({"consents": [row | {"content_key": _digest(row)}]})
+
+
 def quarantined(count: int = 1) -> Envelope:
     """An envelope whose messages could not be read."""
     rows = [{"source": "whatsapp", "element": "message", "reason": "not an object"}] * count
@@ -245,6 +257,11 @@ def quarantined(count: int = 1) -> Envelope:
 def people_models() -> tuple[str, ...]:
     """The selection of dbt that builds everything about people and nothing else."""
     return ("+path:dbt_project/models/marts/leads",)
+
+
+def activation_models() -> tuple[str, ...]:
+    """The selection of dbt that builds what goes out, and what became of it."""
+    return ("+path:dbt_project/models/activation", "+path:dbt_project/models/marts/activation")
 
 
 def _person(phone: str | None, bsuid: str | None) -> dict[str, Any]:
