@@ -6,14 +6,15 @@
 | `crm_posts` | a lead that the generic webhook tells of: what was said last, and whether it came |
 | `crm_posts_switch` | since when the generic webhook is on; no row while it is off |
 
-No raw identity stands in it; `lead_id` begins with an identity key of the person (see `forget`).
+No raw identity stands in it. `lead_id` begins with an identity key of the person, `contact_key` is
+one: that is how erasures find the rows of `crm_contacts` and `crm_posts`, which go.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -51,9 +52,6 @@ create table if not exists crm_posts_switch (
     on_since_us integer not null
 );
 """
-
-FORGET_TABLES = ("crm_contacts", "crm_posts")
-"""Tables whose `lead_id` leads to a person."""
 
 
 class Settled(NamedTuple):
@@ -112,31 +110,15 @@ def note_contacts(ledger: sqlite3.Connection, noted: Iterable[Noted]) -> None:
     )  # fmt: skip
 
 
-def forget(ledger: sqlite3.Connection, identity_keys: Collection[str]) -> int:
-    """Drop what is kept of one person; how many rows. For erasures.
-
-    `identity_keys` are those of the person: their lead ids begin with one of them.
-    """
-    gone = 0
-    for key in identity_keys:
-        for table in FORGET_TABLES:
-            sql = f"delete from {table} where lead_id >= ? and lead_id < ?"  # noqa: S608
-            gone += ledger.execute(sql, (key, f"{key}~")).rowcount
-        gone += ledger.execute("delete from crm_contacts where contact_key = ?", (key,)).rowcount
-    return gone
-
-
 def _json(values: Mapping[str, str]) -> str:
     return json.dumps(values, sort_keys=True, ensure_ascii=False)
 
 
 __all__ = [
-    "FORGET_TABLES",
     "SCHEMA",
     "Noted",
     "Settled",
     "Values",
-    "forget",
     "note_contacts",
     "noted_contact",
     "settled_contacts",

@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 
 from activation import hubspot_run
-from activation.crm_ledger import SCHEMA, forget
 from activation.crm_outbox import OutboxMissingError
 from activation.hubspot import PropertiesMissingError, WriteBackCounts, write_back
 from activation.hubspot_contacts import TEXT_UNITS
-from activation.ledger import open_ledger, transaction
 from ctwa.settings import Settings
 from ingestion.hubspot_errors import HubspotScopeError, HubspotUnavailableError
 from ingestion.hubspot_properties import PROPERTIES, create_properties
@@ -468,14 +466,3 @@ def test_e77_no_raw_identity_in_ledger_log_or_counts(
         told += path.read_bytes().decode("latin-1")
     for raw in ("98765", f"contact:{ana}", f"contacts/{ana}"):
         assert raw not in told
-
-
-def test_an_erasure_leaves_nothing_of_the_person_in_the_ledger(desk: Desk) -> None:
-    desk.person("a" * 32 + ":aurora")
-    desk.person("b" * 32, phone="+5511912345678")
-    desk.run()
-    with open_ledger(desk.settings, SCHEMA) as ledger:
-        with transaction(ledger):
-            assert forget(ledger, ["a" * 32]) == 1
-        left = [row["lead_id"] for row in ledger.execute("select lead_id from crm_contacts")]
-    assert left == ["b" * 32]

@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from activation import webhook_post
-from activation.crm_ledger import SCHEMA, forget
-from activation.ledger import ledger_path, open_ledger, transaction
+from activation.crm_ledger import SCHEMA
+from activation.ledger import ledger_path, open_ledger
 from activation.webhook import IN_A_ROW, WebhookCounts, WebhookSettingsError, post_leads
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
@@ -374,17 +374,6 @@ def test_e77_neither_identities_nor_secrets_in_ledger_log_or_counts(
         told += path.read_bytes().decode("latin-1")
     assert PHONE not in told
     assert SECRET not in told
-
-
-def test_an_erasure_leaves_nothing_of_the_person_in_the_ledger(office: Office) -> None:
-    office.lead("a" * 32 + "#2")
-    office.lead("b" * 32)
-    office.run()
-    with open_ledger(office.settings, SCHEMA) as ledger:
-        with transaction(ledger):
-            assert forget(ledger, ["a" * 32]) == 1
-        left = [row["lead_id"] for row in ledger.execute("select lead_id from crm_posts")]
-    assert left == ["b" * 32]
 
 
 def test_the_clock_of_the_switch_is_utc(office: Office) -> None:
