@@ -1,0 +1,219 @@
+/*
+    Grain: one row per platform, ad and window with spend or leads in it, deleted ads included.
+
+    The verdict compares the 90 % interval of what the ad is expected to pay for a qualified lead
+    with what its peers (the account's other ads of the same kind, same currency, same window) pay:
+    `scale` when even its bad end is better by the margin, `cut` when even its good end is worse,
+    `hold` in between. Below the minimum of leads and spend, or of peers, there is no verdict and
+    no rank (E65); money that would have bought enough leads is evidence as well, so an ad that
+    spent and brought nobody is judged, and ranks last (E46). More qualified of the same leads never
+    make a verdict worse. How the figures are made: docs/creative-board.md.
+*/
+
+with
+
+estimated as (
+
+    select * from {{ ref('int_ad_windows__estimated') }}
+
+),
+
+ads as (
+
+    select * from {{ ref('dim_ads') }}
+
+),
+
+accounts as (
+
+    select * from {{ ref('dim_accounts') }}
+
+),
+
+weighed as (
+
+    select
+        *,
+        {{ exact_ratio('other_spend', 'other_qualified_leads') }} as peer_cost,
+        {{ exact_ratio('spend', 'leads') }} as cost_per_lead,
+        {{ exact_ratio('spend', 'qualified_leads') }} as cost_per_qualified_lead,
+        -- Leads, or what they cost elsewhere: the larger is what is known of the ad.
+        case
+            when other_spend > 0 and other_leads > 0
+                then greatest(leads, spend / other_cost_per_lead)
+        end as evidence
+
+    from estimated
+
+),
+
+judged as (
+
+    select
+        *,
+        case
+            when account_id is null then 'no_account'
+            when has_several_currencies then 'currencies'
+            when other_qualified_leads < {{ var('board_min_peer_qualified') }} or evidence is null
+                then 'no_peers'
+            when evidence < {{ var('board_min_leads') }} then 'few_leads'
+            when spend < {{ var('board_min_spend') }} * peer_cost then 'little_spend'
+            when expected_cost_low > peer_cost then 'cut'
+            when
+                expected_cost_high <= (1 - {{ var('board_margin') }}) * peer_cost
+                and leads >= {{ var('board_min_leads') }}
+                then 'scale'
+            else 'hold'
+        end as finding
+
+    from weighed
+
+),
+
+ranked as (
+
+    select
+        *,
+        finding in ('scale', 'hold', 'cut') as has_verdict,
+        row_number() over (
+            partition by
+                platform,
+                account_id,
+                currency,
+                is_click_to_whatsapp,
+                window_days,
+                finding in ('scale', 'hold', 'cut')
+            order by case when leads = 0 then 1 else 0 end, expected_cost, ad_id
+        ) as place
+
+    from judged
+
+),
+
+worded as (
+
+    select
+        *,
+        case
+            when leads = 0
+                then
+                    {{ money_text('spend', 'currency') }} || ' brought no lead, where the other ads pay '
+                    || {{ money_text('other_cost_per_lead', 'currency') }} || ' for one: '
+            else
+                qualified_leads || ' of ' || leads || ' leads qualified (likely '
+                || {{ percent_text('rate_low') }} || ' to ' || {{ percent_text('rate_high') }} || ') for '
+                || {{ money_text('spend', 'currency') }} || ': '
+        end
+        || 'a qualified lead is expected to cost '
+        || {{ money_text('expected_cost_low', 'currency') }} || ' to '
+        || {{ money_text('expected_cost_high', 'currency') }} || ', ' as figures,
+        {{ money_text('peer_cost', 'currency') }} || ' of the account''s other ads' as yardstick
+
+    from ranked
+
+),
+
+final as (
+
+    select
+        worded.platform,
+        worded.ad_id,
+        cast(worded.window_days as integer) as window_days,
+        cast({{ dbt.dateadd('day', '1 - worded.window_days', board_last_day()) }} as date)
+            as window_start,
+        {{ board_last_day() }} as window_end,
+        ads.ad_name,
+        ads.adset_id,
+        ads.adset_name,
+        worded.campaign_id,
+        ads.campaign_name,
+        worded.account_id,
+        accounts.account_name,
+        ads.headline,
+        ads.media_type,
+        ads.thumbnail_url,
+        ads.effective_status,
+        ads.is_deleted,
+        worded.is_click_to_whatsapp,
+        worded.currency,
+        worded.spend,
+        worded.spend_reporting,
+        worded.leads,
+        worded.qualified_leads,
+        cast(cast(worded.qualified_leads as double) / nullif(worded.leads, 0) as decimal(9, 6))
+            as qualified_rate,
+        cast(worded.rate_low as decimal(9, 6)) as qualified_rate_low,
+        cast(worded.rate_high as decimal(9, 6)) as qualified_rate_high,
+        cast(worded.shrunk_rate as decimal(9, 6)) as shrunk_qualified_rate,
+        cast(worded.prior_rate as decimal(9, 6)) as prior_qualified_rate,
+        cast(worded.prior_leads as decimal(9, 3)) as prior_leads,
+        cast(
+            cast(worded.campaign_qualified_leads as double) / nullif(worded.campaign_leads, 0)
+            as decimal(9, 6)
+        ) as campaign_qualified_rate,
+        cast(
+            cast(worded.account_qualified_leads as double) / nullif(worded.account_leads, 0)
+            as decimal(9, 6)
+        ) as account_qualified_rate,
+        worded.cost_per_lead,
+        worded.cost_per_qualified_lead,
+        cast(least(worded.expected_cost, 1e11) as decimal(18, 6))
+            as expected_cost_per_qualified_lead,
+        cast(least(worded.expected_cost_low, 1e11) as decimal(18, 6))
+            as expected_cost_per_qualified_lead_low,
+        cast(least(worded.expected_cost_high, 1e11) as decimal(18, 6))
+            as expected_cost_per_qualified_lead_high,
+        {{ exact_ratio('worded.campaign_spend', 'worded.campaign_qualified_leads') }}
+            as campaign_cost_per_qualified_lead,
+        {{ exact_ratio('worded.account_spend', 'worded.account_qualified_leads') }}
+            as account_cost_per_qualified_lead,
+        worded.other_qualified_leads as peer_qualified_leads,
+        worded.peer_cost as peer_cost_per_qualified_lead,
+        case when worded.has_verdict then cast(worded.place as integer) end as cost_rank,
+        case when worded.has_verdict then worded.finding else 'not_enough_data' end as verdict,
+        case worded.finding
+            when 'no_account'
+                then
+                    'The ad is in no account that we can see, so what its ' || worded.leads
+                    || ' leads cost is not known.'
+            when 'currencies'
+                then
+                    'Its ' || worded.leads || ' leads were paid for in two currencies, which are never added up.'
+            when 'no_peers'
+                then
+                    'The account''s other ads have ' || worded.other_qualified_leads
+                    || ' qualified leads in these days; to compare with them takes '
+                    || {{ "'" ~ var('board_min_peer_qualified') ~ "'" }} || '.'
+            when 'few_leads'
+                then
+                    worded.leads || ' leads for ' || {{ money_text('worded.spend', 'worded.currency') }}
+                    || ': a verdict takes {{ var("board_min_leads") }} leads, or the '
+                    || {{ money_text(
+                    var('board_min_leads') ~ ' * worded.other_cost_per_lead', 'worded.currency'
+                ) }} || ' that so many cost the account''s other ads.'
+            when 'little_spend'
+                then
+                    'Spent ' || {{ money_text('worded.spend', 'worded.currency') }}
+                    || '; a verdict takes at least '
+                    || {{ money_text(var('board_min_spend') ~ ' * worded.peer_cost', 'worded.currency') }}
+                    || ', by what a qualified lead costs the account''s other ads.'
+            when 'scale' then worded.figures || 'better than the ' || worded.yardstick || ' even at worst.'
+            when 'cut' then worded.figures || 'worse than the ' || worded.yardstick || ' even at best.'
+            else
+                worded.figures || 'too close to the ' || worded.yardstick
+                || ' to say that it is better or worse.'
+        end as reason
+
+    from worded
+    left join ads
+        on
+            worded.platform = ads.platform
+            and worded.ad_id = ads.ad_id
+    left join accounts
+        on
+            worded.platform = accounts.platform
+            and worded.account_id = accounts.account_id
+
+)
+
+select * from final
