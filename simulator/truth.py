@@ -21,6 +21,7 @@ from simulator.google_state import GoogleState, Stats
 from simulator.people import GoogleClick, Lead
 from simulator.rates import Rates
 from simulator.scene import REPORTING_ZONE
+from simulator.truth_board import board
 from simulator.truth_reports import WINDOWS, Row, Rows, ads, campaigns, cash, channels
 from simulator.world import World
 
@@ -142,6 +143,11 @@ def truth(
                 cash(facts, world.outcomes, spend, rates),
             ),
             Expected("channel_performance", ("report_date", "channel"), channels(facts, spend)),
+            Expected(
+                "creative_board",
+                ("platform", "ad_id", "window_days"),
+                board(facts, spend, world.today),
+            ),
         )
     )
 

@@ -1,0 +1,113 @@
+"""What the creative board must count: leads, qualified leads and money of each ad and window.
+
+Estimates and verdicts follow from these counts by formula, which tests of the formulae look at.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+
+from simulator.company import ADS
+from simulator.rates import MICRO
+from simulator.truth_reports import Facts, Row, Rows
+
+BOARD_WINDOWS = (30, 90, 180)
+"""Lengths of the windows in account days."""
+_MATURE = 31
+"""Days from the last day of a window to today: thirty whole ones, and today is not over."""
+_TO_WEBSITES = {ad.ad_id for ad in ADS if ad.campaign.destination == "WEBSITE"}
+
+Peers = tuple[str, str | None, bool]
+"""Platform, account (None: not ours), and whether the ads lead to WhatsApp."""
+
+
+@dataclass(slots=True)
+class _Day:
+    spend: Decimal = Decimal(0)
+    seen: int = 0
+    leads: int = 0
+    qualified: int = 0
+
+
+@dataclass(slots=True)
+class _Ad:
+    peers: Peers
+    days: dict[date, _Day] = field(default_factory=lambda: defaultdict(_Day))
+
+    def total(self, first: date, last: date) -> tuple[Decimal, int, int]:
+        """Spend, leads and qualified leads of the days from first to last."""
+        days = [day for on, day in self.days.items() if first <= on <= last]
+        spend = sum((d.spend for d in days), Decimal(0))
+        return spend, sum(d.leads for d in days), sum(d.qualified for d in days)
+
+
+def board(facts: Facts, spend: Rows, today: date) -> Rows:
+    """Rows of `creative_board`, without what is estimated."""
+    ads = _ads(facts, spend)
+    listening: dict[Peers, date] = {}
+    for ad in ads.values():
+        for on, day in ad.days.items():
+            if day.seen and ad.peers[1] is not None:
+                listening[ad.peers] = min(on, listening.get(ad.peers, on))
+    last = today - timedelta(days=_MATURE)
+    rows: Rows = {}
+    for window in BOARD_WINDOWS:
+        start = last - timedelta(days=window - 1)
+        totals = {
+            key: ad.total(max(start, listening.get(ad.peers, start)), last)
+            for key, ad in ads.items()
+        }
+        for key, (money, leads, qualified) in totals.items():
+            ours = ads[key].peers[1] is not None
+            others = [totals[k] for k in ads if ads[k].peers == ads[key].peers and k != key]
+            if not ours:
+                others = []
+            if money or leads:
+                rows[*key, window] = {
+                    "account_id": ads[key].peers[1],
+                    "window_start": start,
+                    "window_end": last,
+                    "spend": money if ours else None,
+                    "leads": leads,
+                    "qualified_leads": qualified,
+                    "cost_per_lead": _ratio(money, leads) if ours else None,
+                    "cost_per_qualified_lead": _ratio(money, qualified) if ours else None,
+                    **_others(others),
+                }
+    return rows
+
+
+def _ads(facts: Facts, spend: Rows) -> dict[tuple[str, str], _Ad]:
+    ads: dict[tuple[str, str], _Ad] = {}
+    for (account, on, ad_id, kind), row in spend.items():
+        if kind == "ad":
+            peers = (row["platform"], account, row["channel"] == "click_to_whatsapp")
+            ad = ads.setdefault((row["platform"], ad_id), _Ad(peers))
+            ad.days[on].spend += row["spend"]
+    for _, row in facts:
+        if row["ad_id"] is not None:
+            platform, ad_id = row["platform"], row["ad_id"]
+            peers = (platform, row["account_id"], platform == "meta" and ad_id not in _TO_WEBSITES)
+            ad = ads.setdefault((platform, ad_id), _Ad(peers))
+            day = ad.days[row["first_touch_date"]]
+            day.seen += 1
+            if not row["is_excluded"]:
+                day.leads += 1
+                day.qualified += row["_qualified_30d"]
+    return ads
+
+
+def _others(others: list[tuple[Decimal, int, int]]) -> Row:
+    qualified = sum(total[2] for total in others)
+    money = sum((total[0] for total in others), Decimal(0))
+    return {
+        "peer_qualified_leads": qualified,
+        "peer_cost_per_qualified_lead": _ratio(money, qualified),
+    }
+
+
+def _ratio(money: Decimal, count: int) -> Decimal | None:
+    return (money / count).quantize(MICRO, ROUND_HALF_UP) if count else None
