@@ -20,5 +20,5 @@
 {%- endmacro %}
 
 {% macro ad_text(name, ad_id) -%}
-    '"' || coalesce({{ name }}, {{ ad_id }}) || '"'
+    '“' || coalesce({{ name }}, {{ ad_id }}) || '”'
 {%- endmacro %}

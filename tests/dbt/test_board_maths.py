@@ -111,7 +111,9 @@ def test_the_same_counts_are_judged_alike_in_any_currency_and_any_order(
     plain = board.judge(rows(company))
     dearer = [row | {"spend": row["spend"] * factor, "currency": "CLP"} for row in rows(company)]
     other = board.judge(dearer)
-    assert {k: r["verdict"] for k, r in plain.items()} == {k: r["verdict"] for k, r in other.items()}
+    assert {k: r["verdict"] for k, r in plain.items()} == {
+        k: r["verdict"] for k, r in other.items()
+    }
     assert plain == board.judge(reversed(rows(company)))
 
 

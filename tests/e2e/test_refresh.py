@@ -44,6 +44,7 @@ READ_TIMES = {
     # Meta signs the address of a picture anew at each request, and it ages within days.
     "dim_ads": ("thumbnail_url",),
     "ad_performance": ("thumbnail_url",),
+    "creative_board": ("thumbnail_url",),
 }
 """The only columns of marts in which two runs over the same things may differ."""
 

@@ -1,0 +1,275 @@
+"""The creative board and the budget shift: a company's ads in, verdicts and proposals out.
+
+One world, built once, with every case in it. It is 30 June: of May 1 to 30 every lead has had its
+30 days. What the formulae are worth is the matter of test_board_maths.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.support.board import beta_quantile
+from tests.support.meta import BR, CL, US, Meta, ad_row
+from tests.support.people import Inbox, exclusion, message, outcome, referral
+from tests.support.warehouse import DbtWorld
+
+AS_OF = date(2026, 6, 30)
+FIRST, SECOND, DOLLARS, EURO = "c1", "c2", "c3", "c4"
+CHATS, SITES = "chats", "sites"
+# ad -> account, campaign, day, leads, of them qualified, spend of the day
+ADS = {
+    "good": (BR, FIRST, "2026-05-10", 40, 20, "400"),
+    "plain": (BR, FIRST, "2026-05-30", 40, 10, "1000"),
+    "bad": (BR, SECOND, "2026-05-10", 40, 4, "2000"),
+    "none": (BR, SECOND, "2026-05-10", 0, 0, "900"),
+    "one": (BR, SECOND, "2026-05-10", 1, 1, "10"),
+    "free": (BR, SECOND, "2026-05-10", 12, 3, None),
+    "deleted": (BR, FIRST, "2026-04-10", 15, 6, "450"),
+    "young": (BR, FIRST, "2026-05-31", 20, 20, "100"),
+    "early": (BR, FIRST, "2026-03-15", 0, 0, "700"),
+    "site": (BR, FIRST, "2026-05-10", 0, 0, "300"),
+    "us_a": (US, DOLLARS, "2026-05-10", 10, 5, "200"),
+    "us_b": (US, EURO, "2026-05-10", 20, 5, "800"),
+    "peso": (CL, "cl", "2026-05-10", 1, 1, "900"),
+    "theirs": (None, None, "2026-05-10", 2, 1, None),
+}
+LAST_WEEK = {(BR, "none"): "140", (BR, "bad"): "70", (BR, "good"): "35", (US, "us_b"): "14"}
+
+
+def advertise(meta: Meta) -> None:
+    listed = [name for name in ADS if name not in ("deleted", "theirs")]
+    zones = {BR: "America/Sao_Paulo", US: "America/Los_Angeles", CL: "America/Santiago"}
+    money = {BR: "BRL", US: "USD", CL: "CLP"}
+    meta.objects(
+        "2026-06-30 12:00",
+        accounts=[
+            {"account_id": a, "account_name": a, "currency": money[a], "timezone_name": zone}
+            for a, zone in zones.items()
+        ],
+        campaigns=[
+            {"campaign_id": c, "campaign_name": f"Campaign {c}", "account_id": a}
+            for a, c in ((BR, FIRST), (BR, SECOND), (US, DOLLARS), (US, EURO), (CL, "cl"))
+        ],
+        adsets=[
+            {"adset_id": CHATS, "campaign_id": FIRST, "destination_type": "WHATSAPP"},
+            {"adset_id": SITES, "campaign_id": FIRST, "destination_type": "WEBSITE"},
+        ],
+        ads=[
+            {"ad_id": name, "ad_name": f"Ad {name}", "account_id": ADS[name][0],
+             "campaign_id": ADS[name][1], "creative_id": "cr",
+             "adset_id": SITES if name == "site" else CHATS}
+            for name in listed
+        ],
+        creatives=[{"creative_id": "cr", "headline": "Headline", "thumbnail_url": "https://t"}],
+        ad_lookups=[{"ad_id": "theirs", "status": "foreign", "attempts": 1}],
+    )  # fmt: skip
+    spent: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for name, (account, campaign, day, _, _, spend) in ADS.items():
+        if account and spend:
+            adset = SITES if name == "site" else CHATS
+            row = ad_row(name, spend, campaign_id=campaign, adset_id=adset, ad_name=f"Ad {name}")
+            spent.setdefault((account, day), []).append(row)
+    for (account, name), spend in LAST_WEEK.items():
+        row = ad_row(name, spend, campaign_id=ADS[name][1], adset_id=CHATS)
+        spent.setdefault((account, "2026-06-25"), []).append(row)
+    for number, (account, currency) in enumerate(money.items()):
+        days = {
+            (a, day): (str(sum(Decimal(row["spend"]) for row in rows)), rows)
+            for (a, day), rows in spent.items()
+            if a == account
+        }
+        meta.spend(f"2026-06-30 12:0{number}", days, currency=currency)
+
+
+def happenings() -> Iterator[Any]:
+    for name, (_, _, day, leads, qualified, _) in ADS.items():
+        for n in range(leads):
+            person = f"{name}-{n}"
+            yield message(f"{day} 15:00", phone=person, **referral(name))
+            if n < qualified:
+                yield outcome(f"{day} 18:00", "qualified", person, phone=person)
+    # Two days too late to count within 30 days.
+    yield outcome("2026-06-11 15:00", "qualified", "late", phone="good-30")
+    yield message("2026-05-10 15:00", phone="staff", **referral("good"))
+    yield outcome("2026-05-11 15:00", "qualified", "staff", phone="staff")
+    yield exclusion("2026-05-01 12:00", phone="staff")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> DbtWorld:
+    made = DbtWorld(tmp_path_factory.mktemp("board"), as_of=AS_OF)
+    advertise(Meta(made))
+    Inbox(made).deliver(*happenings())
+    made.build("+creative_board", "+budget_shift")
+    return made
+
+
+@pytest.fixture(scope="module")
+def month(world: DbtWorld) -> dict[str, dict[str, Any]]:
+    """Ad -> its row of the 30 days."""
+    rows = world.query("select * from marts.creative_board where window_days = 30")
+    return {row["ad_id"]: row for row in rows}
+
+
+def test_an_ad_is_counted_over_mature_days_and_measured_by_the_others(
+    month: dict[str, dict[str, Any]],
+) -> None:
+    good = month["good"]
+    assert (good["window_start"], good["window_end"]) == (date(2026, 5, 1), date(2026, 5, 30))
+    assert (good["ad_name"], good["campaign_name"], good["account_name"]) == (
+        *("Ad good", "Campaign c1", BR),
+    )
+    assert (good["headline"], good["thumbnail_url"]) == ("Headline", "https://t")
+    # Neither who does not count (E20) nor who qualified on the 32nd day.
+    assert (good["leads"], good["qualified_leads"]) == (40, 20)
+    assert (good["spend"], good["spend_reporting"], good["currency"]) == (400, 400, "BRL")
+    assert (good["cost_per_lead"], good["cost_per_qualified_lead"]) == (10, 20)
+    assert (good["qualified_rate"], good["campaign_qualified_rate"]) == (
+        *(Decimal("0.5"), Decimal("0.375")),
+    )
+    # 38 of 133 leads and R$ 4,310 in all; without the ad 18 and R$ 3,910.
+    assert good["account_qualified_rate"] == Decimal("0.285714")
+    assert good["account_cost_per_qualified_lead"] == Decimal("113.421053")
+    assert good["peer_qualified_leads"] == 18
+    assert good["peer_cost_per_qualified_lead"] == Decimal("217.222222")
+    assert good["campaign_cost_per_qualified_lead"] == Decimal("46.666667")  # 1,400 / 30
+
+
+def test_verdicts_and_their_reasons(month: dict[str, dict[str, Any]]) -> None:
+    assert {name: row["verdict"] for name, row in month.items()} == {
+        "good": "scale",
+        "us_a": "scale",
+        "plain": "hold",
+        "bad": "cut",
+        "none": "cut",
+        "us_b": "cut",
+        **dict.fromkeys(("one", "free", "site", "peso", "theirs"), "not_enough_data"),
+    }
+    assert month["good"]["reason"].startswith(
+        "20 of 40 leads qualified (likely 34 % to 58 %) for BRL 400.00: a qualified lead is"
+    )
+    assert month["good"]["reason"].endswith(
+        "better than the BRL 217.22 of the account's other ads even at worst."
+    )
+    assert month["bad"]["reason"].endswith(
+        "worse than the BRL 67.94 of the account's other ads even at best."
+    )
+    assert month["site"]["reason"] == (
+        "The account's other ads have 0 qualified leads in these days; "
+        "to compare with them takes 5."
+    )
+    assert month["free"]["reason"].startswith("Spent BRL 0.00; a verdict takes at least BRL 123.14")
+
+
+def test_figures_of_an_estimate_by_hand(month: dict[str, dict[str, Any]]) -> None:
+    """Dollars: 5 of 10 for 200 beside 5 of 20 for 800.
+
+    The guess is (5 + 0.5) / (20 + 1) with the weight of 10 * 1/2 leads: Beta(6.3095, 8.6905). A
+    lead costs (200 + 4 * 40) / (10 + 4). The yield has shape 1 / (15/14 * (1 + 0.086086) - 1).
+    """
+    row = month["us_a"]
+    assert (row["currency"], row["peer_cost_per_qualified_lead"]) == ("USD", 160)
+    assert (row["prior_qualified_rate"], row["prior_leads"]) == (Decimal("0.261905"), 5)
+    assert row["shrunk_qualified_rate"] == Decimal("0.420635")
+    ends = [beta_quantile(6.309524, 8.690476, share) for share in (0.05, 0.95)]
+    assert float(row["qualified_rate_low"]) == pytest.approx(ends[0], abs=0.003)
+    assert float(row["qualified_rate_high"]) == pytest.approx(ends[1], abs=0.003)
+    assert float(row["expected_cost_per_qualified_lead"]) == pytest.approx(61.132075, rel=1e-6)
+    assert float(row["expected_cost_per_qualified_lead_high"]) == pytest.approx(139.26, rel=1e-3)
+
+
+def test_e46_spend_without_leads_is_the_worst_known_and_not_dropped(
+    month: dict[str, dict[str, Any]],
+) -> None:
+    row = month["none"]
+    assert (row["spend"], row["leads"], row["qualified_rate"]) == (900, 0, None)
+    assert (row["cost_per_lead"], row["cost_per_qualified_lead"]) == (None, None)
+    assert row["expected_cost_per_qualified_lead"] > row["account_cost_per_qualified_lead"]
+    assert row["reason"].startswith("BRL 900.00 brought no lead, where the other ads pay BRL 25.64")
+    ranks = {k: r["cost_rank"] for k, r in month.items() if r["account_id"] == BR}
+    assert ranks == {
+        **{"good": 1, "plain": 2, "bad": 3, "none": 4},
+        **dict.fromkeys(("one", "free", "site")),
+    }
+
+
+def test_e47_leads_without_spend_cost_nothing_and_win_nothing(
+    month: dict[str, dict[str, Any]],
+) -> None:
+    row = month["free"]
+    assert (row["spend"], row["leads"], row["cost_per_lead"]) == (0, 12, 0)
+    assert (row["verdict"], row["cost_rank"]) == ("not_enough_data", None)
+
+
+def test_e65_one_lead_is_no_ranking(month: dict[str, dict[str, Any]]) -> None:
+    row = month["one"]
+    assert (row["qualified_rate"], row["verdict"], row["cost_rank"]) == (1, "not_enough_data", None)
+    # 1 of 1, and nobody would bet on more than two of three.
+    assert row["shrunk_qualified_rate"] < Decimal("0.4")
+    assert row["reason"].startswith("1 leads for BRL 10.00: a verdict takes 10 leads, or the BRL ")
+
+
+def test_e57_young_cohorts_wait_and_old_ones_are_in_the_long_windows(
+    world: DbtWorld, month: dict[str, dict[str, Any]]
+) -> None:
+    assert "young" not in month
+    windows = world.query("select * from marts.creative_board where ad_id = 'deleted' order by all")
+    assert [row["window_days"] for row in windows] == [90, 180]
+    assert (windows[0]["window_start"], windows[0]["leads"]) == (date(2026, 3, 2), 15)
+    assert windows[0]["is_deleted"]  # E32: and its row stays
+    # Nobody listened in March: what was spent then is held against no ad.
+    assert world.query("select * from marts.creative_board where ad_id = 'early'") == []
+
+
+def test_e34_e44_unknown_cost_and_no_rate_are_empty_never_zero(
+    month: dict[str, dict[str, Any]],
+) -> None:
+    theirs, peso = month["theirs"], month["peso"]
+    assert (theirs["leads"], theirs["spend"], theirs["cost_per_lead"]) == (2, None, None)
+    assert theirs["reason"].startswith("The ad is in no account that we can see")
+    assert (peso["spend"], peso["spend_reporting"], peso["currency"]) == (900, None, "CLP")
+    assert peso["peer_cost_per_qualified_lead"] is None  # never measured by other currencies
+
+
+def test_a_shift_is_within_one_account_between_ads_that_run(world: DbtWorld) -> None:
+    [row] = world.rows("marts.budget_shift")
+    # The dollars' cheap ad does not run; the worst of the ads to cut gives to the best.
+    assert (row["account_id"], row["currency"], row["window_days"]) == (BR, "BRL", 90)
+    assert (row["from_ad_id"], row["to_ad_id"], row["pair_number"]) == ("none", "good", 1)
+    assert (row["from_daily_spend"], row["to_daily_spend"]) == (20, 5)
+    assert row["suggested_daily_amount"] == 1  # a fifth of the lesser
+    costs = [float(row[f"{side}_expected_cost_per_qualified_lead"]) for side in ("to", "from")]
+    gain = 7 * (1 / costs[0] - 1 / costs[1])
+    assert float(row["expected_weekly_gain"]) == pytest.approx(gain, abs=0.0006)
+    assert 0 < row["expected_weekly_gain_low"] < row["expected_weekly_gain"]
+    assert row["expected_weekly_gain"] < row["expected_weekly_gain_high"]
+    assert row["reason"].startswith("Move BRL 1.00 a day from “Ad none” (about BRL ")
+    assert row["reason"].endswith("a suggestion, applied by nobody but you.")
+
+
+def test_the_rules_of_board_and_shift_hold_in_their_unit_tests(world: DbtWorld) -> None:
+    folders = ("intermediate/board", "marts/board")
+    chosen = [f"test_type:unit,path:dbt_project/models/{folder}" for folder in folders]
+    result = world.dbt("test", "--select", *chosen).result
+    assert len(result) == 5
+    assert {r.status for r in result} == {"pass"}
+
+
+def test_the_marts_are_exact_and_described(world: DbtWorld) -> None:
+    contract = (
+        "platform ad_id window_days leads qualified_leads qualified_rate qualified_rate_low"
+        " qualified_rate_high cost_per_qualified_lead verdict reason"
+    )
+    for table, columns in (("creative_board", contract), ("budget_shift", "reason")):
+        found = world.query(
+            "select column_name, data_type from information_schema.columns"
+            f" where table_schema = 'marts' and table_name = '{table}'"
+        )
+        types = {row["column_name"]: row["data_type"] for row in found}
+        assert set(columns.split()) <= types.keys()
+        assert not {t for t in types.values() if t in {"DOUBLE", "FLOAT", "HUGEINT"}}
