@@ -14,8 +14,12 @@ from typing import Any, Literal
 # error: Meta's JSON error. html: an HTML page, as a proxy answers. truncated: half of the right
 # body, as if whole. cut: the connection ends inside the body. empty: no body. repeat: the page
 # before, once more. endless: the right page, with itself as its `next`. body: `body` as JSON, for
-# answers that are well-formed but not as documented.
-Kind = Literal["error", "html", "truncated", "cut", "empty", "repeat", "endless", "body"]
+# answers that are well-formed but not as documented. drop, hang, no_messages: of requests with
+# events only (`simulator.conversions_api`).
+Kind = Literal[
+    "error", "html", "truncated", "cut", "empty", "repeat", "endless", "body",
+    "drop", "hang", "no_messages",
+]  # fmt: skip
 
 
 @dataclass
