@@ -1,10 +1,11 @@
-"""Backup and restore of the record of truth: vault, lake, ledger of erasures, key of the hashes.
+"""Backup and restore of the record of truth: vault, lake, ledgers, key of the hashes.
 
 The lake is copied first, under the refresh lock, the vault after it by SQLite's online backup
 while the receiver goes on writing: so the copy of the vault always reaches at least as far as the
 copy of the lake, and the next refresh lands the rest. The warehouse and the marts are not copied:
 a refresh builds them again. After a restore the next landing carries out every erasure that the
-backup does not know of: whoever was erased stays so.
+backup does not know of: whoever was erased stays so. What was sent after the backup is not in its
+ledger of what went out: a mark beside it ends the sending of anything older than the restore.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,12 +25,18 @@ from ctwa.lock import refresh_lock
 from ctwa.settings import Settings
 from ingestion.erasure.ledger import FILE as LEDGER
 from ingestion.erasure.ledger import Ledger, LedgerError
+from ingestion.erasure.outbound import FILE as SENT
 from ingestion.lake import Lake
 from ingestion.webhook.vault import Vault
 
 KEEP = 14
 """Backups kept in the folder; the oldest go."""
 
+RESTORED = "restored"
+"""File beside the ledger of what went out: it was put back and does not know what was sent since.
+The next sending ends the activation and removes the file (`activation.conversions_ledger`)."""
+
+_SENT_COPY = "activation.db"
 _MANIFEST = "manifest.json"
 _SQLITE = "sqlite:///"
 
@@ -65,6 +74,7 @@ def backup(settings: Settings, folder: Path | None = None) -> Backup:
             _copy_lake(settings, draft, before[-1] if before else None)
             if (settings.data_dir / LEDGER).exists():
                 shutil.copy2(settings.data_dir / LEDGER, draft / LEDGER)
+            _copy_sent(settings.activation_dir / SENT, draft / _SENT_COPY)
         if vault_path.exists():
             vault = Vault.open(settings.vault_url)
             try:
@@ -134,6 +144,7 @@ def restore(settings: Settings, folder: Path) -> Backup:
             key.chmod(0o600)
         if ledger.erasures:
             ledger.save()
+        _restore_sent(settings, folder / _SENT_COPY)
     return Backup(folder, len(files), sum((folder / f).stat().st_size for f in files))
 
 
@@ -160,6 +171,29 @@ def _copy_lake(settings: Settings, draft: Path, before: Path | None) -> None:
             os.link(earlier, target)
         else:
             shutil.copy2(path, target)
+
+
+def _copy_sent(ledger: Path, target: Path) -> None:
+    """The ledger of what went out, whole with what its write-ahead log holds."""
+    if not ledger.exists():
+        return
+    with closing(sqlite3.connect(ledger)) as source, closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
+    target.chmod(0o600)
+
+
+def _restore_sent(settings: Settings, copy: Path) -> None:
+    """Put it back, unless a newer one is there: that one knows more of what was sent."""
+    folder = settings.activation_dir
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (folder / RESTORED).touch(mode=0o600)
+    _fsync(folder)  # before the ledger: none without its mark
+    if copy.exists() and not (folder / SENT).exists():
+        draft = folder / f"{SENT}.tmp"
+        shutil.copy2(copy, draft)
+        _fsync(draft)
+        draft.replace(folder / SENT)
+        _fsync(folder)
 
 
 def _ledger_after(settings: Settings, folder: Path) -> Ledger:

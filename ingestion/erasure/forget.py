@@ -22,7 +22,8 @@ from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
 from ingestion.backup import complete_backups
 from ingestion.erasure.closure import messages_between
-from ingestion.erasure.ledger import FILE, Erasure, Ledger
+from ingestion.erasure.ledger import FILE, Erasure, Ledger, marker
+from ingestion.erasure.outbound import make_nobodys
 from ingestion.erasure.people import Person
 from ingestion.erasure.rows import DATASET
 from ingestion.erasure.steps import Erased, Stores, carry_out, look, marks_of, phones_of, who
@@ -188,6 +189,7 @@ def _erase(stores: Stores, person: Person, at: datetime) -> Erased:
     if not found.seqs and not found.bodies:
         erasure = known or Erasure(secrets.token_hex(8), at, "done", marks, phones)
         stores.ledger.put(replace(erasure, at=max(at, erasure.at)))
+        make_nobodys(stores.settings, erasure, marker(stores.names))
         return Erased(0, found.counts(), 0)
     erasure = Erasure(secrets.token_hex(8), at, "pending", marks, phones)
     stores.ledger.put(erasure)

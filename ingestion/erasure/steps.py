@@ -2,12 +2,13 @@
 
 1. the ledger names the erasure, pending: from here on every landing finishes it
 2. the ledger notes the envelopes whose bodies go
-3. the bodies are emptied
-4. the rows are rewritten in one commit, the links dropped
-5. the warehouse file is removed: the next build is a full one
-6. the ledger says: erased
+3. what went out names the person no more
+4. the bodies are emptied
+5. the rows are rewritten in one commit, the links dropped
+6. the warehouse file is removed: the next build is a full one
+7. the ledger says: erased
 
-Steps 2 to 6 find by the ledger's marks what is still to do, so doing them again does no harm.
+Steps 2 to 7 find by the ledger's marks what is still to do, so doing them again does no harm.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ctwa.settings import Settings
 from ingestion.erasure.bodies import envelopes_naming
 from ingestion.erasure.closure import connected
 from ingestion.erasure.ledger import Erasure, Ledger, marker
+from ingestion.erasure.outbound import make_nobodys
 from ingestion.erasure.people import Period, Person
 from ingestion.erasure.rows import (
     DATASET,
@@ -99,7 +101,7 @@ def phones_of(names: Pseudonymizer, person: Person) -> dict[str, tuple[Period, .
 
 
 def carry_out(stores: Stores, erasure: Erasure, found: Found) -> Erased:
-    """Steps 2 to 6 for an erasure that the ledger has as pending."""
+    """Steps 2 to 7 for an erasure that the ledger has as pending."""
     ledger, landed = stores.ledger, stores.landed
     seqs = found.seqs | found.bodies
     mark = marker(stores.names)
@@ -111,7 +113,9 @@ def carry_out(stores: Stores, erasure: Erasure, found: Found) -> Erased:
     marks = erasure.marks | marks_of(stores.names, found) | repeats
     marks |= {mark(key) for key in links["right_key"].to_pylist()}
     phones = {**erasure.phones, **phones_of(stores.names, found.person)}
-    ledger.put(replace(erasure, marks=marks, phones=phones))
+    erasure = replace(erasure, marks=marks, phones=phones)
+    ledger.put(erasure)
+    make_nobodys(stores.settings, erasure, mark)
     due = {seq for seq in ledger.bodies if seq <= landed}
     emptied = stores.vault.erase_bodies(sorted(due))
     make_anonymous(stores.lake, found, due, links)
