@@ -30,7 +30,7 @@ test: setup
 test-deep: setup
 	@$(PY) -m pytest -m "not browser" -n 2 --dist loadfile --no-loadscope-reorder
 
-# The site's snippet in headless Chromium (Debian's package chromium) against the receiver.
+# The site's snippet and the report in headless Chromium (Debian's package chromium).
 test-browser: setup
 	@test -x /usr/bin/chromium || { echo "install chromium first: apt-get install chromium"; exit 1; }
 	@$(PY) -m uv pip install --quiet --python $(PY) --group ui

@@ -12,7 +12,7 @@ function campaigns(root) {
       measureColumn("rate"), measureColumn("cpl"), measureColumn("cpql"), changeColumn("cpql"), measureColumn("won_value"),
     ],
   });
-  root.append(shares.element, section("campaigns", t("campaigns.all"), t("campaigns.all.note"), table.element));
+  root.append(shares.element, section(t("campaigns.all"), t("campaigns.all.note"), table.element));
 
   const groups = grouped((e) => (FACTS.entities.campaign[e] === null ? null
     : `${FACTS.entities.platform[e]} ${FACTS.entities.campaign[e]} ${FACTS.entities.account[e]}`));

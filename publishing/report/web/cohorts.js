@@ -8,8 +8,8 @@ function cohorts(root) {
   const view = choice("cohort-view", t("cohorts.view"), cohortView, COHORT_VIEWS.map((name) => [name, t(`measure.${name}`)]), (value) => { cohortView = value; update(); announce(t(`measure.${value}`)); });
   const curve = chartFigure({ id: "cohorts", title: t("cohorts.curve"), note: t("cohorts.curve.note"), height: 300, tools: grain });
   const table = h("div", { class: "table-frame", role: "region", tabindex: "0", "aria-label": t("cohorts.table") });
-  root.append(curve.element, h("section", { class: "card", "aria-labelledby": "title-cohorts" },
-    h("div", { class: "title with-tools" }, h("div", {}, h("h2", { id: "title-cohorts" }, t("cohorts.table")), h("p", { class: "note" }, t("cohorts.table.note"))), view),
+  root.append(curve.element, h("section", { class: "card" },
+    h("div", { class: "title with-tools" }, h("div", {}, h("h2", {}, t("cohorts.table")), h("p", { class: "note" }, t("cohorts.table.note"))), view),
     table, h("p", { class: "legend" }, h("span", { class: "immature sample" }, "12 %"), " ", t("cohorts.immature"))));
 
   function update() {

@@ -36,7 +36,7 @@ function creatives(root) {
       measureColumn("spend"), measureColumn("leads"), measureColumn("qualified"), measureColumn("rate"), measureColumn("cpl"), measureColumn("cpql"),
     ],
   });
-  root.append(...parts, section("creatives", t("creatives.all"), t("creatives.all.note"), table.element));
+  root.append(...parts, section(t("creatives.all"), t("creatives.all.note"), table.element));
 
   const groups = grouped((e) => (FACTS.entities.ad[e] === null ? null : `${FACTS.entities.platform[e]} ${FACTS.entities.ad[e]}`));
   function update() {

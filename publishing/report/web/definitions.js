@@ -5,11 +5,11 @@ const TERMS = ["spend", "lead", "channel", "qualified", "within", "mature", "cpl
 
 function definitions(root) {
   root.append(
-    h("section", { class: "card", "aria-labelledby": "title-terms" }, h("h2", { id: "title-terms", class: "unseen" }, t("page.definitions")),
+    h("section", { class: "card" }, h("h2", { class: "unseen" }, t("page.definitions")),
       h("dl", { class: "terms" }, TERMS.map((name) => h("div", {}, h("dt", {}, t(`term.${name}`)), h("dd", {}, t(`term.${name}.text`, { currency: DATA.currency, timezone: DATA.timezone })))))),
-    section("channels-terms", t("filter.channel"), null,
+    section(t("filter.channel"), null,
       h("dl", { class: "terms" }, CHANNELS.map((name) => h("div", {}, h("dt", {}, word("channel", name)), h("dd", {}, word("channel_text", name)))))),
-    section("about", t("about.title"), null, h("dl", { class: "terms" }, [
+    section(t("about.title"), null, h("dl", { class: "terms" }, [
       ["about.version", DATA.version], ["about.as_of", date(AS_OF)], ["about.published", instant(DATA.published_at)],
       ["about.rules", DATA.rule_version || NOTHING], ["about.rows", number(FACTS.rows)],
       ["about.made_with", "Apache ECharts 6.1 (Apache-2.0), zrender (BSD-3-Clause), TanStack Table 9.3 (MIT)"],

@@ -21,8 +21,8 @@ function health(root) {
     ],
   });
   const events = DATA.conversions ? eventsTable() : null;
-  root.append(tiles, chart.element, section("reconciliation", t("health.reconciliation"), t("health.reconciliation.note"), money_.element));
-  if (events) root.append(section("events", t("health.events"), t("health.events.note"), events.element));
+  root.append(tiles, chart.element, section(t("health.reconciliation"), t("health.reconciliation.note"), money_.element));
+  if (events) root.append(section(t("health.events"), t("health.events.note"), events.element));
 
   return () => {
     const of = (name) => healthSum(name);

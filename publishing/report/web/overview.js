@@ -19,7 +19,7 @@ function overview(root) {
   });
   root.append(h("div", { class: "tiles" }, Object.values(tiles)), notice,
     h("div", { class: "pair" }, cost.element, people.element),
-    section("channels", t("overview.channels"), t("overview.channels.note"), channels.element), origin.element);
+    section(t("overview.channels"), t("overview.channels.note"), channels.element), origin.element);
 
   const groups = grouped((e) => FACTS.entities.channel[e]);
   return () => {
@@ -46,9 +46,9 @@ function overview(root) {
   };
 }
 
-function section(id, title, note, ...content) {
-  return h("section", { class: "card", "aria-labelledby": `title-${id}` },
-    h("div", { class: "title" }, h("h2", { id: `title-${id}` }, title), note && h("p", { class: "note" }, note)), content);
+function section(title, note, ...content) {
+  return h("section", { class: "card" },
+    h("div", { class: "title" }, h("h2", {}, title), note && h("p", { class: "note" }, note)), content);
 }
 
 // Change of a measure against the period before; rows carry theirs as `before`.

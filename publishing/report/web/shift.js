@@ -23,7 +23,7 @@ function shiftTable() {
     ],
   });
   return {
-    element: section("shift", t("creatives.shift"), t("creatives.shift.note"), table.element),
+    element: section(t("creatives.shift"), t("creatives.shift.note"), table.element),
     update(window) {
       table.update(SHIFTS.filter((row) => row.window === window
         && (!state.accounts.length || state.accounts.includes(`${row.platform}:${row.account}`))));

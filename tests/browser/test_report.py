@@ -1,0 +1,482 @@
+"""The report in a real browser: its numbers are the marts', and everybody can use it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+
+from ctwa.settings import Settings, load_settings
+from publishing.marts import publish_marts
+from publishing.report.build import write_report
+from simulator.world import build_world
+from tests.browser.conftest import _FLAGS, CHROMIUM
+from tests.browser.report_reader import PAGES, reading
+from tests.support.report import AS_OF, write_many, write_marts
+from tests.support.worlds import playing
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = "</script><img src=x onerror=alert(1)><b>bold</b> \"'&\u2028"
+LONG = "Campanha_de_inverno_" * 8
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM.exists(), "install Debian's package chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The company of `ctwa demo`: its marts, published, and their report."""
+    root = tmp_path_factory.mktemp("demo")
+    with playing(root, build_world(7, leads=400)) as run:
+        run.whole()
+        publish_marts(run.settings, as_of=run.world.today)
+        write_report(run.settings)
+        return run.settings
+
+
+@pytest.fixture(scope="module")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A company by hand: names that want to be more than names, verdicts, events, many ads."""
+    settings = load_settings(_env_file=None, data_dir=tmp_path_factory.mktemp("company"))
+    write_many(settings.marts_path, days=150, ads=60)
+    with duckdb.connect(str(settings.marts_path)) as marts:
+        marts.execute("update marts.dim_campaigns set campaign_name = ? where campaign_id = 'c1'",
+                      [HOSTILE])  # fmt: skip
+        marts.execute("update marts.dim_campaigns set campaign_name = ? where campaign_id = 'c2'",
+                      [LONG])  # fmt: skip
+        marts.execute("update marts.dim_ads set headline = ? where ad_id = 'ad1'", [HOSTILE])
+        marts.execute(
+            "insert into marts.dim_accounts (platform, account_id, account_name, currency, "
+            "spend_complete_through) "
+            "values ('meta', 'a0', ?, 'BRL', ?), ('meta', 'a1', ?, 'USD', ?)",
+            [HOSTILE, AS_OF, "Second", AS_OF],
+        )
+        marts.execute(
+            "insert into marts.spend_reconciliation select platform, account_id, spend_date, "
+            "sum(spend_reporting) + 1, sum(spend_reporting), 1 from marts.fct_ad_spend group by all"
+        )
+        marts.execute(
+            "insert into marts.attribution_health (report_date, conversations, resolved, "
+            "pending, ad_suspected, direct) "
+            "select distinct spend_date, 9, 5, 1, 1, 2 from marts.fct_ad_spend"
+        )
+    add_verdicts(settings.marts_path)
+    write_report(settings)
+    return settings
+
+
+def add_verdicts(path: Path) -> None:
+    """Tables of verdicts beside those that are there."""
+    beside = path.with_name("beside") / "marts.duckdb"
+    write_marts(beside, creative_board=[
+        {"platform": "meta", "ad_id": f"ad{i}", "window_days": 90, "leads": 40,
+         "qualified_leads": 12, "shrunk_qualified_rate": "0.3", "qualified_rate_low": "0.2",
+         "qualified_rate_high": "0.45",
+         "verdict": ("scale", "hold", "cut", "not_enough_data")[i % 4], "reason": HOSTILE}
+        for i in range(20)
+    ], budget_shift=[
+        {"platform": "meta", "account_id": "a0", "currency": "BRL", "from_ad_id": "ad2",
+         "from_ad_name": HOSTILE, "to_ad_id": "ad0", "to_ad_name": "Ad 0", "window_days": 90,
+         "pair_number": 1, "suggested_daily_amount": "42.50", "expected_weekly_gain": "2.4",
+         "expected_weekly_gain_low": "0.4", "expected_weekly_gain_high": "4.1", "reason": HOSTILE}
+    ], conversion_events=[
+        {"event_name": "Purchase", "status": status, "reason": reason,
+         "occurred_at": "2026-06-20 10:00:00+00"}
+        for status, reason in (("sent", None), ("sent", None), ("skipped", "no_value"))
+    ])  # fmt: skip
+    with duckdb.connect(str(path)) as marts:
+        marts.execute(f"attach '{beside}' as beside (read_only)")
+        for table in ("creative_board", "budget_shift", "conversion_events"):
+            marts.execute(f"create table marts.{table} as from beside.{table}")
+
+
+def url_of(settings: Settings) -> str:
+    return settings.marts_path.with_name("report.html").as_uri()
+
+
+def asked(settings: Settings, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Rows of the marts; amounts as floats, as a browser has them."""
+    with duckdb.connect(str(settings.marts_path), read_only=True) as marts:
+        rows = marts.execute(query, values).fetchall()
+    return [tuple(float(v) if not isinstance(v, str | date | None) else v for v in r) for r in rows]
+
+
+TOTALS = """
+select sum(spend_reporting), sum(leads), sum(qualified_leads),
+    sum(spend_reporting) / nullif(sum(leads), 0),
+    sum(spend_reporting) / nullif(sum(qualified_leads), 0)
+from marts.channel_performance where report_date between ? and ?
+"""
+
+
+def test_the_report_of_the_demo_says_what_its_marts_say(demo: Settings, chromium: Browser) -> None:
+    (first, last), = asked(demo, "select min(report_date), max(report_date) from "
+                           "marts.channel_performance")  # fmt: skip
+    view = {"from": first.isoformat(), "to": last.isoformat()}
+    with reading(chromium, url_of(demo)) as reader:
+        for name in PAGES:
+            reader.show(name, **view)
+        reader.show("overview", **view)
+        assert reader.tiles() == pytest.approx(asked(demo, TOTALS, first, last)[0])
+        by_channel = asked(demo, CHANNELS)
+        assert figures(reader.rows("channels")) == near(row[1:] for row in by_channel)
+        reader.show("creatives", **view)
+        ads = asked(demo, grouped_sql("ad_performance", "ad_id"))
+        assert figures(reader.rows("creatives")) == near(row[2:] for row in ads)
+        reader.show("campaigns", **view)
+        told = {row["name"]: (row["spend"], row["leads"], row["qualified"])
+                for row in named(reader.rows("campaigns"))}  # fmt: skip
+        expected = asked(demo, CAMPAIGNS)
+        assert told.keys() == {row[0] for row in expected}
+        for name, *sums in expected:
+            assert told[name] == pytest.approx(tuple(sums)), name
+        (total,) = reader.rows("campaigns", "tfoot")
+        paid = asked(demo, PAID)
+        assert (total["spend"], total["leads"]) == pytest.approx(paid[0])
+
+
+def near(rows: Iterable[tuple[float, ...]]) -> list[Any]:
+    return [pytest.approx(row) for row in sorted(rows)]
+
+
+def figures(rows: list[dict[str, Any]]) -> list[tuple[float, ...]]:
+    return sorted((row["spend"], row["leads"], row["qualified"]) for row in rows)
+
+
+def grouped_sql(mart: str, key: str) -> str:
+    return (
+        f"select platform, {key}, sum(spend_reporting), sum(leads), sum(qualified_leads) "
+        f"from marts.{mart} group by all "
+        "having sum(leads) > 0 or sum(spend_reporting) > 0 or sum(impressions) > 0"
+    )
+
+
+def named(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of one name as one: accounts may have campaigns of the same name."""
+    made: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        one = made.setdefault(row["name"], {"name": row["name"], "spend": 0, "leads": 0,
+                                            "qualified": 0})  # fmt: skip
+        for measure in ("spend", "leads", "qualified"):
+            one[measure] += row[measure]
+    return list(made.values())
+
+
+CHANNELS = """
+select channel, sum(spend_reporting), sum(leads), sum(qualified_leads)
+from marts.channel_performance group by channel
+"""
+PAID = "select sum(spend_reporting), sum(leads) from marts.campaign_performance"
+HEALTH = """
+select sum(pending), sum(ad_suspected), sum(unmatched_outcomes),
+    sum(resolved) / sum(resolved + pending + "foreign" + gone + ad_suspected)
+from marts.attribution_health
+where report_date between (select min(report_date) from marts.channel_performance)
+    and (select as_of from marts.publication)
+"""
+CAMPAIGNS = """
+select
+    case when campaign_id = 'unresolved' then platform_name || ': campaign not known'
+        when campaign_id like 'unallocated:%' then platform_name || ': spend under no campaign'
+        else campaign_name end as name,
+    sum(spend_reporting), sum(leads), sum(qualified_leads)
+from (
+    select *, case platform when 'meta' then 'Meta' when 'google' then 'Google' else platform end
+        as platform_name
+    from marts.campaign_performance
+)
+group by 1 having sum(leads) > 0 or sum(spend_reporting) > 0 or sum(impressions) > 0
+"""
+
+
+def test_cohorts_and_health_of_the_demo_are_those_of_the_marts(
+    demo: Settings, chromium: Browser
+) -> None:
+    with reading(chromium, url_of(demo)) as reader:
+        reader.show("cohorts", period="all", grain="month")
+        told = [[row[f"rate_{age}"] for age in ("7", "30", "ever")] for row in cohort_rows(reader)]
+        expected = asked(
+            demo,
+            "select sum(qualified_leads_7d) / sum(leads), sum(qualified_leads_30d) / sum(leads), "
+            "sum(qualified_leads) / sum(leads) from marts.channel_performance "
+            "group by date_trunc('month', report_date) having sum(leads) > 0 "
+            "order by date_trunc('month', report_date)",
+        )
+        assert told == [pytest.approx(list(row)) for row in expected]
+        young = reader.page.locator("#table-cohorts tbody tr").last.locator(".immature")
+        assert young.count() == 4
+        assert "still growing" in young.first.inner_text()
+        reader.show("health", period="all")
+        (counts,) = asked(demo, HEALTH)
+        shown = [float(reader.page.get_attribute(f"[data-figure={n}]", "value") or "nan")
+                 for n in ("pending", "suspected", "unmatched", "match_rate")]  # fmt: skip
+        assert shown == pytest.approx(list(counts))
+        billed = asked(demo, "select sum(account_spend), sum(unallocated) from "
+                       "marts.spend_reconciliation group by platform, account_id")  # fmt: skip
+        rows = reader.rows("reconciliation")
+        assert sorted((row["billed"], row["unallocated"]) for row in rows) == near(billed)
+
+
+def cohort_rows(reader: Any) -> list[dict[str, Any]]:
+    return [row for row in reader.rows("cohorts") if row["leads"] > 0]
+
+
+def test_filters_change_every_number(company: Settings, chromium: Browser) -> None:
+    first, last = AS_OF - timedelta(30), AS_OF - timedelta(1)
+    with reading(chromium, url_of(company)) as reader:
+        whole = reader.tiles()
+        assert whole == pytest.approx(asked(company, TOTALS, first, last)[0])  # last 30 days
+
+        reader.page.click("#filter-channel summary")
+        reader.page.check("#filter-channel input[value=meta_web]")
+        web = TOTALS + " and channel = 'meta_web'"
+        assert reader.tiles() == pytest.approx(asked(company, web, first, last)[0])
+        assert reader.tiles() != whole
+        assert [row["name"] for row in reader.rows("channels")] == ["Meta ads to the site"]
+
+        reader.page.fill("#filter-from", (last - timedelta(9)).isoformat())
+        assert reader.tiles() == pytest.approx(asked(company, web, last - timedelta(9), last)[0])
+        assert reader.page.input_value("#filter-period") == "custom"
+
+        reader.page.click("#filter-channel summary")
+        reader.page.click("#filter-channel button")
+        reader.page.select_option("#filter-period", "90d")
+        reader.page.click("#filter-account summary")
+        reader.page.check("#filter-account input[value='meta:a1']")
+        (expected,) = asked(company, "select sum(spend_reporting) from marts.fct_ad_spend "
+                            "where account_id = 'a1' and spend_date >= ?",
+                            AS_OF - timedelta(90))  # fmt: skip
+        assert reader.tile("spend") == pytest.approx(expected[0])
+        said = reader.page.text_content("#announcement") or ""
+        assert "Second" in said
+        reader.page.reload()  # the address knows it all
+        assert reader.tile("spend") == pytest.approx(expected[0])
+        assert reader.page.is_checked("#filter-account input[value='meta:a1']")
+
+
+def test_a_window_counts_only_days_that_are_old_enough(
+    company: Settings, chromium: Browser
+) -> None:
+    ripe = AS_OF - timedelta(30)
+    (spend, leads, good), = asked(
+        company,
+        "select (select sum(spend_reporting) from marts.fct_ad_spend where spend_date < $1), "
+        "count(*), count(*) filter (is_qualified_30d) from marts.fct_leads "
+        "where first_touch_date < $1",
+        ripe,
+    )  # fmt: skip
+    with reading(chromium, url_of(company)) as reader:
+        reader.show("overview", period="all", within="30")
+        assert reader.tile("qualified") == good
+        assert reader.tile("cpql") == pytest.approx(spend / good)
+        assert reader.page.is_visible(".notice")
+        (total,) = reader.rows("channels", "tfoot")
+        assert total["rate"] == pytest.approx(good / leads)
+        # All of the last 30 days is too young: not known, which is not 0.
+        reader.show("overview", within="30")
+        assert reader.tile("cpql") is None
+        assert reader.page.text_content("#tile-cpql .big") == "–"
+        assert reader.tile("leads") > 0
+
+
+def test_the_period_before_is_as_long_and_directly_before(
+    company: Settings, chromium: Browser
+) -> None:
+    last = AS_OF - timedelta(1)
+    now, = asked(company, TOTALS, last - timedelta(6), last)  # fmt: skip
+    then, = asked(company, TOTALS, last - timedelta(13), last - timedelta(7))  # fmt: skip
+    with reading(chromium, url_of(company)) as reader:
+        reader.show("overview", period="7d")
+        change = abs(now[4] / then[4] - 1)
+        text = reader.page.text_content("#tile-cpql .against") or ""
+        assert f"{change * 100:.0f}%" in text
+        assert ("up" if now[4] > then[4] else "down") in text
+        reader.show("overview", period="all")
+        assert "no period before" in (reader.page.text_content("#tile-cpql .against") or "")
+
+
+def test_names_are_text_wherever_they_stand(company: Settings, chromium: Browser) -> None:
+    with reading(chromium, url_of(company)) as reader:
+        for name in PAGES:
+            reader.show(name, period="all")
+            for summary in reader.page.locator("main summary").all():
+                summary.click()
+            assert reader.page.locator("main img, main b").count() == 0
+        reader.show("campaigns", period="all")
+        names = [row["name"] for row in reader.rows("campaigns")]
+        assert HOSTILE in names
+        reader.page.fill("#search-campaigns", "campaign 17")
+        assert {row["name"] for row in reader.rows("campaigns")} == {"Campaign 17"}
+        reader.show("creatives")
+        assert "2.4" in reader.page.inner_text("#table-shift")
+        reader.show("health")
+        assert [r["events"] for r in reader.rows("events")] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("locale", "language", "spend"),
+    [("pt-PT", "pt-BR", r"R\$\s[\d.]+"), ("es-MX", "es", "BRL|R\\$"), ("fr", "en", r"R\$[\d,]+")],
+)
+def test_it_speaks_the_readers_language(
+    company: Settings, chromium: Browser, locale: str, language: str, spend: str
+) -> None:
+    import re
+
+    with reading(chromium, url_of(company), locale=locale) as reader:
+        assert reader.page.get_attribute("html", "lang") == language
+        assert re.search(spend, reader.page.text_content("#tile-spend .big") or "")
+        for name in PAGES:
+            reader.show(name)
+            text = reader.page.inner_text("body")
+            assert "undefined" not in text
+            assert "NaN" not in text
+        heading = reader.page.text_content("h1")
+        reader.page.focus("#language")
+        reader.page.select_option("#language", "es" if language != "es" else "en")
+        assert reader.page.text_content("h1") != heading
+        assert reader.page.evaluate("document.activeElement.id") == "language"
+
+
+def test_everything_can_be_done_from_the_keyboard(company: Settings, chromium: Browser) -> None:
+    with reading(chromium, url_of(company)) as reader:
+        press = reader.page.keyboard.press
+        focused = partial(reader.page.evaluate, "document.activeElement.id")
+        press("Tab")
+        assert reader.page.evaluate("document.activeElement.className") == "skip"
+        press("Enter")
+        assert focused() == "content"
+        reader.page.focus("nav a[data-page=campaigns]")
+        press("Enter")
+        reader.page.wait_for_selector(".page-campaigns")
+        assert focused() == "content"
+        assert reader.page.get_attribute("nav a[aria-current=page]", "data-page") == "campaigns"
+        reader.page.focus("#filter-channel summary")
+        press("Enter")
+        press("Tab")
+        press("Space")
+        assert "channel=" in reader.page.evaluate("location.hash")
+        press("Escape")
+        assert focused() == "filter-channel-summary"
+        assert not reader.page.evaluate("document.getElementById('filter-channel').open")
+        first = "#table-campaigns thead th:nth-child(1)"
+        reader.page.focus(f"{first} button")
+        press("Enter")
+        assert reader.page.get_attribute(first, "aria-sort") == "ascending"
+        names = [row["name"].lower() for row in reader.rows("campaigns")]
+        assert len(names) > 1
+        reader.page.focus(f"{first} button")
+        press("Enter")
+        assert reader.page.get_attribute(first, "aria-sort") == "descending"
+        assert "Campaign" in (reader.page.text_content("#announcement") or "")
+        reader.page.go_back()
+        reader.page.wait_for_selector(".page-overview")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_to_complain_about(
+    company: Settings, chromium: Browser, theme: str, width: int
+) -> None:
+    with reading(chromium, url_of(company), width=width, color_scheme=theme) as reader:
+        for name in PAGES:
+            reader.show(name, period="90d")
+            reader.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+            assert reader.complaints() == [], name
+
+
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_nothing_is_wider_than_a_phone(
+    company: Settings, demo: Settings, chromium: Browser, width: int
+) -> None:
+    for settings, language in ((company, "pt-BR"), (demo, "es")):
+        with reading(chromium, url_of(settings), locale=language, width=width) as reader:
+            for name in PAGES:
+                reader.show(name, period="all")
+                assert reader.overflow() <= 0, name
+
+
+def test_paper_has_all_rows_and_no_controls(company: Settings, chromium: Browser) -> None:
+    with reading(chromium, url_of(company)) as reader:
+        reader.show("creatives", period="all")
+        rows = reader.page.locator("#table-creatives tbody tr")
+        assert rows.count() == 25
+        reader.page.emulate_media(media="print")
+        reader.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert rows.count() == 60
+        for selector in ("nav", ".filters", ".pager"):
+            assert not reader.page.is_visible(selector)
+        assert reader.page.is_visible("#lead")  # says what was chosen
+        reader.page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert rows.count() == 25
+
+
+def test_charts_have_their_numbers_beside_them(company: Settings, chromium: Browser) -> None:
+    with reading(chromium, url_of(company)) as reader:
+        reader.show("overview", period="90d", grain="month")
+        chart = reader.page.locator("#chart-cost")
+        label = chart.locator("[role=img]").get_attribute("aria-label") or ""
+        assert "lowest" in label
+        assert chart.locator("canvas").count() == 1
+        chart.locator("details summary").click()
+        assert chart.locator("tbody tr").count() == 3
+        drawn = chart.locator("canvas").evaluate(
+            "one => new Set(one.getContext('2d').getImageData(0, 0, one.width, one.height).data)"
+            ".size"
+        )
+        assert drawn > 20
+
+
+def test_empty_marts_make_a_page_that_says_so(tmp_path: Path, chromium: Browser) -> None:
+    settings = load_settings(_env_file=None, data_dir=tmp_path)
+    write_marts(settings.marts_path)
+    write_report(settings)
+    with reading(chromium, url_of(settings)) as reader:
+        for name in PAGES:
+            reader.show(name)
+        reader.show("overview")
+        assert reader.tiles() == (0, 0, 0, None, None)
+        assert "Nothing in this period" in reader.page.inner_text("main")
+
+
+def test_a_web_server_serves_it_as_it_is(company: Settings, chromium: Browser) -> None:
+    folder = company.marts_path.parent
+    handler = partial(_Quiet, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/report.html"
+        with reading(chromium, url) as reader:
+            assert reader.tile("leads") > 0
+            assert [one for one in reader.requests if not one.startswith("data:")] == [url]
+        server.shutdown()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_what_is_chosen_is_not_kept_in_the_browser(company: Settings, chromium: Browser) -> None:
+    with reading(chromium, url_of(company)) as reader:
+        reader.page.select_option("#theme", "dark")
+        reader.page.select_option("#language", "es")
+        assert reader.page.get_attribute("html", "data-theme") == "dark"
+        assert reader.page.evaluate("[localStorage.length, document.cookie]") == [0, ""]
