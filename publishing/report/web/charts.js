@@ -1,7 +1,8 @@
 // Figures: a chart by ECharts, a sentence that says what it shows, and its numbers as a table.
 
 const liveCharts = new Set();
-const cssColour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const cssColour = (name) =>
+  getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 const resizing = new ResizeObserver((entries) => {
   for (const { target } of entries) target.chart?.resize();
@@ -12,16 +13,36 @@ function chartFigure({ id, title, note = null, height = 280, tools = null }) {
   const canvas = h("div", { class: "canvas", role: "img" });
   canvas.style.height = `${height}px`; // set by script: a style attribute would be refused
   const nothing = h("p", { class: "empty", hidden: true }, t("chart.empty"));
-  const alternative = h("div", { class: "table-frame", role: "region", tabindex: "0", "aria-label": title });
-  const details = h("details", { class: "alternative" }, h("summary", {}, t("chart.as_table")), alternative);
+  const alternative = h("div", {
+    class: "table-frame",
+    role: "region",
+    tabindex: "0",
+    "aria-label": title,
+  });
+  const details = h(
+    "details",
+    { class: "alternative" },
+    h("summary", {}, t("chart.as_table")),
+    alternative,
+  );
   let given = null;
   const writeAlternative = () => {
     if (details.open && given) fill(alternative, plainTable(title, given.columns, given.rows));
   };
   details.addEventListener("toggle", writeAlternative);
-  const element = h("figure", { class: "card chart", id: `chart-${id}` },
-    h("figcaption", {}, h("div", { class: "title" }, h("h2", {}, title), note && h("p", { class: "note" }, note)), tools),
-    canvas, nothing, details);
+  const element = h(
+    "figure",
+    { class: "card chart", id: `chart-${id}` },
+    h(
+      "figcaption",
+      {},
+      h("div", { class: "title" }, h("h2", {}, title), note && h("p", { class: "note" }, note)),
+      tools,
+    ),
+    canvas,
+    nothing,
+    details,
+  );
   liveCharts.add(canvas);
   return {
     element,
@@ -36,19 +57,48 @@ function chartFigure({ id, title, note = null, height = 280, tools = null }) {
       if (isEmpty) return;
       if (next.height) canvas.style.height = `${next.height}px`;
       if (!canvas.chart) {
-        canvas.chart = charts.init(canvas, null, { renderer: "canvas", devicePixelRatio: Math.max(2, devicePixelRatio) });
+        canvas.chart = charts.init(canvas, null, {
+          renderer: "canvas",
+          devicePixelRatio: Math.max(2, devicePixelRatio),
+        });
         resizing.observe(canvas);
       }
-      canvas.chart.setOption({ ...chartBase(), ...next.option }, { notMerge: true, lazyUpdate: false });
+      canvas.chart.setOption(
+        { ...chartBase(), ...next.option },
+        { notMerge: true, lazyUpdate: false },
+      );
     },
   };
 }
 
 function plainTable(caption, columns, rows) {
-  return h("table", {}, h("caption", { class: "unseen" }, caption),
-    h("thead", {}, h("tr", {}, columns.map((label, at) => h("th", { scope: "col", class: at ? "number" : null }, label)))),
-    h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell, at) => (
-      at ? h("td", { class: "number" }, cell) : h("th", { scope: "row" }, cell)))))));
+  return h(
+    "table",
+    {},
+    h("caption", { class: "unseen" }, caption),
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        columns.map((label, at) => h("th", { scope: "col", class: at ? "number" : null }, label)),
+      ),
+    ),
+    h(
+      "tbody",
+      {},
+      rows.map((cells) =>
+        h(
+          "tr",
+          {},
+          cells.map((cell, at) =>
+            at ? h("td", { class: "number" }, cell) : h("th", { scope: "row" }, cell),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 function disposeCharts() {
@@ -59,15 +109,24 @@ function disposeCharts() {
   liveCharts.clear();
 }
 
-const FONT = 'Inter, "Segoe UI", system-ui, -apple-system, Roboto, "Helvetica Neue", Arial, sans-serif';
+const FONT =
+  'Inter, "Segoe UI", system-ui, -apple-system, Roboto, "Helvetica Neue", Arial, sans-serif';
 
 function chartBase() {
   return {
     animation: false,
     textStyle: { fontFamily: FONT, color: cssColour("muted"), fontSize: 12 },
     grid: { left: 4, right: 8, top: 40, bottom: 2, containLabel: true },
-    legend: { left: 0, top: 0, itemWidth: 12, itemHeight: 8, itemGap: 18, icon: "roundRect", type: "plain",
-      textStyle: { color: cssColour("ink-soft"), fontFamily: FONT } },
+    legend: {
+      left: 0,
+      top: 0,
+      itemWidth: 12,
+      itemHeight: 8,
+      itemGap: 18,
+      icon: "roundRect",
+      type: "plain",
+      textStyle: { color: cssColour("ink-soft"), fontFamily: FONT },
+    },
   };
 }
 
@@ -77,7 +136,10 @@ function legendHeight(names) {
   let lines = 1;
   let used = 0;
   for (const width of names.map((name) => 30 + name.length * 6.6)) {
-    if (used + width > room) { lines += 1; used = 0; }
+    if (used + width > room) {
+      lines += 1;
+      used = 0;
+    }
     used += width + 8;
   }
   return 18 + lines * 22;
@@ -85,37 +147,80 @@ function legendHeight(names) {
 
 function tooltip(lines, trigger = "axis") {
   return {
-    trigger, confine: true, transitionDuration: 0,
+    trigger,
+    confine: true,
+    transitionDuration: 0,
     axisPointer: { type: "shadow", shadowStyle: { color: cssColour("hover") } },
-    backgroundColor: cssColour("surface"), borderColor: cssColour("line"), borderWidth: 1, padding: 0,
+    backgroundColor: cssColour("surface"),
+    borderColor: cssColour("line"),
+    borderWidth: 1,
+    padding: 0,
     // An element, not HTML: names from the data are text, and no style attribute is needed.
     formatter: (points) => {
       const [head, ...rows] = lines(Array.isArray(points) ? points : [points]);
-      return h("div", { class: "tip" }, h("strong", {}, head), h("dl", {}, rows.map(([label, value]) => [h("dt", {}, label), h("dd", {}, value)])));
+      return h(
+        "div",
+        { class: "tip" },
+        h("strong", {}, head),
+        h(
+          "dl",
+          {},
+          rows.map(([label, value]) => [h("dt", {}, label), h("dd", {}, value)]),
+        ),
+      );
     },
   };
 }
 
 function categoryAxis(data, more = {}) {
   return {
-    type: "category", data, axisTick: { show: false }, axisLine: { lineStyle: { color: cssColour("line") } },
-    axisLabel: { color: cssColour("muted"), fontFamily: FONT, hideOverlap: true }, ...more,
+    type: "category",
+    data,
+    axisTick: { show: false },
+    axisLine: { lineStyle: { color: cssColour("line") } },
+    axisLabel: { color: cssColour("muted"), fontFamily: FONT, hideOverlap: true },
+    ...more,
   };
 }
 
 function valueAxis(format, more = {}) {
   return {
-    type: "value", splitNumber: 4, axisLabel: { color: cssColour("muted"), fontFamily: FONT, formatter: format, hideOverlap: true },
-    splitLine: { lineStyle: { color: cssColour("line-soft") } }, ...more,
+    type: "value",
+    splitNumber: 4,
+    axisLabel: {
+      color: cssColour("muted"),
+      fontFamily: FONT,
+      formatter: format,
+      hideOverlap: true,
+    },
+    splitLine: { lineStyle: { color: cssColour("line-soft") } },
+    ...more,
   };
 }
 
 function bars(name, data, colour, more = {}) {
-  return { type: "bar", name, data, itemStyle: { color: cssColour(colour), borderRadius: [3, 3, 0, 0] }, barMaxWidth: 44, ...more };
+  return {
+    type: "bar",
+    name,
+    data,
+    itemStyle: { color: cssColour(colour), borderRadius: [3, 3, 0, 0] },
+    barMaxWidth: 44,
+    ...more,
+  };
 }
 
 function line(name, data, colour, more = {}) {
   const ink = cssColour(colour);
-  return { type: "line", name, data, symbol: "circle", symbolSize: 5, showSymbol: data.length < 40, connectNulls: true,
-    lineStyle: { width: 2.25, color: ink }, itemStyle: { color: ink }, ...more };
+  return {
+    type: "line",
+    name,
+    data,
+    symbol: "circle",
+    symbolSize: 5,
+    showSymbol: data.length < 40,
+    connectNulls: true,
+    lineStyle: { width: 2.25, color: ink },
+    itemStyle: { color: ink },
+    ...more,
+  };
 }

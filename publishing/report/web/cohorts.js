@@ -4,19 +4,74 @@ const COHORT_VIEWS = ["rate", "qualified", "cpql"];
 let cohortView = "rate";
 
 function cohorts(root) {
-  const grain = choice("cohort-grain", t("grain.label"), cohortGrain(), ["week", "month"].map((name) => [name, t(`grain.${name}`)]), (value) => change({ grain: value }));
-  const view = choice("cohort-view", t("cohorts.view"), cohortView, COHORT_VIEWS.map((name) => [name, t(`measure.${name}`)]), (value) => { cohortView = value; update(); announce(t(`measure.${value}`)); });
-  const curve = chartFigure({ id: "cohorts", title: t("cohorts.curve"), note: t("cohorts.curve.note"), height: 300, tools: grain });
-  const table = h("div", { class: "table-frame", role: "region", tabindex: "0", "aria-label": t("cohorts.table") });
-  root.append(curve.element, h("section", { class: "card" },
-    h("div", { class: "title with-tools" }, h("div", {}, h("h2", {}, t("cohorts.table")), h("p", { class: "note" }, t("cohorts.table.note"))), view),
-    table, h("p", { class: "legend" }, h("span", { class: "immature sample" }, "12 %"), " ", t("cohorts.immature"))));
+  const grain = choice(
+    "cohort-grain",
+    t("grain.label"),
+    cohortGrain(),
+    ["week", "month"].map((name) => [name, t(`grain.${name}`)]),
+    (value) => change({ grain: value }),
+  );
+  const view = choice(
+    "cohort-view",
+    t("cohorts.view"),
+    cohortView,
+    COHORT_VIEWS.map((name) => [name, t(`measure.${name}`)]),
+    (value) => {
+      cohortView = value;
+      update();
+      announce(t(`measure.${value}`));
+    },
+  );
+  const curve = chartFigure({
+    id: "cohorts",
+    title: t("cohorts.curve"),
+    note: t("cohorts.curve.note"),
+    height: 300,
+    tools: grain,
+  });
+  const table = h("div", {
+    class: "table-frame",
+    role: "region",
+    tabindex: "0",
+    "aria-label": t("cohorts.table"),
+  });
+  root.append(
+    curve.element,
+    h(
+      "section",
+      { class: "card" },
+      h(
+        "div",
+        { class: "title with-tools" },
+        h(
+          "div",
+          {},
+          h("h2", {}, t("cohorts.table")),
+          h("p", { class: "note" }, t("cohorts.table.note")),
+        ),
+        view,
+      ),
+      table,
+      h(
+        "p",
+        { class: "legend" },
+        h("span", { class: "immature sample" }, "12 %"),
+        " ",
+        t("cohorts.immature"),
+      ),
+    ),
+  );
 
   function update() {
     const series = bucketsOf(state.range, cohortGrain());
     const mask = chosenEntities();
     const ages = [...WINDOWS.map(String), "ever"];
-    const totals = Object.fromEntries(ages.map((age) => [age, sums({ mask, buckets: series, within: age, names: age === "ever" ? COST : [] })]));
+    const totals = Object.fromEntries(
+      ages.map((age) => [
+        age,
+        sums({ mask, buckets: series, within: age, names: age === "ever" ? COST : [] }),
+      ]),
+    );
     const cells = series.keys.map((start, at) => cohortRow(series, at, ages, totals));
     fill(table, cohortTable(series, cells, ages));
     curve.update(cohortChart(series, cells, ages));
@@ -36,37 +91,79 @@ function cohortRow(series, at, ages, totals) {
   const { spend, leads } = rowAt(totals.ever, at);
   const all = allQualified(at, totals);
   return {
-    at, spend, leads,
+    at,
+    spend,
+    leads,
     ages: ages.map((age) => ({
-      age, qualified: all[age], rate: ratio(all[age], leads), cpql: ratio(spend, all[age]),
+      age,
+      qualified: all[age],
+      rate: ratio(all[age], leads),
+      cpql: ratio(spend, all[age]),
       isMature: age !== "ever" && lastDay + Number(age) < AS_OF,
     })),
   };
 }
 
 function allQualified(at, totals) {
-  return Object.fromEntries(Object.entries(totals).map(([age, total]) => [age, total.window_qualified[at]]));
+  return Object.fromEntries(
+    Object.entries(totals).map(([age, total]) => [age, total.window_qualified[at]]),
+  );
 }
 
-const ageName = (age) => (age === "ever" ? t("within.ever") : t("within.days", { days: number(Number(age)) }));
+const ageName = (age) =>
+  age === "ever" ? t("within.ever") : t("within.days", { days: number(Number(age)) });
 
 function cohortTable(series, cells, ages) {
   const format = MEASURES[cohortView].format;
   const highest = Math.max(0, ...cells.flatMap((row) => row.ages.map((one) => one.rate ?? 0)));
-  const body = cells.filter((row) => row.leads > 0 || row.spend > 0 || Number.isNaN(row.spend)).map((row) => h("tr", {},
-    h("th", { scope: "row" }, longLabel(series, row.at)),
-    h("td", { class: "number" }, figureOf(money(row.spend), row.spend, "spend")),
-    h("td", { class: "number" }, figureOf(number(row.leads), row.leads, "leads")),
-    row.ages.map((one) => {
-      const isYoung = one.age !== "ever" && !one.isMature;
-      const heat = cohortView === "rate" && highest > 0 && isKnown(one.rate) ? Math.round((one.rate / highest) * 8) : 0;
-      return h("td", { class: `number heat-${heat}${isYoung ? " immature" : ""}` }, figureOf(format(one[cohortView]), one[cohortView], `${cohortView}_${one.age}`),
-        isYoung ? aside(t("cohorts.immature.short")) : null);
-    })));
-  return h("table", { id: "table-cohorts" }, h("caption", { class: "unseen" }, t("cohorts.table")),
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("cohorts.born")), h("th", { scope: "col", class: "number" }, t("measure.spend")),
-      h("th", { scope: "col", class: "number" }, t("measure.leads")), ages.map((age) => h("th", { scope: "col", class: "number" }, ageName(age))))),
-    h("tbody", {}, body.length ? body : h("tr", {}, h("td", { colspan: ages.length + 3, class: "empty" }, t("table.empty")))));
+  const body = cells
+    .filter((row) => row.leads > 0 || row.spend > 0 || Number.isNaN(row.spend))
+    .map((row) =>
+      h(
+        "tr",
+        {},
+        h("th", { scope: "row" }, longLabel(series, row.at)),
+        h("td", { class: "number" }, figureOf(money(row.spend), row.spend, "spend")),
+        h("td", { class: "number" }, figureOf(number(row.leads), row.leads, "leads")),
+        row.ages.map((one) => {
+          const isYoung = one.age !== "ever" && !one.isMature;
+          const heat =
+            cohortView === "rate" && highest > 0 && isKnown(one.rate)
+              ? Math.round((one.rate / highest) * 8)
+              : 0;
+          return h(
+            "td",
+            { class: `number heat-${heat}${isYoung ? " immature" : ""}` },
+            figureOf(format(one[cohortView]), one[cohortView], `${cohortView}_${one.age}`),
+            isYoung ? aside(t("cohorts.immature.short")) : null,
+          );
+        }),
+      ),
+    );
+  return h(
+    "table",
+    { id: "table-cohorts" },
+    h("caption", { class: "unseen" }, t("cohorts.table")),
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        h("th", { scope: "col" }, t("cohorts.born")),
+        h("th", { scope: "col", class: "number" }, t("measure.spend")),
+        h("th", { scope: "col", class: "number" }, t("measure.leads")),
+        ages.map((age) => h("th", { scope: "col", class: "number" }, ageName(age))),
+      ),
+    ),
+    h(
+      "tbody",
+      {},
+      body.length
+        ? body
+        : h("tr", {}, h("td", { colspan: ages.length + 3, class: "empty" }, t("table.empty"))),
+    ),
+  );
 }
 
 function cohortChart(series, cells, ages) {
@@ -75,18 +172,43 @@ function cohortChart(series, cells, ages) {
   return {
     summary: t("cohorts.curve.summary"),
     columns: [t("cohorts.born"), ...ages.map(ageName)],
-    rows: shown.map((row) => [longLabel(series, row.at), ...row.ages.map((one) => percent(one.rate))]),
+    rows: shown.map((row) => [
+      longLabel(series, row.at),
+      ...row.ages.map((one) => percent(one.rate)),
+    ]),
     option: {
       grid: { ...chartBase().grid, top: legendHeight(ages.map(ageName)) },
-      xAxis: categoryAxis(shown.map((row) => bucketName(series.keys[row.at], series.grain)), { boundaryGap: false }),
+      xAxis: categoryAxis(
+        shown.map((row) => bucketName(series.keys[row.at], series.grain)),
+        { boundaryGap: false },
+      ),
       yAxis: valueAxis((v) => percent(v, 0)),
       tooltip: tooltip((points) => {
         const row = shown[points[0].dataIndex];
-        return [longLabel(series, row.at), [t("measure.leads"), number(row.leads)],
-          ...row.ages.map((one) => [ageName(one.age), one.age === "ever" || one.isMature ? percent(one.rate) : `${percent(one.rate)} ◔`])];
+        return [
+          longLabel(series, row.at),
+          [t("measure.leads"), number(row.leads)],
+          ...row.ages.map((one) => [
+            ageName(one.age),
+            one.age === "ever" || one.isMature ? percent(one.rate) : `${percent(one.rate)} ◔`,
+          ]),
+        ];
       }),
-      series: ages.map((age, at) => line(ageName(age), shown.map((row) => (row.ages[age === "ever" ? 0 : at].isMature ? row.ages[at].rate : null)), tone(at),
-        age === "ever" ? { lineStyle: { width: 1.5, type: "dashed", color: cssColour("muted") }, symbol: "none" } : {})),
+      series: ages.map((age, at) =>
+        line(
+          ageName(age),
+          shown.map((row) =>
+            row.ages[age === "ever" ? 0 : at].isMature ? row.ages[at].rate : null,
+          ),
+          tone(at),
+          age === "ever"
+            ? {
+                lineStyle: { width: 1.5, type: "dashed", color: cssColour("muted") },
+                symbol: "none",
+              }
+            : {},
+        ),
+      ),
     },
   };
 }

@@ -3,42 +3,99 @@
 const VERDICTS = ["scale", "hold", "cut", "not_enough_data"];
 const SHOWN_INTERVALS = 14;
 
-const BOARD = DATA.creative_board && (() => {
-  const board = DATA.creative_board;
-  const texts = Object.fromEntries(["platform", "ad", "verdict", "reason"].map((name) => [name, wordsOf(board[name])]));
-  const [leads, qualified] = ["leads", "qualified"].map((name) => numbersOf(board[name]));
-  return board.window.map((window, at) => ({
-    window, platform: texts.platform[at], ad: texts.ad[at], verdict: texts.verdict[at], reason: texts.reason[at],
-    leads: leads[at], qualified: qualified[at],
-    rate: board.rate[at], low: board.low[at], high: board.high[at],
-  }));
-})();
+const BOARD =
+  DATA.creative_board &&
+  (() => {
+    const board = DATA.creative_board;
+    const texts = Object.fromEntries(
+      ["platform", "ad", "verdict", "reason"].map((name) => [name, wordsOf(board[name])]),
+    );
+    const [leads, qualified] = ["leads", "qualified"].map((name) => numbersOf(board[name]));
+    return board.window.map((window, at) => ({
+      window,
+      platform: texts.platform[at],
+      ad: texts.ad[at],
+      verdict: texts.verdict[at],
+      reason: texts.reason[at],
+      leads: leads[at],
+      qualified: qualified[at],
+      rate: board.rate[at],
+      low: board.low[at],
+      high: board.high[at],
+    }));
+  })();
 const BOARD_WINDOWS = [...new Set((BOARD ?? []).map((row) => row.window))].sort((a, b) => a - b);
 let boardWindow = BOARD_WINDOWS.includes(90) ? 90 : BOARD_WINDOWS[0];
 
 function creatives(root) {
   const parts = [];
-  const verdictOf = () => new Map((BOARD ?? []).filter((row) => row.window === boardWindow).map((row) => [`${row.platform} ${row.ad}`, row]));
+  const verdictOf = () =>
+    new Map(
+      (BOARD ?? [])
+        .filter((row) => row.window === boardWindow)
+        .map((row) => [`${row.platform} ${row.ad}`, row]),
+    );
   let intervals = null;
   if (BOARD?.length) {
-    const tools = BOARD_WINDOWS.length > 1 ? choice("board-window", t("creatives.window"), String(boardWindow),
-      BOARD_WINDOWS.map((days) => [String(days), t("within.days", { days: number(days) })]), (value) => { boardWindow = Number(value); update(); announce(t("creatives.window")); }) : null;
-    intervals = chartFigure({ id: "intervals", title: t("creatives.intervals"), note: t("creatives.intervals.note"), tools });
+    const tools =
+      BOARD_WINDOWS.length > 1
+        ? choice(
+            "board-window",
+            t("creatives.window"),
+            String(boardWindow),
+            BOARD_WINDOWS.map((days) => [String(days), t("within.days", { days: number(days) })]),
+            (value) => {
+              boardWindow = Number(value);
+              update();
+              announce(t("creatives.window"));
+            },
+          )
+        : null;
+    intervals = chartFigure({
+      id: "intervals",
+      title: t("creatives.intervals"),
+      note: t("creatives.intervals.note"),
+      tools,
+    });
     parts.push(intervals.element);
   } else parts.push(h("p", { class: "notice", role: "note" }, t("creatives.no_board")));
   const shift = DATA.budget_shift ? shiftTable() : null;
   if (shift) parts.push(shift.element);
   const table = dataTable({
-    id: "creatives", caption: t("page.creatives"), sort: { id: "spend", desc: true },
-    search: (row) => `${row.headline ?? ""} ${row.name} ${row.campaignName} ${row.ad}`, columns: [
-      { id: "creative", label: t("creatives.creative"), value: (row) => row.headline ?? row.name, cell: creativeCell },
-      ...(BOARD?.length ? [{ id: "verdict", label: t("creatives.verdict"), value: (row) => row.verdict && String(VERDICTS.indexOf(row.verdict.verdict)), cell: (row) => verdictCell(row.verdict) }] : []),
-      measureColumn("spend"), measureColumn("leads"), measureColumn("qualified"), measureColumn("rate"), measureColumn("cpl"), measureColumn("cpql"),
+    id: "creatives",
+    caption: t("page.creatives"),
+    sort: { id: "spend", desc: true },
+    search: (row) => `${row.headline ?? ""} ${row.name} ${row.campaignName} ${row.ad}`,
+    columns: [
+      {
+        id: "creative",
+        label: t("creatives.creative"),
+        value: (row) => row.headline ?? row.name,
+        cell: creativeCell,
+      },
+      ...(BOARD?.length
+        ? [
+            {
+              id: "verdict",
+              label: t("creatives.verdict"),
+              value: (row) => row.verdict && String(VERDICTS.indexOf(row.verdict.verdict)),
+              cell: (row) => verdictCell(row.verdict),
+            },
+          ]
+        : []),
+      measureColumn("spend"),
+      measureColumn("leads"),
+      measureColumn("qualified"),
+      measureColumn("rate"),
+      measureColumn("cpl"),
+      measureColumn("cpql"),
     ],
   });
   root.append(...parts, section(t("creatives.all"), t("creatives.all.note"), table.element));
 
-  const groups = grouped((e) => (FACTS.entities.ad[e] === null ? null : `${FACTS.entities.platform[e]} ${FACTS.entities.ad[e]}`));
+  const groups = grouped((e) =>
+    FACTS.entities.ad[e] === null ? null : `${FACTS.entities.platform[e]} ${FACTS.entities.ad[e]}`,
+  );
   function update() {
     const verdicts = verdictOf();
     const { rows, total } = rowsOf(groups, describeAd);
@@ -55,7 +112,12 @@ function describeAd(e) {
   const ad = FACTS.entities.ad[e];
   const known = ADS.get(`${platform} ${ad}`);
   return {
-    platform, ad, account: accountName(accountAt(FACTS.entities.account[e])), name: adName(platform, ad), headline: known?.headline ?? null, media: known?.media ?? null,
+    platform,
+    ad,
+    account: accountName(accountAt(FACTS.entities.account[e])),
+    name: adName(platform, ad),
+    headline: known?.headline ?? null,
+    media: known?.media ?? null,
     campaignName: campaignName(platform, known?.campaign ?? FACTS.entities.campaign[e]),
   };
 }
@@ -64,56 +126,153 @@ function describeAd(e) {
 function judged(groups, verdicts) {
   const mask = chosenEntities();
   const through = new Set();
-  groups.of.forEach((group, e) => { if (group >= 0 && mask[e]) through.add(group); });
-  return [...through].map((group) => ({ ...describeAd(groups.first[group]), verdict: verdicts.get(groups.keys[group]) ?? null }));
+  groups.of.forEach((group, e) => {
+    if (group >= 0 && mask[e]) through.add(group);
+  });
+  return [...through].map((group) => ({
+    ...describeAd(groups.first[group]),
+    verdict: verdicts.get(groups.keys[group]) ?? null,
+  }));
 }
 
 // Pictures lie on the platforms' servers, and this page asks nobody: a sign of their kind stands in.
 function creativeCell(row) {
   const first = row.headline ?? row.name;
   const more = [...new Set([row.name, row.campaignName])].filter((text) => text && text !== first);
-  return h("span", { class: "creative" },
-    h("span", { class: "thumb", role: "img", "aria-label": word("media", row.media ?? "text") }, icon(row.media ?? "text")),
-    h("span", { class: "named" }, h("span", { class: "first" }, first),
-      h("span", { class: "second" }, more.length ? more.join(" · ") : row.account)));
+  return h(
+    "span",
+    { class: "creative" },
+    h(
+      "span",
+      { class: "thumb", role: "img", "aria-label": word("media", row.media ?? "text") },
+      icon(row.media ?? "text"),
+    ),
+    h(
+      "span",
+      { class: "named" },
+      h("span", { class: "first" }, first),
+      h("span", { class: "second" }, more.length ? more.join(" · ") : row.account),
+    ),
+  );
 }
 
 function verdictCell(verdict) {
   if (!verdict) return NOTHING;
-  const interval = isKnown(verdict.low) && isKnown(verdict.high)
-    ? t("creatives.interval", { low: percent(verdict.low, 0), high: percent(verdict.high, 0) }) : null;
-  return h("div", { class: "verdict-cell" },
-    h("span", { class: "judgement" }, h("span", { class: `verdict ${verdict.verdict}` }, word("verdict", verdict.verdict)), interval && h("span", { class: "second" }, interval)),
-    verdict.reason && h("details", { class: "reason" }, h("summary", {}, t("creatives.why")), h("p", { lang: "en" }, verdict.reason)));
+  const interval =
+    isKnown(verdict.low) && isKnown(verdict.high)
+      ? t("creatives.interval", { low: percent(verdict.low, 0), high: percent(verdict.high, 0) })
+      : null;
+  return h(
+    "div",
+    { class: "verdict-cell" },
+    h(
+      "span",
+      { class: "judgement" },
+      h("span", { class: `verdict ${verdict.verdict}` }, word("verdict", verdict.verdict)),
+      interval && h("span", { class: "second" }, interval),
+    ),
+    verdict.reason &&
+      h(
+        "details",
+        { class: "reason" },
+        h("summary", {}, t("creatives.why")),
+        h("p", { lang: "en" }, verdict.reason),
+      ),
+  );
 }
 
 function intervalChart(rows) {
-  const shown = rows.filter((row) => row.verdict && isKnown(row.verdict.low) && isKnown(row.verdict.high))
-    .sort((a, b) => b.verdict.leads - a.verdict.leads).slice(0, SHOWN_INTERVALS).sort((a, b) => (b.verdict.rate ?? 0) - (a.verdict.rate ?? 0));
+  const shown = rows
+    .filter((row) => row.verdict && isKnown(row.verdict.low) && isKnown(row.verdict.high))
+    .sort((a, b) => b.verdict.leads - a.verdict.leads)
+    .slice(0, SHOWN_INTERVALS)
+    .sort((a, b) => (b.verdict.rate ?? 0) - (a.verdict.rate ?? 0));
   const colours = { scale: "good", cut: "bad", hold: "c-qualified", not_enough_data: "muted" };
   const colourOf = (row) => cssColour(colours[row.verdict.verdict] ?? "muted");
   const best = shown[0];
   const told = (row) => `${row.headline ?? row.name} – ${row.name}`;
   return {
     height: 56 + shown.length * 30,
-    summary: best ? t("creatives.intervals.summary", { name: told(best), low: percent(best.verdict.low, 0), high: percent(best.verdict.high, 0) }) : "",
-    columns: [t("creatives.creative"), t("creatives.verdict"), t("measure.leads"), t("measure.rate"), "5 %", "95 %"],
-    rows: shown.map((row) => [told(row), word("verdict", row.verdict.verdict), number(row.verdict.leads), percent(row.verdict.rate), percent(row.verdict.low), percent(row.verdict.high)]),
+    summary: best
+      ? t("creatives.intervals.summary", {
+          name: told(best),
+          low: percent(best.verdict.low, 0),
+          high: percent(best.verdict.high, 0),
+        })
+      : "",
+    columns: [
+      t("creatives.creative"),
+      t("creatives.verdict"),
+      t("measure.leads"),
+      t("measure.rate"),
+      "5 %",
+      "95 %",
+    ],
+    rows: shown.map((row) => [
+      told(row),
+      word("verdict", row.verdict.verdict),
+      number(row.verdict.leads),
+      percent(row.verdict.rate),
+      percent(row.verdict.low),
+      percent(row.verdict.high),
+    ]),
     option: {
-      grid: { ...chartBase().grid, top: 8 }, legend: { show: false },
+      grid: { ...chartBase().grid, top: 8 },
+      legend: { show: false },
       xAxis: valueAxis((v) => percent(v, 0), { min: 0 }),
-      yAxis: categoryAxis(shown.map((row) => `${row.headline ?? ""} · ${row.name}`), { inverse: true, axisLine: { show: false },
-        axisLabel: { color: cssColour("ink-soft"), fontFamily: FONT, width: innerWidth < 640 ? 120 : 240, overflow: "truncate" } }),
+      yAxis: categoryAxis(
+        shown.map((row) => `${row.headline ?? ""} · ${row.name}`),
+        {
+          inverse: true,
+          axisLine: { show: false },
+          axisLabel: {
+            color: cssColour("ink-soft"),
+            fontFamily: FONT,
+            width: innerWidth < 640 ? 120 : 240,
+            overflow: "truncate",
+          },
+        },
+      ),
       tooltip: tooltip((points) => {
         const row = shown[points[0].dataIndex];
-        return [told(row), [t("creatives.verdict"), word("verdict", row.verdict.verdict)], [t("measure.leads"), number(row.verdict.leads)],
-          [t("measure.rate"), percent(row.verdict.rate)], [t("creatives.interval.name"), `${percent(row.verdict.low)} – ${percent(row.verdict.high)}`]];
+        return [
+          told(row),
+          [t("creatives.verdict"), word("verdict", row.verdict.verdict)],
+          [t("measure.leads"), number(row.verdict.leads)],
+          [t("measure.rate"), percent(row.verdict.rate)],
+          [
+            t("creatives.interval.name"),
+            `${percent(row.verdict.low)} – ${percent(row.verdict.high)}`,
+          ],
+        ];
       }),
       series: [
-        { type: "bar", stack: "interval", silent: true, itemStyle: { color: "transparent" }, data: shown.map((row) => row.verdict.low), barMaxWidth: 8 },
-        { type: "bar", stack: "interval", barMaxWidth: 8,
-          data: shown.map((row) => ({ value: row.verdict.high - row.verdict.low, itemStyle: { color: colourOf(row), opacity: 0.32, borderRadius: 4 } })) },
-        { type: "scatter", symbolSize: 11, z: 4, data: shown.map((row, at) => ({ value: [row.verdict.rate, at], itemStyle: { color: colourOf(row) } })) },
+        {
+          type: "bar",
+          stack: "interval",
+          silent: true,
+          itemStyle: { color: "transparent" },
+          data: shown.map((row) => row.verdict.low),
+          barMaxWidth: 8,
+        },
+        {
+          type: "bar",
+          stack: "interval",
+          barMaxWidth: 8,
+          data: shown.map((row) => ({
+            value: row.verdict.high - row.verdict.low,
+            itemStyle: { color: colourOf(row), opacity: 0.32, borderRadius: 4 },
+          })),
+        },
+        {
+          type: "scatter",
+          symbolSize: 11,
+          z: 4,
+          data: shown.map((row, at) => ({
+            value: [row.verdict.rate, at],
+            itemStyle: { color: colourOf(row) },
+          })),
+        },
       ],
     },
   };

@@ -12,7 +12,9 @@ function h(tag, attributes = {}, ...children) {
 }
 
 function fill(element, ...children) {
-  element.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
+  element.replaceChildren(
+    ...children.flat().filter((child) => child !== null && child !== undefined),
+  );
   return element;
 }
 
@@ -24,7 +26,11 @@ function aside(text) {
 // A number as people read it, and beside it as it is, for tests and for whoever inspects the page.
 function figureOf(text, value, name) {
   const known = value !== null && value !== undefined && !Number.isNaN(value);
-  return h("data", { value: known ? value : "", "data-figure": name ?? null, class: value ? null : "zero" }, text);
+  return h(
+    "data",
+    { value: known ? value : "", "data-figure": name ?? null, class: value ? null : "zero" },
+    text,
+  );
 }
 
 // Some icons, drawn by path: no font and no picture is fetched.

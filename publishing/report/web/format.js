@@ -24,18 +24,33 @@ function number(value, digits = 0) {
 
 function money(value, currency = DATA.currency, digits = 2) {
   if (!isKnown(value)) return NOTHING;
-  const options = { style: "currency", currency, minimumFractionDigits: digits, maximumFractionDigits: digits };
+  const options = {
+    style: "currency",
+    currency,
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  };
   return formatter("NumberFormat", options).format(value);
 }
 
 // For axes: room is short.
 function shortMoney(value) {
-  const options = { style: "currency", currency: DATA.currency, notation: "compact", maximumFractionDigits: 1, minimumFractionDigits: 0 };
+  const options = {
+    style: "currency",
+    currency: DATA.currency,
+    notation: "compact",
+    maximumFractionDigits: 1,
+    minimumFractionDigits: 0,
+  };
   return isKnown(value) ? formatter("NumberFormat", options).format(value) : NOTHING;
 }
 
 function percent(value, digits = 1) {
-  const options = { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits };
+  const options = {
+    style: "percent",
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  };
   return isKnown(value) ? formatter("NumberFormat", options).format(value) : NOTHING;
 }
 

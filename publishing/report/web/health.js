@@ -1,54 +1,143 @@
 // Health: whether the figures can be trusted today.
 
-const HEALTH = Object.fromEntries(Object.entries(DATA.health).map(([name, column]) => [name, name === "day" ? column : numbersOf(column)]));
+const HEALTH = Object.fromEntries(
+  Object.entries(DATA.health).map(([name, column]) => [
+    name,
+    name === "day" ? column : numbersOf(column),
+  ]),
+);
 const AD_SIGNS = ["resolved", "pending", "foreign", "gone", "ad_suspected"];
-const KINDS = [["resolved", "good"], ["pending", "warn"], ["foreign", "k6"], ["gone", "k8"], ["ad_suspected", "k4"], ["direct", "k5"], ["outbound", "k7"]];
+const KINDS = [
+  ["resolved", "good"],
+  ["pending", "warn"],
+  ["foreign", "k6"],
+  ["gone", "k8"],
+  ["ad_suspected", "k4"],
+  ["direct", "k5"],
+  ["outbound", "k7"],
+];
 const STALE_DAYS = 2;
 
 function health(root) {
   const tiles = h("div", { class: "tiles" });
-  const chart = chartFigure({ id: "conversations", title: t("health.conversations"), note: t("health.conversations.note") });
+  const chart = chartFigure({
+    id: "conversations",
+    title: t("health.conversations"),
+    note: t("health.conversations.note"),
+  });
   const money_ = dataTable({
-    id: "reconciliation", caption: t("health.reconciliation"), sort: { id: "billed", desc: true }, columns: [
-      { id: "account", label: t("filter.account"), value: (row) => row.name, cell: (row) => named({ ...row, status: null }) },
+    id: "reconciliation",
+    caption: t("health.reconciliation"),
+    sort: { id: "billed", desc: true },
+    columns: [
+      {
+        id: "account",
+        label: t("filter.account"),
+        value: (row) => row.name,
+        cell: (row) => named({ ...row, status: null }),
+      },
       { id: "days", label: t("health.days"), numeric: true, value: (row) => row.days },
       ...["billed", "ads", "unallocated"].map((name) => ({
-        id: name, label: t(`health.${name}`), hint: t(`health.${name}.hint`), numeric: true, value: (row) => row[name],
-        cell: (row, value) => figureOf(row.currency ? money(value, row.currency) : number(value, 2), value, name),
+        id: name,
+        label: t(`health.${name}`),
+        hint: t(`health.${name}.hint`),
+        numeric: true,
+        value: (row) => row[name],
+        cell: (row, value) =>
+          figureOf(row.currency ? money(value, row.currency) : number(value, 2), value, name),
       })),
-      { id: "share", label: t("health.share"), hint: t("health.share.hint"), numeric: true, value: (row) => ratio(row.unallocated, row.billed), format: (v) => percent(v) },
-      { id: "through", label: t("health.through"), numeric: true, value: (row) => (row.complete_through ? Math.min(dayOf(row.complete_through), AS_OF) : null), format: (v) => date(v) },
+      {
+        id: "share",
+        label: t("health.share"),
+        hint: t("health.share.hint"),
+        numeric: true,
+        value: (row) => ratio(row.unallocated, row.billed),
+        format: (v) => percent(v),
+      },
+      {
+        id: "through",
+        label: t("health.through"),
+        numeric: true,
+        value: (row) =>
+          row.complete_through ? Math.min(dayOf(row.complete_through), AS_OF) : null,
+        format: (v) => date(v),
+      },
     ],
   });
   const events = DATA.conversions ? eventsTable() : null;
-  root.append(tiles, chart.element, section(t("health.reconciliation"), t("health.reconciliation.note"), money_.element));
+  root.append(
+    tiles,
+    chart.element,
+    section(t("health.reconciliation"), t("health.reconciliation.note"), money_.element),
+  );
   if (events) root.append(section(t("health.events"), t("health.events.note"), events.element));
 
   return () => {
     const of = (name) => healthSum(name);
     const signs = AD_SIGNS.reduce((sum, name) => sum + of(name), 0);
     const accounts = reconciled();
-    const complete = DATA.accounts.map((account) => account.complete_through).filter(Boolean).sort()[0];
+    const complete = DATA.accounts
+      .map((account) => account.complete_through)
+      .filter(Boolean)
+      .sort()[0];
     const lag = complete ? LAST_DAY - dayOf(complete) : null;
-    fill(tiles,
-      healthTile("match_rate", percent(ratio(of("resolved"), signs)), ratio(of("resolved"), signs), toneOf(ratio(of("resolved"), signs), 0.9, 0.75)),
-      healthTile("pending", number(of("pending")), of("pending"), of("pending") > 0 ? "warn" : "fine"),
-      healthTile("suspected", number(of("ad_suspected")), of("ad_suspected"), toneOf(1 - (ratio(of("ad_suspected"), of("conversations")) ?? 0), 0.9, 0.8)),
-      healthTile("unmatched", number(of("unmatched_outcomes")), of("unmatched_outcomes"), of("unmatched_outcomes") > 0 ? "warn" : "fine"),
-      healthTile("quarantined", number(of("quarantined_envelopes")), of("quarantined_envelopes"), of("quarantined_envelopes") > 0 ? "warn" : "fine"),
-      healthTile("fresh", complete ? date(Math.min(dayOf(complete), AS_OF)) : NOTHING, complete ?? null, lag === null || lag > STALE_DAYS ? "wrong" : lag > 0 ? "warn" : "fine"));
+    fill(
+      tiles,
+      healthTile(
+        "match_rate",
+        percent(ratio(of("resolved"), signs)),
+        ratio(of("resolved"), signs),
+        toneOf(ratio(of("resolved"), signs), 0.9, 0.75),
+      ),
+      healthTile(
+        "pending",
+        number(of("pending")),
+        of("pending"),
+        of("pending") > 0 ? "warn" : "fine",
+      ),
+      healthTile(
+        "suspected",
+        number(of("ad_suspected")),
+        of("ad_suspected"),
+        toneOf(1 - (ratio(of("ad_suspected"), of("conversations")) ?? 0), 0.9, 0.8),
+      ),
+      healthTile(
+        "unmatched",
+        number(of("unmatched_outcomes")),
+        of("unmatched_outcomes"),
+        of("unmatched_outcomes") > 0 ? "warn" : "fine",
+      ),
+      healthTile(
+        "quarantined",
+        number(of("quarantined_envelopes")),
+        of("quarantined_envelopes"),
+        of("quarantined_envelopes") > 0 ? "warn" : "fine",
+      ),
+      healthTile(
+        "fresh",
+        complete ? date(Math.min(dayOf(complete), AS_OF)) : NOTHING,
+        complete ?? null,
+        lag === null || lag > STALE_DAYS ? "wrong" : lag > 0 ? "warn" : "fine",
+      ),
+    );
     money_.update(accounts);
     chart.update(conversationsChart());
     events?.update(eventRows());
   };
 }
 
-const toneOf = (share, fine, warn) => (share === null ? "none" : share >= fine ? "fine" : share >= warn ? "warn" : "wrong");
+const toneOf = (share, fine, warn) =>
+  share === null ? "none" : share >= fine ? "fine" : share >= warn ? "warn" : "wrong";
 
 function healthTile(name, text, value, tone) {
-  return h("div", { class: `tile state-${tone}` }, h("p", { class: "name" }, t(`health.${name}`)),
-    h("p", { class: "big" }, figureOf(text, value, name)), h("p", { class: "state" }, tone === "none" ? "" : t(`state.${tone}`)),
-    h("p", { class: "against" }, t(`health.${name}.hint`)));
+  return h(
+    "div",
+    { class: `tile state-${tone}` },
+    h("p", { class: "name" }, t(`health.${name}`)),
+    h("p", { class: "big" }, figureOf(text, value, name)),
+    h("p", { class: "state" }, tone === "none" ? "" : t(`state.${tone}`)),
+    h("p", { class: "against" }, t(`health.${name}.hint`)),
+  );
 }
 
 function inRange(day) {
@@ -57,19 +146,33 @@ function inRange(day) {
 
 function healthSum(name) {
   let sum = 0;
-  HEALTH.day.forEach((day, at) => { if (inRange(day)) sum += HEALTH[name][at]; });
+  HEALTH.day.forEach((day, at) => {
+    if (inRange(day)) sum += HEALTH[name][at];
+  });
   return sum;
 }
 
 function reconciled() {
   const { day, account } = DATA.reconciliation;
-  const [billed, ads, unallocated] = ["billed", "ads", "unallocated"].map((name) => numbersOf(DATA.reconciliation[name]));
-  const units = Object.fromEntries(["billed", "ads", "unallocated"].map((name) => [name, unitOf(DATA.reconciliation[name])]));
+  const [billed, ads, unallocated] = ["billed", "ads", "unallocated"].map((name) =>
+    numbersOf(DATA.reconciliation[name]),
+  );
+  const units = Object.fromEntries(
+    ["billed", "ads", "unallocated"].map((name) => [name, unitOf(DATA.reconciliation[name])]),
+  );
   const rows = new Map();
   day.forEach((at, row) => {
     const one = accountAt(account[row]);
     if (!inRange(at) || (state.accounts.length && !state.accounts.includes(one.key))) return;
-    if (!rows.has(one.key)) rows.set(one.key, { ...one, name: accountName(one), days: 0, billed: 0, ads: 0, unallocated: 0 });
+    if (!rows.has(one.key))
+      rows.set(one.key, {
+        ...one,
+        name: accountName(one),
+        days: 0,
+        billed: 0,
+        ads: 0,
+        unallocated: 0,
+      });
     const sum = rows.get(one.key);
     sum.days += 1;
     sum.billed += billed[row];
@@ -82,32 +185,58 @@ function reconciled() {
 
 function conversationsChart() {
   const series = bucketsOf(state.range, grainOf(state.range, healthSum("conversations")));
-  const totals = Object.fromEntries(KINDS.map(([name]) => [name, new Array(series.keys.length).fill(0)]));
+  const totals = Object.fromEntries(
+    KINDS.map(([name]) => [name, new Array(series.keys.length).fill(0)]),
+  );
   HEALTH.day.forEach((day, at) => {
     if (inRange(day)) for (const [name] of KINDS) totals[name][series.of(day)] += HEALTH[name][at];
   });
   const shown = KINDS.filter(([name]) => totals[name].some((value) => value > 0));
   return {
-    summary: shown.map(([name]) => `${t(`kind.${name}`)} ${number(totals[name].reduce((a, b) => a + b, 0))}`).join(", "),
+    summary: shown
+      .map(([name]) => `${t(`kind.${name}`)} ${number(totals[name].reduce((a, b) => a + b, 0))}`)
+      .join(", "),
     columns: [t("chart.period"), ...shown.map(([name]) => t(`kind.${name}`))],
-    rows: shown.length ? series.keys.map((_, at) => [longLabel(series, at), ...shown.map(([name]) => number(totals[name][at]))]) : [],
+    rows: shown.length
+      ? series.keys.map((_, at) => [
+          longLabel(series, at),
+          ...shown.map(([name]) => number(totals[name][at])),
+        ])
+      : [],
     option: {
       grid: { ...chartBase().grid, top: legendHeight(shown.map(([name]) => t(`kind.${name}`))) },
       xAxis: categoryAxis(labels(series)),
       yAxis: valueAxis((v) => number(v), { minInterval: 1 }),
-      tooltip: tooltip((points) => [longLabel(series, points[0].dataIndex),
-        ...points.filter((point) => point.value > 0).reverse().map((point) => [point.seriesName, number(point.value)])]),
-      series: shown.map(([name, colour]) => bars(t(`kind.${name}`), totals[name], colour, { stack: "kinds", itemStyle: { color: cssColour(colour) } })),
+      tooltip: tooltip((points) => [
+        longLabel(series, points[0].dataIndex),
+        ...points
+          .filter((point) => point.value > 0)
+          .reverse()
+          .map((point) => [point.seriesName, number(point.value)]),
+      ]),
+      series: shown.map(([name, colour]) =>
+        bars(t(`kind.${name}`), totals[name], colour, {
+          stack: "kinds",
+          itemStyle: { color: cssColour(colour) },
+        }),
+      ),
     },
   };
 }
 
 function eventsTable() {
   return dataTable({
-    id: "events", caption: t("health.events"), sort: { id: "events", desc: true }, columns: [
+    id: "events",
+    caption: t("health.events"),
+    sort: { id: "events", desc: true },
+    columns: [
       { id: "event", label: t("health.event"), value: (row) => row.event ?? NOTHING },
       { id: "status", label: t("health.status"), value: (row) => word("event_status", row.status) },
-      { id: "reason", label: t("health.reason"), value: (row) => (row.reason ? row.reason.replaceAll("_", " ") : NOTHING) },
+      {
+        id: "reason",
+        label: t("health.reason"),
+        value: (row) => (row.reason ? row.reason.replaceAll("_", " ") : NOTHING),
+      },
       { id: "events", label: t("health.count"), numeric: true, value: (row) => row.events },
     ],
   });
@@ -115,12 +244,15 @@ function eventsTable() {
 
 function eventRows() {
   const { day, events } = DATA.conversions;
-  const [event, status, reason] = ["event", "status", "reason"].map((name) => wordsOf(DATA.conversions[name]));
+  const [event, status, reason] = ["event", "status", "reason"].map((name) =>
+    wordsOf(DATA.conversions[name]),
+  );
   const rows = new Map();
   day.forEach((at, row) => {
     if (!inRange(at)) return;
     const key = JSON.stringify([event[row], status[row], reason[row]]);
-    if (!rows.has(key)) rows.set(key, { event: event[row], status: status[row], reason: reason[row], events: 0 });
+    if (!rows.has(key))
+      rows.set(key, { event: event[row], status: status[row], reason: reason[row], events: 0 });
     rows.get(key).events += events[row];
   });
   return [...rows.values()];

@@ -14,25 +14,82 @@ function buildFrame() {
   document.title = t("title");
   shown.bar = filterBar();
   shown.main = h("main", { id: "content", tabindex: "-1" });
-  const language = choice("language", t("frame.language"), state.language, LANGUAGES.map((name) => [name, LANGUAGE_NAMES[name]]), (value) => change({ language: value }));
-  const theme = choice("theme", t("frame.theme"), state.theme ?? "auto", ["auto", "light", "dark"].map((name) => [name, t(`theme.${name}`)]), (value) => change({ theme: value === "auto" ? null : value }));
-  const links = PAGES.map((page) => h("a", { href: `#/${page}`, "data-page": page }, icon(page), h("span", {}, t(`page.${page}`))));
-  fill(app,
-    h("a", { class: "skip", href: "#content", onclick: (event) => { event.preventDefault(); shown.main.focus(); } }, t("frame.skip")),
-    h("header", { class: "side" },
-      h("p", { class: "brand" }, h("span", { class: "mark" }, icon("brand")), h("span", {}, t("title"))),
-      h("nav", { "aria-label": t("frame.pages") }, h("ul", {}, links.map((link) => h("li", {}, link)))),
-      h("div", { class: "preferences" }, language, theme, h("p", { class: "stamp" }, t("frame.stamp", { date: date(AS_OF) })))),
+  const language = choice(
+    "language",
+    t("frame.language"),
+    state.language,
+    LANGUAGES.map((name) => [name, LANGUAGE_NAMES[name]]),
+    (value) => change({ language: value }),
+  );
+  const theme = choice(
+    "theme",
+    t("frame.theme"),
+    state.theme ?? "auto",
+    ["auto", "light", "dark"].map((name) => [name, t(`theme.${name}`)]),
+    (value) => change({ theme: value === "auto" ? null : value }),
+  );
+  const links = PAGES.map((page) =>
+    h("a", { href: `#/${page}`, "data-page": page }, icon(page), h("span", {}, t(`page.${page}`))),
+  );
+  fill(
+    app,
+    h(
+      "a",
+      {
+        class: "skip",
+        href: "#content",
+        onclick: (event) => {
+          event.preventDefault();
+          shown.main.focus();
+        },
+      },
+      t("frame.skip"),
+    ),
+    h(
+      "header",
+      { class: "side" },
+      h(
+        "p",
+        { class: "brand" },
+        h("span", { class: "mark" }, icon("brand")),
+        h("span", {}, t("title")),
+      ),
+      h(
+        "nav",
+        { "aria-label": t("frame.pages") },
+        h(
+          "ul",
+          {},
+          links.map((link) => h("li", {}, link)),
+        ),
+      ),
+      h(
+        "div",
+        { class: "preferences" },
+        language,
+        theme,
+        h("p", { class: "stamp" }, t("frame.stamp", { date: date(AS_OF) })),
+      ),
+    ),
     h("div", { class: "body" }, shown.bar.element, shown.main),
-    h("p", { class: "unseen", id: "announcement", role: "status", "aria-live": "polite" }));
+    h("p", { class: "unseen", id: "announcement", role: "status", "aria-live": "polite" }),
+  );
 }
 
 function buildPage() {
   disposeCharts();
   liveTables.clear();
   const root = h("div", { class: `page page-${state.page}` });
-  fill(shown.main,
-    h("div", { class: "heading" }, h("h1", {}, t(`page.${state.page}`)), h("p", { class: "lead", id: "lead" })), root);
+  fill(
+    shown.main,
+    h(
+      "div",
+      { class: "heading" },
+      h("h1", {}, t(`page.${state.page}`)),
+      h("p", { class: "lead", id: "lead" }),
+    ),
+    root,
+  );
   shown.update = RENDERERS[state.page](root);
 }
 
@@ -50,7 +107,8 @@ function render() {
   Object.assign(shown, { language: state.language, page: state.page });
   shown.bar.sync();
   shown.bar.element.hidden = state.page === "definitions";
-  document.getElementById("lead").textContent = state.page === "definitions" ? t("definitions.lead") : pageLead();
+  document.getElementById("lead").textContent =
+    state.page === "definitions" ? t("definitions.lead") : pageLead();
   for (const link of app.querySelectorAll("nav a")) {
     link.setAttribute("href", address({ page: link.dataset.page }));
     if (link.dataset.page === state.page) link.setAttribute("aria-current", "page");
@@ -72,7 +130,10 @@ function render() {
 function pageLead() {
   const before = rangeBefore(state.range);
   if (state.page === "health") return t("health.lead", { filters: span(state.range) });
-  const against = ["overview", "campaigns"].includes(state.page) && before ? ` · ${t("overview.against", { before: span(before) })}` : "";
+  const against =
+    ["overview", "campaigns"].includes(state.page) && before
+      ? ` · ${t("overview.against", { before: span(before) })}`
+      : "";
   return `${filtersInWords()}${against}`;
 }
 

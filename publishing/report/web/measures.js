@@ -39,21 +39,30 @@ function changeOf(now, before) {
 // "▲ 12 %" in the colour of good or bad news; for screen readers in words.
 function changeTag(name, now, before) {
   const change = changeOf(now, before);
-  if (change === null) return h("span", { class: "change none" }, NOTHING, aside(t("change.unknown")));
+  if (change === null)
+    return h("span", { class: "change none" }, NOTHING, aside(t("change.unknown")));
   const good = (MEASURES[name].good ?? 0) * Math.sign(Math.round(change * 100));
   const tone = good > 0 ? "good" : good < 0 ? "bad" : "flat";
   const way = change > 0 ? "up" : change < 0 ? "down" : "same";
   const sign = { up: "▲", down: "▼", same: "=" }[way];
-  return h("span", { class: `change ${tone}` },
+  return h(
+    "span",
+    { class: `change ${tone}` },
     h("span", { "aria-hidden": "true" }, `${sign} ${percent(Math.abs(change), 0)}`),
-    aside(t(`change.${way}`, { change: percent(Math.abs(change), 0) })));
+    aside(t(`change.${way}`, { change: percent(Math.abs(change), 0) })),
+  );
 }
 
 // What a column of a table needs to show a measure.
 function measureColumn(name, more = {}) {
   return {
-    id: name, label: t(`measure.${name}`), hint: t(`measure.${name}.hint`), numeric: true,
-    value: (row) => measureOf(name, row), format: MEASURES[name].format, ...more,
+    id: name,
+    label: t(`measure.${name}`),
+    hint: t(`measure.${name}.hint`),
+    numeric: true,
+    value: (row) => measureOf(name, row),
+    format: MEASURES[name].format,
+    ...more,
   };
 }
 
@@ -61,7 +70,9 @@ const CAMPAIGNS = keyed(DATA.campaigns);
 const ADS = keyed(DATA.ads);
 
 function keyed(table) {
-  const columns = Object.fromEntries(Object.entries(table).map(([name, column]) => [name, wordsOf(column)]));
+  const columns = Object.fromEntries(
+    Object.entries(table).map(([name, column]) => [name, wordsOf(column)]),
+  );
   const rows = new Map();
   columns.id.forEach((id, at) => {
     const row = Object.fromEntries(Object.keys(columns).map((name) => [name, columns[name][at]]));
@@ -77,14 +88,16 @@ const platformName = (platform) => PLATFORM_NAMES[platform] ?? platform ?? NOTHI
 function campaignName(platform, id) {
   if (id === null) return t("campaign.none");
   if (id === "unresolved") return t("campaign.unresolved", { platform: platformName(platform) });
-  if (id.startsWith("unallocated:")) return t("campaign.unallocated", { platform: platformName(platform) });
+  if (id.startsWith("unallocated:"))
+    return t("campaign.unallocated", { platform: platformName(platform) });
   return CAMPAIGNS.get(`${platform} ${id}`)?.name ?? id;
 }
 
 function adName(platform, id) {
   if (id === null) return t("campaign.none");
   if (id === "unknown") return t("ad.unknown", { platform: platformName(platform) });
-  if (id.startsWith("unallocated:")) return t("campaign.unallocated", { platform: platformName(platform) });
+  if (id.startsWith("unallocated:"))
+    return t("campaign.unallocated", { platform: platformName(platform) });
   if (id.startsWith("campaign:")) return t("ad.campaign");
   if (id.startsWith("ad_group:")) return t("ad.ad_group");
   return ADS.get(`${platform} ${id}`)?.name ?? id;

@@ -34,14 +34,33 @@ const FACTS = (() => {
     }
     starts[d + 1] = row;
   }
-  const names = ["spend", "won_value", "impressions", "clicks", "leads", "qualified", ...WINDOWS.map((days) => `qualified_${days}d`)];
+  const names = [
+    "spend",
+    "won_value",
+    "impressions",
+    "clicks",
+    "leads",
+    "qualified",
+    ...WINDOWS.map((days) => `qualified_${days}d`),
+  ];
   const columns = Object.fromEntries(names.map((name) => [name, numbersOf(raw[name])]));
   const units = Object.fromEntries(names.map((name) => [name, unitOf(raw[name])]));
   const entities = {
     account: raw.entities.account,
-    ...Object.fromEntries(["platform", "campaign", "ad", "channel"].map((n) => [n, wordsOf(raw.entities[n])])),
+    ...Object.fromEntries(
+      ["platform", "campaign", "ad", "channel"].map((n) => [n, wordsOf(raw.entities[n])]),
+    ),
   };
-  return { rows: raw.rows, entity, days, starts, columns, units, entities, count: entities.account.length };
+  return {
+    rows: raw.rows,
+    entity,
+    days,
+    starts,
+    columns,
+    units,
+    entities,
+    count: entities.account.length,
+  };
 })();
 
 const FIRST_DAY = FACTS.days.length ? Math.min(FACTS.days[0], LAST_DAY) : LAST_DAY;
@@ -60,8 +79,9 @@ function chosenEntities() {
   const channels = new Set(state.channels);
   const accounts = new Set(state.accounts);
   for (let e = 0; e < mask.length; e += 1) {
-    const fits = (!channels.size || channels.has(FACTS.entities.channel[e]))
-      && (!accounts.size || accounts.has(accountAt(FACTS.entities.account[e]).key));
+    const fits =
+      (!channels.size || channels.has(FACTS.entities.channel[e])) &&
+      (!accounts.size || accounts.has(accountAt(FACTS.entities.account[e]).key));
     mask[e] = fits ? 1 : 0;
   }
   return mask;
@@ -95,32 +115,58 @@ const COST = ["spend", "leads", "qualified"];
 // Sums by group of entity and by bucket of day: an array of `groups * buckets` sums each.
 // `window_qualified` are those who qualified within the window; `ripe_*` is of the days that are old
 // enough for it only (of "ever" every day is): a ratio of the two kinds would be unfair to the young.
-function sums({ range = state.range, mask = chosenEntities(), groups = null, buckets = null, within = state.within, names }) {
+function sums({
+  range = state.range,
+  mask = chosenEntities(),
+  groups = null,
+  buckets = null,
+  within = state.within,
+  names,
+}) {
   const width = buckets?.keys.length ?? 1;
   const size = (groups?.keys.length ?? 1) * width;
   const out = {};
-  const summed = (column, name) => [FACTS.columns[column], (out[name] = new Float64Array(size)), FACTS.units[column]];
+  const summed = (column, name) => [
+    FACTS.columns[column],
+    (out[name] = new Float64Array(size)),
+    FACTS.units[column],
+  ];
   const wanted = names.map((name) => summed(name, name));
   const ripe = [];
   if (within !== "ever") {
     const column = `qualified_${within}d`;
     wanted.push(summed(column, "window_qualified"));
-    ripe.push(summed("spend", "ripe_spend"), summed("leads", "ripe_leads"), summed(column, "ripe_qualified"));
+    ripe.push(
+      summed("spend", "ripe_spend"),
+      summed("leads", "ripe_leads"),
+      summed(column, "ripe_qualified"),
+    );
   }
   const ripeBefore = within === "ever" ? 0 : AS_OF - Number(within);
   const { entity, days, starts } = FACTS;
   // The row of sums of each entity, so that the loop over the facts does nothing but add.
-  const rowOf = groups ? groups.of.map((group, e) => (mask[e] && group >= 0 ? group * width : -1)) : Int32Array.from(mask, (fits) => (fits ? 0 : -1));
+  const rowOf = groups
+    ? groups.of.map((group, e) => (mask[e] && group >= 0 ? group * width : -1))
+    : Int32Array.from(mask, (fits) => (fits ? 0 : -1));
   for (let d = firstDayIndex(range[0]); d < days.length && days[d] <= range[1]; d += 1) {
     const bucket = buckets ? buckets.of(days[d]) : 0;
-    for (const [column, sum] of wanted) add(column, sum, entity, rowOf, bucket, starts[d], starts[d + 1]);
-    if (days[d] < ripeBefore) for (const [column, sum] of ripe) add(column, sum, entity, rowOf, bucket, starts[d], starts[d + 1]);
+    for (const [column, sum] of wanted)
+      add(column, sum, entity, rowOf, bucket, starts[d], starts[d + 1]);
+    if (days[d] < ripeBefore)
+      for (const [column, sum] of ripe)
+        add(column, sum, entity, rowOf, bucket, starts[d], starts[d + 1]);
   }
   for (const [, sum, unit] of [...wanted, ...ripe]) {
     if (unit !== 1) for (let place = 0; place < size; place += 1) sum[place] /= unit;
   }
   if (within !== "ever") return out;
-  return { ...out, window_qualified: out.qualified, ripe_spend: out.spend, ripe_leads: out.leads, ripe_qualified: out.qualified };
+  return {
+    ...out,
+    window_qualified: out.qualified,
+    ripe_spend: out.spend,
+    ripe_leads: out.leads,
+    ripe_qualified: out.qualified,
+  };
 }
 
 function add(column, sum, entity, rowOf, bucket, from, to) {

@@ -3,29 +3,64 @@
 const TILES = ["spend", "leads", "qualified", "cpl", "cpql"];
 
 function overview(root) {
-  const tiles = Object.fromEntries(TILES.map((name) => [name, h("div", { class: "tile", id: `tile-${name}` })]));
+  const tiles = Object.fromEntries(
+    TILES.map((name) => [name, h("div", { class: "tile", id: `tile-${name}` })]),
+  );
   const notice = h("div", { class: "notice", role: "note", hidden: true });
-  const grain = choice("grain", t("grain.label"), state.grain,
-    [["auto", t("grain.auto")], ...GRAINS.map((name) => [name, t(`grain.${name}`)])], (value) => change({ grain: value }));
-  const cost = chartFigure({ id: "cost", title: t("overview.cost"), note: t("overview.cost.note"), tools: grain });
-  const people = chartFigure({ id: "people", title: t("overview.people"), note: t("overview.people.note") });
-  const origin = chartFigure({ id: "origin", title: t("overview.origin"), note: t("overview.origin.note") });
+  const grain = choice(
+    "grain",
+    t("grain.label"),
+    state.grain,
+    [["auto", t("grain.auto")], ...GRAINS.map((name) => [name, t(`grain.${name}`)])],
+    (value) => change({ grain: value }),
+  );
+  const cost = chartFigure({
+    id: "cost",
+    title: t("overview.cost"),
+    note: t("overview.cost.note"),
+    tools: grain,
+  });
+  const people = chartFigure({
+    id: "people",
+    title: t("overview.people"),
+    note: t("overview.people.note"),
+  });
+  const origin = chartFigure({
+    id: "origin",
+    title: t("overview.origin"),
+    note: t("overview.origin.note"),
+  });
   const channels = dataTable({
-    id: "channels", caption: t("overview.channels"), sort: { id: "leads", desc: true }, columns: [
+    id: "channels",
+    caption: t("overview.channels"),
+    sort: { id: "leads", desc: true },
+    columns: [
       { id: "channel", label: t("filter.channel"), value: (row) => word("channel", row.key) },
-      measureColumn("spend"), measureColumn("leads"), measureColumn("qualified"), measureColumn("rate"),
-      measureColumn("cpl"), measureColumn("cpql"), changeColumn("cpql"),
+      measureColumn("spend"),
+      measureColumn("leads"),
+      measureColumn("qualified"),
+      measureColumn("rate"),
+      measureColumn("cpl"),
+      measureColumn("cpql"),
+      changeColumn("cpql"),
     ],
   });
-  root.append(h("div", { class: "tiles" }, Object.values(tiles)), notice,
+  root.append(
+    h("div", { class: "tiles" }, Object.values(tiles)),
+    notice,
     h("div", { class: "pair" }, cost.element, people.element),
-    section(t("overview.channels"), t("overview.channels.note"), channels.element), origin.element);
+    section(t("overview.channels"), t("overview.channels.note"), channels.element),
+    origin.element,
+  );
 
   const groups = grouped((e) => FACTS.entities.channel[e]);
   return () => {
     const mask = chosenEntities();
     const before = rangeBefore(state.range);
-    const series = bucketsOf(state.range, grainOf(state.range, sums({ mask, names: ["leads"], within: "ever" }).leads[0]));
+    const series = bucketsOf(
+      state.range,
+      grainOf(state.range, sums({ mask, names: ["leads"], within: "ever" }).leads[0]),
+    );
     const width = series.keys.length;
     // One pass over the facts for all that is shown; one more for the period before.
     const both = sums({ mask, groups, buckets: series, names: COST });
@@ -40,33 +75,62 @@ function overview(root) {
     const rows = series.keys.map((_, at) => rowAt(byBucket, at));
     cost.update(costChart(series, rows));
     people.update(peopleChart(series, rows));
-    channels.update(groups.keys.map((key, at) => (
-      { key, ...rowAt(byChannel, at), before: before && rowAt(byChannelBefore, at) })).filter(hasFigures), { ...now, before: then });
+    channels.update(
+      groups.keys
+        .map((key, at) => ({
+          key,
+          ...rowAt(byChannel, at),
+          before: before && rowAt(byChannelBefore, at),
+        }))
+        .filter(hasFigures),
+      { ...now, before: then },
+    );
     origin.update(originChart(series, groups, both));
   };
 }
 
 function section(title, note, ...content) {
-  return h("section", { class: "card" },
-    h("div", { class: "title" }, h("h2", {}, title), note && h("p", { class: "note" }, note)), content);
+  return h(
+    "section",
+    { class: "card" },
+    h("div", { class: "title" }, h("h2", {}, title), note && h("p", { class: "note" }, note)),
+    content,
+  );
 }
 
 // Change of a measure against the period before; rows carry theirs as `before`.
 function changeColumn(name) {
-  const value = (row) => (row.before ? changeOf(measureOf(name, row), measureOf(name, row.before)) : null);
+  const value = (row) =>
+    row.before ? changeOf(measureOf(name, row), measureOf(name, row.before)) : null;
   return {
-    id: `${name}_change`, label: t("change.column"), hint: t("change.column.hint"), numeric: true, value, inTotal: true,
-    cell: (row) => changeTag(name, measureOf(name, row), row.before ? measureOf(name, row.before) : null),
+    id: `${name}_change`,
+    label: t("change.column"),
+    hint: t("change.column.hint"),
+    numeric: true,
+    value,
+    inTotal: true,
+    cell: (row) =>
+      changeTag(name, measureOf(name, row), row.before ? measureOf(name, row.before) : null),
   };
 }
 
 function fillTile(tile, name, now, then, before) {
   const value = measureOf(name, now);
   const earlier = then ? measureOf(name, then) : null;
-  const text = name === "spend" && value >= 10000 ? money(value, DATA.currency, 0) : MEASURES[name].format(value);
-  const against = before && earlier !== null ? t("overview.before", { value: MEASURES[name].format(earlier) }) : t("overview.no_before");
-  fill(tile, h("p", { class: "name" }, t(`measure.${name}`)), h("p", { class: "big" }, figureOf(text, value, name)),
-    h("p", { class: "against" }, changeTag(name, value, earlier), " ", against));
+  const text =
+    name === "spend" && value >= 10000
+      ? money(value, DATA.currency, 0)
+      : MEASURES[name].format(value);
+  const against =
+    before && earlier !== null
+      ? t("overview.before", { value: MEASURES[name].format(earlier) })
+      : t("overview.no_before");
+  fill(
+    tile,
+    h("p", { class: "name" }, t(`measure.${name}`)),
+    h("p", { class: "big" }, figureOf(text, value, name)),
+    h("p", { class: "against" }, changeTag(name, value, earlier), " ", against),
+  );
 }
 
 // Young leads have had less time to qualify: said where it changes how the figures are read.
@@ -75,7 +139,12 @@ function fillNotice(notice, now, mask) {
   const range = [Math.max(state.range[0], AS_OF - days), state.range[1]];
   const young = sums({ mask, range, within: "ever", names: ["leads"] }).leads[0];
   notice.hidden = young === 0;
-  const values = { days: number(days), leads: number(now.leads), young: number(young), share: percent(ratio(young, now.leads), 0) };
+  const values = {
+    days: number(days),
+    leads: number(now.leads),
+    young: number(young),
+    share: percent(ratio(young, now.leads), 0),
+  };
   fill(notice, t(state.within === "ever" ? "notice.young" : "notice.ripe_only", values));
 }
 
@@ -101,9 +170,18 @@ function costChart(series, rows) {
       yAxis: [valueAxis(shortMoney), valueAxis(shortMoney, { splitLine: { show: false } })],
       tooltip: tooltip((points) => {
         const at = points[0].dataIndex;
-        return [longLabel(series, at), ...["spend", "qualified", "cpql"].map((name) => [t(`measure.${name}`), MEASURES[name].format(measureOf(name, rows[at]))])];
+        return [
+          longLabel(series, at),
+          ...["spend", "qualified", "cpql"].map((name) => [
+            t(`measure.${name}`),
+            MEASURES[name].format(measureOf(name, rows[at])),
+          ]),
+        ];
       }),
-      series: [bars(t("measure.spend"), spend, "c-spend"), line(t("measure.cpql"), cpql, "c-cost", { yAxisIndex: 1 })],
+      series: [
+        bars(t("measure.spend"), spend, "c-spend"),
+        line(t("measure.cpql"), cpql, "c-cost", { yAxisIndex: 1 }),
+      ],
     },
   };
 }
@@ -114,13 +192,24 @@ function peopleChart(series, rows) {
   return {
     summary: extremes(t("measure.leads"), series, leads, (v) => number(v)),
     columns: [t("chart.period"), t("measure.leads"), t("measure.qualified"), t("measure.rate")],
-    rows: rows.map((row, at) => [longLabel(series, at), number(leads[at]), number(qualified[at]), percent(measureOf("rate", row))]),
+    rows: rows.map((row, at) => [
+      longLabel(series, at),
+      number(leads[at]),
+      number(qualified[at]),
+      percent(measureOf("rate", row)),
+    ]),
     option: {
       xAxis: categoryAxis(labels(series)),
       yAxis: valueAxis((v) => number(v), { minInterval: 1 }),
       tooltip: tooltip((points) => {
         const at = points[0].dataIndex;
-        return [longLabel(series, at), ...["leads", "qualified", "rate"].map((name) => [t(`measure.${name}`), MEASURES[name].format(measureOf(name, rows[at]))])];
+        return [
+          longLabel(series, at),
+          ...["leads", "qualified", "rate"].map((name) => [
+            t(`measure.${name}`),
+            MEASURES[name].format(measureOf(name, rows[at])),
+          ]),
+        ];
       }),
       series: [
         bars(t("measure.leads"), leads, "c-leads", { barGap: "-100%" }),
@@ -131,8 +220,16 @@ function peopleChart(series, rows) {
 }
 
 const CHANNEL_COLOURS = {
-  click_to_whatsapp: "k1", paid_search: "k2", meta_web: "k3", web_other: "k4", direct: "k5", organic_social: "k6",
-  outbound: "k7", unknown_ad: "k8", click_to_messenger: "k9", click_to_instagram: "k10",
+  click_to_whatsapp: "k1",
+  paid_search: "k2",
+  meta_web: "k3",
+  web_other: "k4",
+  direct: "k5",
+  organic_social: "k6",
+  outbound: "k7",
+  unknown_ad: "k8",
+  click_to_messenger: "k9",
+  click_to_instagram: "k10",
 };
 
 function originChart(series, groups, totals) {
@@ -140,20 +237,41 @@ function originChart(series, groups, totals) {
   const known = groups.keys
     .map((key, at) => ({ key, leads: [...totals.leads.slice(at * width, (at + 1) * width)] }))
     .map((one) => ({ ...one, sum: one.leads.reduce((a, b) => a + b, 0) }))
-    .filter((one) => one.sum > 0).sort((a, b) => b.sum - a.sum);
+    .filter((one) => one.sum > 0)
+    .sort((a, b) => b.sum - a.sum);
   const all = known.reduce((sum, one) => sum + one.sum, 0);
   return {
-    summary: known.slice(0, 3).map((one) => `${word("channel", one.key)} ${percent(one.sum / all, 0)}`).join(", "),
+    summary: known
+      .slice(0, 3)
+      .map((one) => `${word("channel", one.key)} ${percent(one.sum / all, 0)}`)
+      .join(", "),
     columns: [t("chart.period"), ...known.map((one) => word("channel", one.key))],
-    rows: known.length ? series.keys.map((_, at) => [longLabel(series, at), ...known.map((one) => number(one.leads[at]))]) : [],
+    rows: known.length
+      ? series.keys.map((_, at) => [
+          longLabel(series, at),
+          ...known.map((one) => number(one.leads[at])),
+        ])
+      : [],
     option: {
-      grid: { ...chartBase().grid, top: legendHeight(known.map((one) => word("channel", one.key))) },
+      grid: {
+        ...chartBase().grid,
+        top: legendHeight(known.map((one) => word("channel", one.key))),
+      },
       xAxis: categoryAxis(labels(series)),
       yAxis: valueAxis((v) => number(v), { minInterval: 1 }),
-      tooltip: tooltip((points) => [longLabel(series, points[0].dataIndex),
-        ...points.filter((point) => point.value > 0).reverse().map((point) => [point.seriesName, number(point.value)])]),
-      series: known.map((one) => bars(word("channel", one.key), one.leads, CHANNEL_COLOURS[one.key] ?? "k8",
-        { stack: "leads", itemStyle: { color: cssColour(CHANNEL_COLOURS[one.key] ?? "k8") } })),
+      tooltip: tooltip((points) => [
+        longLabel(series, points[0].dataIndex),
+        ...points
+          .filter((point) => point.value > 0)
+          .reverse()
+          .map((point) => [point.seriesName, number(point.value)]),
+      ]),
+      series: known.map((one) =>
+        bars(word("channel", one.key), one.leads, CHANNEL_COLOURS[one.key] ?? "k8", {
+          stack: "leads",
+          itemStyle: { color: cssColour(CHANNEL_COLOURS[one.key] ?? "k8") },
+        }),
+      ),
     },
   };
 }
@@ -164,5 +282,11 @@ function extremes(name, series, values, format) {
   if (!known.length) return t("chart.unknown", { name });
   const low = known.reduce((a, b) => (b.value < a.value ? b : a));
   const high = known.reduce((a, b) => (b.value > a.value ? b : a));
-  return t("chart.extremes", { name, low: format(low.value), low_at: longLabel(series, low.at), high: format(high.value), high_at: longLabel(series, high.at) });
+  return t("chart.extremes", {
+    name,
+    low: format(low.value),
+    low_at: longLabel(series, low.at),
+    high: format(high.value),
+    high_at: longLabel(series, high.at),
+  });
 }

@@ -32,8 +32,10 @@ const state = {};
 function readState() {
   const [, page = "", query = ""] = /^#?\/?([^?]*)\??(.*)$/.exec(location.hash) ?? [];
   const asked = new URLSearchParams(query);
-  const listed = (name, known) => (asked.get(name) ?? "").split(",").filter((v) => known.includes(v));
-  const one = (name, known, otherwise) => (known.includes(asked.get(name)) ? asked.get(name) : otherwise);
+  const listed = (name, known) =>
+    (asked.get(name) ?? "").split(",").filter((v) => known.includes(v));
+  const one = (name, known, otherwise) =>
+    known.includes(asked.get(name)) ? asked.get(name) : otherwise;
   state.page = PAGES.includes(page) ? page : "overview";
   state.preset = one("period", PRESETS, null);
   const dates = ["from", "to"].map((name) => asked.get(name) ?? "");
@@ -46,7 +48,10 @@ function readState() {
     state.range = presetRange(state.preset);
   }
   state.channels = listed("channel", CHANNELS);
-  state.accounts = listed("account", ACCOUNTS.map((account) => account.key));
+  state.accounts = listed(
+    "account",
+    ACCOUNTS.map((account) => account.key),
+  );
   state.within = one("within", WINDOWS.map(String), "ever");
   state.grain = one("grain", GRAINS, "auto");
   state.language = one("lang", LANGUAGES, preferredLanguage());

@@ -6,7 +6,8 @@ const tableStates = new Map();
 const liveTables = new Set();
 
 const compareNumbers = (a, b, id) => a.getValue(id) - b.getValue(id);
-const compareTexts = (a, b, id) => a.getValue(id).localeCompare(b.getValue(id), locale(), { numeric: true });
+const compareTexts = (a, b, id) =>
+  a.getValue(id).localeCompare(b.getValue(id), locale(), { numeric: true });
 
 // columns: {id, label, hint?, numeric?, value(row), format?(value), cell?(row, value)}; the first one
 // names the row. Returns the element and `update(rows, total)`; `total` is a row for the foot.
@@ -31,16 +32,38 @@ function dataTable({ id, caption, columns, sort = null, search = null, pageSize 
 
   // Before the label of numbers, which end where their column ends.
   const sign = () => h("span", { class: "mark", "aria-hidden": "true" });
-  const heads = columns.map((column) => h("th", { scope: "col", class: column.numeric ? "number" : null },
-    h("button", { type: "button", class: "sort", title: column.hint ?? null, onclick: () => toggle(column) },
-      column.numeric ? [sign(), column.label] : [column.label, sign()])));
+  const heads = columns.map((column) =>
+    h(
+      "th",
+      { scope: "col", class: column.numeric ? "number" : null },
+      h(
+        "button",
+        {
+          type: "button",
+          class: "sort",
+          title: column.hint ?? null,
+          onclick: () => toggle(column),
+        },
+        column.numeric ? [sign(), column.label] : [column.label, sign()],
+      ),
+    ),
+  );
   const body = h("tbody");
   const foot = h("tfoot");
   const pager = h("div", { class: "pager" });
   const field = search ? searchField(id, kept, () => show(true)) : null;
-  const frame = h("div", { class: "table-frame", role: "region", tabindex: "0", "aria-label": caption },
-    h("table", { id: `table-${id}` }, h("caption", { class: "unseen" }, caption),
-      h("thead", {}, h("tr", {}, heads)), body, foot));
+  const frame = h(
+    "div",
+    { class: "table-frame", role: "region", tabindex: "0", "aria-label": caption },
+    h(
+      "table",
+      { id: `table-${id}` },
+      h("caption", { class: "unseen" }, caption),
+      h("thead", {}, h("tr", {}, heads)),
+      body,
+      foot,
+    ),
+  );
 
   function toggle(column) {
     table.getColumn(column.id).toggleSorting();
@@ -51,32 +74,50 @@ function dataTable({ id, caption, columns, sort = null, search = null, pageSize 
   }
 
   function row(of, isTotal = false) {
-    return h("tr", {}, columns.map((column, at) => {
-      const value = column.value(of);
-      const content = isTotal && at === 0 ? t("table.total")
-        : isTotal && !column.numeric ? ""
-          : column.cell && (!isTotal || column.inTotal) ? column.cell(of, value)
-            : column.numeric ? figureOf((column.format ?? number)(value), value, column.id)
-              : (column.format ?? String)(value ?? NOTHING);
-      const attributes = { class: column.numeric ? "number" : null };
-      return at === 0 ? h("th", { scope: "row", ...attributes }, content) : h("td", attributes, content);
-    }));
+    return h(
+      "tr",
+      {},
+      columns.map((column, at) => {
+        const value = column.value(of);
+        const content =
+          isTotal && at === 0
+            ? t("table.total")
+            : isTotal && !column.numeric
+              ? ""
+              : column.cell && (!isTotal || column.inTotal)
+                ? column.cell(of, value)
+                : column.numeric
+                  ? figureOf((column.format ?? number)(value), value, column.id)
+                  : (column.format ?? String)(value ?? NOTHING);
+        const attributes = { class: column.numeric ? "number" : null };
+        return at === 0
+          ? h("th", { scope: "row", ...attributes }, content)
+          : h("td", attributes, content);
+      }),
+    );
   }
 
   function show(isFiltered = false) {
     const query = kept.query.trim().toLocaleLowerCase();
-    const found = query ? rows.filter((one) => search(one).toLocaleLowerCase().includes(query)) : rows;
+    const found = query
+      ? rows.filter((one) => search(one).toLocaleLowerCase().includes(query))
+      : rows;
     if (isFiltered) table.setPageIndex(0);
     table.setOptions((options) => ({ ...options, data: found }));
     const { pageIndex } = table.store.state.pagination;
     if (pageIndex > 0 && pageIndex >= table.getPageCount()) table.setPageIndex(0);
     const shown = table.getRowModel().rows;
-    fill(body, shown.length ? shown.map((one) => row(one.original))
-      : h("tr", {}, h("td", { colspan: columns.length, class: "empty" }, t("table.empty"))));
+    fill(
+      body,
+      shown.length
+        ? shown.map((one) => row(one.original))
+        : h("tr", {}, h("td", { colspan: columns.length, class: "empty" }, t("table.empty"))),
+    );
     fill(foot, total && !query && rows.length > 1 ? row(total, true) : null);
     columns.forEach((column, at) => {
       const sorted = table.getColumn(column.id).getIsSorted();
-      if (sorted) heads[at].setAttribute("aria-sort", sorted === "asc" ? "ascending" : "descending");
+      if (sorted)
+        heads[at].setAttribute("aria-sort", sorted === "asc" ? "ascending" : "descending");
       else heads[at].removeAttribute("aria-sort");
     });
     showPager(found.length);
@@ -84,18 +125,46 @@ function dataTable({ id, caption, columns, sort = null, search = null, pageSize 
 
   function showPager(count) {
     const { pageIndex, pageSize: size } = table.store.state.pagination;
-    const button = (label, to, isOff) => h("button", {
-      type: "button", class: "plain", disabled: isOff,
-      onclick: () => { table.setPageIndex(to); show(); frame.focus(); },
-    }, label);
+    const button = (label, to, isOff) =>
+      h(
+        "button",
+        {
+          type: "button",
+          class: "plain",
+          disabled: isOff,
+          onclick: () => {
+            table.setPageIndex(to);
+            show();
+            frame.focus();
+          },
+        },
+        label,
+      );
     const all = kept.pageSize > pageSize;
-    const toggleAll = () => { resize(all ? pageSize : 1e6); frame.focus(); };
+    const toggleAll = () => {
+      resize(all ? pageSize : 1e6);
+      frame.focus();
+    };
     pager.hidden = count <= pageSize;
-    fill(pager,
-      h("span", {}, t("table.range", { from: number(pageIndex * size + 1), to: number(Math.min(count, (pageIndex + 1) * size)), count: number(count) })),
+    fill(
+      pager,
+      h(
+        "span",
+        {},
+        t("table.range", {
+          from: number(pageIndex * size + 1),
+          to: number(Math.min(count, (pageIndex + 1) * size)),
+          count: number(count),
+        }),
+      ),
       all ? null : button(t("table.previous"), pageIndex - 1, pageIndex === 0),
       all ? null : button(t("table.next"), pageIndex + 1, (pageIndex + 1) * size >= count),
-      h("button", { type: "button", class: "plain", onclick: toggleAll }, t(all ? "table.fewer" : "table.all")));
+      h(
+        "button",
+        { type: "button", class: "plain", onclick: toggleAll },
+        t(all ? "table.fewer" : "table.all"),
+      ),
+    );
   }
 
   function resize(size) {
@@ -121,9 +190,22 @@ function dataTable({ id, caption, columns, sort = null, search = null, pageSize 
 }
 
 function searchField(id, kept, onchange) {
-  const input = h("input", { type: "search", id: `search-${id}`, placeholder: t("table.search"), value: kept.query,
-    oninput: () => { kept.query = input.value; onchange(); } });
-  return h("div", { class: "search" }, h("label", { for: `search-${id}`, class: "unseen" }, t("table.search")), input);
+  const input = h("input", {
+    type: "search",
+    id: `search-${id}`,
+    placeholder: t("table.search"),
+    value: kept.query,
+    oninput: () => {
+      kept.query = input.value;
+      onchange();
+    },
+  });
+  return h(
+    "div",
+    { class: "search" },
+    h("label", { for: `search-${id}`, class: "unseen" }, t("table.search")),
+    input,
+  );
 }
 
 // Paper shows every row.
