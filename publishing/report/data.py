@@ -207,17 +207,17 @@ def _reconciliation(
 
 
 def _conversions(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """Conversion events by UTC day of the outcome, name, status and reason."""
+    """Conversion events by UTC day of the outcome, stage, name, status and reason."""
     rows = connection.execute(
-        "select cast(floor(epoch(occurred_at) / 86400) as integer) as day, event_name, status, "
-        "reason, count(*) from marts.conversion_events group by all "
-        "order by day, event_name, status, reason"
+        "select cast(floor(epoch(occurred_at) / 86400) as integer) as day, funnel_stage, "
+        "event_name, status, reason, count(*) from marts.conversion_events group by all "
+        "order by day, funnel_stage, event_name, status, reason"
     ).fetchall()
     texts = {name: words([r[i] for r in rows]) for i, name in enumerate(_EVENT_TEXTS, start=1)}
-    return {"day": [r[0] for r in rows], **texts, "events": [r[4] for r in rows]}
+    return {"day": [r[0] for r in rows], **texts, "events": [r[5] for r in rows]}
 
 
-_EVENT_TEXTS = ("event", "status", "reason")
+_EVENT_TEXTS = ("stage", "event", "status", "reason")
 
 
 def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:

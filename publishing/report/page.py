@@ -20,8 +20,8 @@ LANGUAGES = ("en", "es", "pt-BR")
 VENDORED = ("charts.min.js", "tables.min.js")
 SCRIPTS = (
     "dom.js", "state.js", "texts.js", "format.js", "model.js", "measures.js", "table.js",
-    "charts.js", "filters.js", "overview.js", "campaigns.js", "shift.js", "creatives.js",
-    "cohorts.js", "health.js", "definitions.js", "main.js",
+    "charts.js", "filters.js", "overview.js", "campaigns.js", "shift.js", "intervals.js",
+    "creatives.js", "cohorts.js", "health.js", "definitions.js", "main.js",
 )  # fmt: skip
 """In this order, in one function: what stands earlier is known to what stands later."""
 

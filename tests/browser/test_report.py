@@ -142,6 +142,11 @@ def test_the_report_of_the_demo_says_what_its_marts_say(demo: Settings, chromium
         reader.show("creatives", **view)
         ads = asked(demo, grouped_sql("ad_performance", "ad_id"))
         assert figures(reader.rows("creatives")) == near(row[2:] for row in ads)
+        verdicts = asked(demo, VERDICTS)
+        assert verdicts
+        assert {name: reader.page.locator(f".verdict.{name}").count() for name, _ in verdicts} == (
+            dict(verdicts)
+        )
         reader.show("campaigns", **view)
         told = {row["name"]: (row["spend"], row["leads"], row["qualified"])
                 for row in named(reader.rows("campaigns"))}  # fmt: skip
@@ -184,6 +189,14 @@ def named(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 CHANNELS = """
 select channel, sum(spend_reporting), sum(leads), sum(qualified_leads)
 from marts.channel_performance group by channel
+"""
+VERDICTS = """
+select verdict, count(*) from marts.creative_board
+where window_days = 90 and (platform, ad_id) in (
+    select (platform, ad_id) from marts.ad_performance
+    where leads > 0 or spend_reporting > 0 or impressions > 0
+)
+group by verdict
 """
 PAID = "select sum(spend_reporting), sum(leads) from marts.campaign_performance"
 HEALTH = """

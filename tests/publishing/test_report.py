@@ -236,6 +236,7 @@ def test_verdicts_shifts_and_events_are_shown_where_the_marts_have_them(
     assert events["events"] == [2, 1]
     assert events["day"] == [(date(2026, 6, 2) - date(1970, 1, 1)).days] * 2
     assert words(events["reason"]) == [None, "no_value"]
+    assert words(events["stage"]) == ["won", "won"]
 
 
 def test_empty_marts_make_an_empty_report(settings: Settings) -> None:
@@ -315,11 +316,13 @@ def test_the_vendored_files_are_what_their_papers_say() -> None:
     assert sums.keys() == set(VENDORED)
     for name, expected in sums.items():
         assert hashlib.sha256((vendor / name).read_bytes()).hexdigest() == expected
+    banners = [(vendor / name).read_text().partition("\n")[0] for name in VENDORED]
     package = json.loads((vendor / "package.json").read_text())
     readme = (vendor / "README.md").read_text()
     about = (PACKAGE / "web" / "definitions.js").read_text()
     for name, version in package["dependencies"].items():
         assert version in readme, name
+        assert any(version in banner for banner in banners), name
     for name in ("echarts", "@tanstack/table-core"):
         assert package["dependencies"][name].rpartition(".")[0] in about, name
     for licence in re.findall(r"`((?:LICENSE|NOTICE)\.\S+?)`", readme):

@@ -50,8 +50,8 @@ _TABLES = {
         pair_number integer, suggested_daily_amount decimal(18, 6),
         expected_weekly_gain decimal(18, 3), expected_weekly_gain_low decimal(18, 3),
         expected_weekly_gain_high decimal(18, 3)""",
-    "conversion_events": """conversion_event_id varchar, event_name varchar, status varchar,
-        reason varchar, occurred_at timestamptz""",
+    "conversion_events": """conversion_event_id varchar, funnel_stage varchar default 'won',
+        event_name varchar, status varchar, reason varchar, occurred_at timestamptz""",
 }
 OPTIONAL = ("creative_board", "budget_shift", "conversion_events")
 

@@ -1,7 +1,6 @@
 // Creatives: what each ad costs per qualified lead, the verdict on it, and what to shift.
 
 const VERDICTS = ["scale", "hold", "cut", "not_enough_data"];
-const SHOWN_INTERVALS = 14;
 
 const BOARD =
   DATA.creative_board &&
@@ -179,101 +178,4 @@ function verdictCell(verdict) {
         h("p", { lang: "en" }, verdict.reason),
       ),
   );
-}
-
-function intervalChart(rows) {
-  const shown = rows
-    .filter((row) => row.verdict && isKnown(row.verdict.low) && isKnown(row.verdict.high))
-    .sort((a, b) => b.verdict.leads - a.verdict.leads)
-    .slice(0, SHOWN_INTERVALS)
-    .sort((a, b) => (b.verdict.rate ?? 0) - (a.verdict.rate ?? 0));
-  const colours = { scale: "good", cut: "bad", hold: "c-qualified", not_enough_data: "muted" };
-  const colourOf = (row) => cssColour(colours[row.verdict.verdict] ?? "muted");
-  const best = shown[0];
-  const told = (row) => `${row.headline ?? row.name} – ${row.name}`;
-  return {
-    height: 56 + shown.length * 30,
-    summary: best
-      ? t("creatives.intervals.summary", {
-          name: told(best),
-          low: percent(best.verdict.low, 0),
-          high: percent(best.verdict.high, 0),
-        })
-      : "",
-    columns: [
-      t("creatives.creative"),
-      t("creatives.verdict"),
-      t("measure.leads"),
-      t("measure.rate"),
-      "5 %",
-      "95 %",
-    ],
-    rows: shown.map((row) => [
-      told(row),
-      word("verdict", row.verdict.verdict),
-      number(row.verdict.leads),
-      percent(row.verdict.rate),
-      percent(row.verdict.low),
-      percent(row.verdict.high),
-    ]),
-    option: {
-      grid: { ...chartBase().grid, top: 8 },
-      legend: { show: false },
-      xAxis: valueAxis((v) => percent(v, 0), { min: 0 }),
-      yAxis: categoryAxis(
-        shown.map((row) => `${row.headline ?? ""} · ${row.name}`),
-        {
-          inverse: true,
-          axisLine: { show: false },
-          axisLabel: {
-            color: cssColour("ink-soft"),
-            fontFamily: FONT,
-            width: innerWidth < 640 ? 120 : 240,
-            overflow: "truncate",
-          },
-        },
-      ),
-      tooltip: tooltip((points) => {
-        const row = shown[points[0].dataIndex];
-        return [
-          told(row),
-          [t("creatives.verdict"), word("verdict", row.verdict.verdict)],
-          [t("measure.leads"), number(row.verdict.leads)],
-          [t("measure.rate"), percent(row.verdict.rate)],
-          [
-            t("creatives.interval.name"),
-            `${percent(row.verdict.low)} – ${percent(row.verdict.high)}`,
-          ],
-        ];
-      }),
-      series: [
-        {
-          type: "bar",
-          stack: "interval",
-          silent: true,
-          itemStyle: { color: "transparent" },
-          data: shown.map((row) => row.verdict.low),
-          barMaxWidth: 8,
-        },
-        {
-          type: "bar",
-          stack: "interval",
-          barMaxWidth: 8,
-          data: shown.map((row) => ({
-            value: row.verdict.high - row.verdict.low,
-            itemStyle: { color: colourOf(row), opacity: 0.32, borderRadius: 4 },
-          })),
-        },
-        {
-          type: "scatter",
-          symbolSize: 11,
-          z: 4,
-          data: shown.map((row, at) => ({
-            value: [row.verdict.rate, at],
-            itemStyle: { color: colourOf(row) },
-          })),
-        },
-      ],
-    },
-  };
 }

@@ -230,6 +230,7 @@ function eventsTable() {
     caption: t("health.events"),
     sort: { id: "events", desc: true },
     columns: [
+      { id: "stage", label: t("health.stage"), value: (row) => word("stage", row.stage) },
       { id: "event", label: t("health.event"), value: (row) => row.event ?? NOTHING },
       { id: "status", label: t("health.status"), value: (row) => word("event_status", row.status) },
       {
@@ -244,15 +245,21 @@ function eventsTable() {
 
 function eventRows() {
   const { day, events } = DATA.conversions;
-  const [event, status, reason] = ["event", "status", "reason"].map((name) =>
+  const [stage, event, status, reason] = ["stage", "event", "status", "reason"].map((name) =>
     wordsOf(DATA.conversions[name]),
   );
   const rows = new Map();
   day.forEach((at, row) => {
     if (!inRange(at)) return;
-    const key = JSON.stringify([event[row], status[row], reason[row]]);
+    const key = JSON.stringify([stage[row], event[row], status[row], reason[row]]);
     if (!rows.has(key))
-      rows.set(key, { event: event[row], status: status[row], reason: reason[row], events: 0 });
+      rows.set(key, {
+        stage: stage[row],
+        event: event[row],
+        status: status[row],
+        reason: reason[row],
+        events: 0,
+      });
     rows.get(key).events += events[row];
   });
   return [...rows.values()];
