@@ -1,4 +1,4 @@
-"""From the webhook to Meta and onto the CRM's contact, by the nightly job itself, on the real clock."""
+"""From the webhook to Meta and onto the CRM's contact by the nightly job, on the real clock."""
 
 from __future__ import annotations
 
