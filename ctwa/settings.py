@@ -365,7 +365,9 @@ class Settings(BaseSettings):
             "CTWA_LAKE_PATH": self.lake_url.removeprefix("file://"),
             "CTWA_AS_OF": as_of.isoformat(),
             "CTWA_ACTIVATION_PATH": str(self.activation_dir),
-            "CTWA_CONVERSION_STAGES": ",".join(self.conversion_names),
+            "CTWA_CONVERSION_STAGES": ",".join(
+                f"{stage}:{names[0]}" for stage, names in self.conversion_names.items()
+            ),
             "CTWA_CONVERSION_CLICK": self.meta_conversion_click,
             "CTWA_CONVERSION_CLICK_DAYS": str(self.meta_conversion_click_days),
             **{f"CTWA_{name.upper()}": value for name, value in self.rules.items()},

@@ -100,7 +100,11 @@ class HubspotCalls(HubspotWrites):
         indexed = record.indexed_at(self.state.now, self.state.index_lag)
         if indexed is None:
             return False
-        numbers = {"hs_object_id": record.id, MODIFIED[kind]: int(indexed.timestamp() * 1000)}
+        numbers = {
+            "hs_object_id": record.id,
+            "createdate": int(record.created_at.timestamp() * 1000),
+            MODIFIED[kind]: int(indexed.timestamp() * 1000),
+        }
         for test in filters:
             name = test["propertyName"]
             if name in self.state.custom and kind == "contacts":

@@ -73,6 +73,7 @@ class _FilesTogether(LoadFileScheduling):
         return "tests/properties" if file.startswith("tests/properties/") else file
 
 
+@pytest.hookimpl(optionalhook=True)  # also where xdist is left out
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
     """For `--dist loadfile`, with which all our targets run."""
     return _FilesTogether(config, log)

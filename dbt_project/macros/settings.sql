@@ -34,9 +34,29 @@
     {{ return(var("link_code_days", env_var("CTWA_LINK_CODE_DAYS", "7")) | int) }}
 {%- endmacro %}
 
-{# Stages of the funnel that conversion events tell of. #}
+{# Stages of the funnel that conversion events tell of, each with the event's name: `stage:Name`. #}
+{% macro _conversion_pairs() -%}
+    {{ return(var(
+        "conversion_stages",
+        env_var("CTWA_CONVERSION_STAGES", "qualified:QualifiedLead,won:Purchase")
+    ).split(",")) }}
+{%- endmacro %}
+
 {% macro conversion_stages() -%}
-    {{ return(var("conversion_stages", env_var("CTWA_CONVERSION_STAGES", "qualified,won")).split(",")) }}
+    {%- set stages = [] -%}
+    {%- for pair in _conversion_pairs() -%}
+        {%- do stages.append(pair.split(":")[0]) -%}
+    {%- endfor -%}
+    {{ return(stages) }}
+{%- endmacro %}
+
+{# What an event of this stage is called, unless Meta refused the name. #}
+{% macro conversion_name(stage) -%}
+    case {{ stage }}
+            {%- for pair in _conversion_pairs() %}
+            when '{{ pair.split(":")[0] }}' then '{{ pair.split(":")[1] }}'
+            {%- endfor %}
+        end
 {%- endmacro %}
 
 {# `latest_ad`: an event has the click of the latest touch with one. `first_touch`: the source's (E70). #}

@@ -375,9 +375,15 @@ def test_the_mart_shows_what_became_of_each(story: Story) -> None:
     assert shown("phone:plain") == ("phone:plain", "sent", None, "LeadSubmitted", "120")
     # Sent before it was known that two leads are one.
     assert shown("bsuid:younger") == ("bsuid:younger", "sent", None, "LeadSubmitted", None)
-    assert shown("phone:late") == ("phone:late", "skipped", "no_dataset", None, "120")
-    assert shown("phone:punctual") == ("phone:punctual", "pending", None, None, "120")
-    assert shown("phone:tardy") == ("phone:tardy", "skipped", "click_too_old", None, "120")
+    assert shown("phone:late") == ("phone:late", "skipped", "no_dataset", "QualifiedLead", "120")
+    assert shown("phone:punctual") == ("phone:punctual", "pending", None, "QualifiedLead", "120")
+    assert shown("phone:tardy") == (
+        "phone:tardy",
+        "skipped",
+        "click_too_old",
+        "QualifiedLead",
+        "120",
+    )
 
 
 def test_a_state_written_after_the_build_is_published(story: Story) -> None:

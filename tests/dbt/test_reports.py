@@ -48,6 +48,7 @@ CONTRACT = {
     " currency",
     "attribution_health": "report_date conversations with_referral resolved pending foreign"
     " ad_suspected direct platform_conversations unmatched_outcomes quarantined_envelopes",
+    "conversion_events": "conversion_event_id lead_id event_name occurred_at status reason sent_at",
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
+from pydantic import SecretStr
 
 from ctwa.settings import Settings
 from ingestion.sources.event_log import land_event_log
@@ -14,6 +15,7 @@ from orchestration import sensors
 from orchestration.instance import open_instance
 from orchestration.jobs import build_jobs
 from orchestration.resources import WORKER_TAG, worker_id
+from tests.support.hubspot import crm
 
 Append = Callable[[int], None]
 
@@ -97,3 +99,45 @@ def test_a_backfill_of_days_is_followed_by_one_run(settings: Settings) -> None:
 
 @dg.asset
 def _asset() -> None: ...
+
+
+def test_new_contacts_of_the_crm_start_a_run_once(make_settings: Callable[..., Settings]) -> None:
+    with crm(make_settings) as company:
+        settings = company.settings.model_copy(update={"hubspot_write_back": "live"})
+
+        def look(
+            instance: dg.DagsterInstance, cursor: str | None
+        ) -> tuple[dg.SensorResult | dg.SkipReason, str | None]:
+            sensor = sensors.build_sensors(settings, build_jobs(settings))[-1]
+            with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
+                found = sensor(context)
+                return found, getattr(found, "cursor", None) or context.cursor  # type: ignore[return-value]
+
+        with open_instance(settings) as instance:
+            assert "never read" in str(look(instance, None)[0].skip_message)  # type: ignore[union-attr]
+            company.state.contact(phone="+55 11 98765-4321")
+            company.night(minutes=1)
+            first, cursor = look(instance, None)
+            assert isinstance(first, dg.SkipReason), "read already"
+
+            company.state.contact(phone="+55 11 91234-5678")
+            asked, cursor = look(instance, cursor)
+            assert isinstance(asked, dg.SensorResult)
+            assert len(asked.run_requests or []) == 1
+            again, cursor = look(instance, cursor)
+            assert isinstance(again, dg.SkipReason), "asked already"
+
+            company.night(minutes=1)
+            after, cursor = look(instance, cursor)
+            assert isinstance(after, dg.SkipReason), "read since"
+
+
+def test_a_crm_that_cannot_be_asked_starts_nothing(make_settings: Callable[..., Settings]) -> None:
+    with crm(make_settings) as company:
+        company.night(minutes=1)
+        wrong = {"hubspot_write_back": "live", "hubspot_token": SecretStr("revoked")}
+        settings = company.settings.model_copy(update=wrong)
+        said = sensors.new_contacts(settings)
+    assert isinstance(said, str)
+    assert "HUBSPOT_TOKEN" in said
+    assert "revoked" not in said
