@@ -49,21 +49,25 @@ def with_figures(
 ) -> Iterator[Any]:
     """Events of a dbt run; those of marts at its end, with their figures as metadata.
 
-    What dbt raises is raised after them: what was built before is told all the same.
+    What dbt raises is raised after them: what was built before is told all the same. A model that
+    rests on a mart is told after it: Dagster wants the order in which they were built.
     """
     held: list[dg.Output[Any]] = []
     problem: Exception | None = None
     try:
         for event in events:
-            if isinstance(event, dg.Output) and event.output_name.startswith(f"{schema}__"):
+            is_model = isinstance(event, dg.Output)
+            if is_model and (held or event.output_name.startswith(f"{schema}__")):
                 held.append(event)
             else:
                 yield event
     except Exception as error:  # noqa: BLE001 - raised again below
         problem = error
-    found = figures(settings, schema, [e.output_name.partition("__")[2] for e in held], day)
+    outputs = (e.output_name for e in held if e.output_name.startswith(f"{schema}__"))
+    marts = {output: output.removeprefix(f"{schema}__") for output in outputs}
+    found = figures(settings, schema, marts.values(), day)
     for event in held:
-        more = found.get(event.output_name.partition("__")[2], {})
+        more = found.get(marts.get(event.output_name, ""), {})
         yield event.with_metadata({**event.metadata, **more})
     if problem is not None:
         raise problem

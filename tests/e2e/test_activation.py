@@ -13,7 +13,7 @@ import pytest
 
 from ctwa.settings import Settings
 from ingestion.hubspot_api import HubspotClient
-from ingestion.hubspot_properties import create_properties
+from ingestion.hubspot_properties import PROPERTIES, create_properties
 from ingestion.webhook.vault import NewEnvelope, Vault, microseconds
 from orchestration.refresh import RefreshResult, refresh
 from simulator.conversions_api import ConversionsApi, serve_conversions_api
@@ -72,7 +72,7 @@ def company(make_settings: Callable[..., Settings]) -> Iterator[Company]:
             hubspot_write_back="live",
         )
         client = HubspotClient.from_settings(settings)
-        create_properties(client)
+        create_properties(client, list(PROPERTIES))
         client.close()
         yield Company(settings, meta, crm)
 
