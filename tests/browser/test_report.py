@@ -428,7 +428,7 @@ def test_nothing_is_wider_than_a_phone(
 
 
 def test_paper_has_all_rows_and_no_controls(company: Settings, chromium: Browser) -> None:
-    with reading(chromium, url_of(company)) as reader:
+    with reading(chromium, url_of(company), color_scheme="dark") as reader:
         reader.show("creatives", period="all")
         rows = reader.page.locator("#table-creatives tbody tr")
         assert rows.count() == 25
@@ -438,8 +438,29 @@ def test_paper_has_all_rows_and_no_controls(company: Settings, chromium: Browser
         for selector in ("nav", ".filters", ".pager"):
             assert not reader.page.is_visible(selector)
         assert reader.page.is_visible("#lead")  # says what was chosen
+        ink, paper = (
+            reader.page.evaluate(f"getComputedStyle(document.body).{name}")
+            for name in ("color", "backgroundColor")
+        )
+        assert (ink, paper) == ("rgb(23, 33, 29)", "rgb(255, 255, 255)")
         reader.page.evaluate("dispatchEvent(new Event('afterprint'))")
         assert rows.count() == 25
+        assert reader.page.get_attribute("html", "data-theme") is None
+
+
+def test_many_rows_are_small_and_quick(tmp_path: Path, chromium: Browser) -> None:
+    """540 days of 200 ads: the size is exact, the time has room for a machine that has others."""
+    settings = load_settings(_env_file=None, data_dir=tmp_path)
+    write_many(settings.marts_path, days=540, ads=200)
+    made = write_report(settings)
+    assert made.rows == 108_000
+    assert made.bytes < 3_000_000
+    with reading(chromium, url_of(settings)) as reader:
+        times = []
+        for period in ("all", "90d", "all", "30d", "all", "90d", "all"):
+            reader.page.select_option("#filter-period", period)
+            times.append(float(reader.page.get_attribute("html", "data-redraw") or "nan"))
+        assert min(times[0::2]) < 150
 
 
 def test_charts_have_their_numbers_beside_them(company: Settings, chromium: Browser) -> None:

@@ -117,7 +117,7 @@ function cohortTable(series, cells, ages) {
   const format = MEASURES[cohortView].format;
   const highest = Math.max(0, ...cells.flatMap((row) => row.ages.map((one) => one.rate ?? 0)));
   const body = cells
-    .filter((row) => row.leads > 0 || row.spend > 0 || Number.isNaN(row.spend))
+    .filter((row) => row.leads > 0 || row.spend !== 0)
     .map((row) =>
       h(
         "tr",

@@ -85,7 +85,7 @@ function dateField(id, label, day, onchange) {
     id,
     value: isoOf(day),
     min: isoOf(FIRST_DAY),
-    max: isoOf(AS_OF),
+    max: isoOf(END_DAY),
     onchange: () => {
       if (input.value) onchange(dayOf(input.value));
     },

@@ -138,5 +138,11 @@ function pageLead() {
 }
 
 addEventListener("hashchange", render);
+// Paper is light: what is drawn in the colours of the dark is drawn again.
+addEventListener("beforeprint", () => {
+  document.documentElement.dataset.theme = "light";
+  shown.update();
+});
+addEventListener("afterprint", render);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", render);
 render();

@@ -22,8 +22,9 @@ function rowAt(totals, place) {
   return Object.fromEntries(Object.keys(totals).map((name) => [name, totals[name][place]]));
 }
 
+// An unknown amount (NaN) and a credit are figures, too.
 function hasFigures(row) {
-  return Number.isNaN(row.spend) || row.spend > 0 || row.leads > 0 || (row.impressions ?? 0) > 0;
+  return row.spend !== 0 || row.leads > 0 || (row.impressions ?? 0) > 0;
 }
 
 // The period before, as long as this one; null where the marts do not reach back to all of it.

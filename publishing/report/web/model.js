@@ -64,6 +64,7 @@ const FACTS = (() => {
 })();
 
 const FIRST_DAY = FACTS.days.length ? Math.min(FACTS.days[0], LAST_DAY) : LAST_DAY;
+const END_DAY = Math.max(AS_OF, FACTS.days[FACTS.days.length - 1] ?? AS_OF);
 const CHANNELS = [...new Set(FACTS.entities.channel)].filter(Boolean).sort();
 // Leads without an account are a choice of their own: nothing disappears (rule R12).
 const ACCOUNTS = [

@@ -22,7 +22,7 @@ function monthOf(day, offset = 0) {
 function presetRange(preset) {
   if (preset === "month") return [monthOf(LAST_DAY), LAST_DAY];
   if (preset === "last_month") return [monthOf(LAST_DAY, -1), monthOf(LAST_DAY) - 1];
-  if (preset === "all") return [FIRST_DAY, AS_OF];
+  if (preset === "all") return [FIRST_DAY, END_DAY];
   const days = Number.parseInt(preset, 10);
   return [LAST_DAY - days + 1, LAST_DAY];
 }
