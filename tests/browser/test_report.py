@@ -362,6 +362,7 @@ def test_it_speaks_the_readers_language(
             text = reader.page.inner_text("body")
             assert "undefined" not in text
             assert "NaN" not in text
+            assert "[object" not in text
         heading = reader.page.text_content("h1")
         reader.page.focus("#language")
         reader.page.select_option("#language", "es" if language != "es" else "en")
@@ -477,6 +478,25 @@ def test_charts_have_their_numbers_beside_them(company: Settings, chromium: Brow
             ".size"
         )
         assert drawn > 20
+
+
+def test_pointing_at_a_chart_tells_its_numbers(company: Settings, chromium: Browser) -> None:
+    with reading(chromium, url_of(company)) as reader:
+        for page, chart in (
+            ("overview", "cost"),
+            ("overview", "origin"),
+            ("campaigns", "shares"),
+            ("creatives", "intervals"),
+            ("cohorts", "cohorts"),
+            ("health", "conversations"),
+        ):
+            reader.show(page, period="90d")
+            canvas = reader.page.locator(f"#chart-{chart} .canvas")
+            canvas.hover(position={"x": 300, "y": 120})
+            tip = canvas.locator(".tip")
+            tip.wait_for(state="visible")
+            assert tip.locator("dd").count() > 0
+            assert not {"NaN", "[object"} & set(tip.inner_text().split())
 
 
 def test_empty_marts_make_a_page_that_says_so(tmp_path: Path, chromium: Browser) -> None:
