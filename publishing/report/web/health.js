@@ -236,7 +236,7 @@ function eventsTable() {
       {
         id: "reason",
         label: t("health.reason"),
-        value: (row) => (row.reason ? row.reason.replaceAll("_", " ") : NOTHING),
+        value: (row) => word("event_reason", row.reason),
       },
       { id: "events", label: t("health.count"), numeric: true, value: (row) => row.events },
     ],
