@@ -23,7 +23,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-GROUPS = ("raw", "seeds", "staging", "intermediate", "marts", "publish")
+GROUPS = ("raw", "seeds", "staging", "intermediate", "marts", "activation", "publish")
 TARGET = "marts/campaign_performance"
 _CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
