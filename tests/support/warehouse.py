@@ -23,7 +23,7 @@ from dbt.contracts.graph.manifest import Manifest
 
 from activation.states import ensure_states
 from ctwa.settings import Settings, load_settings
-from tests.support import quick_dbt
+from tests.support import quick_dbt, quick_tests
 from tests.support.lake import ensure_lake, sorted_rows, write_rows
 
 _LAKE_AT_PARSE = "/lake-of-this-test"
@@ -87,6 +87,19 @@ def _parsed_manifest() -> Manifest:
     return result.result
 
 
+_NO_TESTS = {"build", "unit_test", "test"}
+"""Arguments of a build of models only."""
+
+
+@functools.cache
+def _manifest_of_models() -> Manifest:
+    """Without tests, which dbt would copy and sort into its graph before it leaves them out."""
+    manifest = _parsed_manifest().deepcopy()
+    manifest.unit_tests = {}
+    manifest.nodes = {k: n for k, n in manifest.nodes.items() if n.resource_type != "test"}
+    return manifest
+
+
 @functools.cache
 def _reader() -> duckdb.DuckDBPyConnection:
     """One database for all questions: making one costs more than most answers do."""
@@ -126,9 +139,15 @@ class DbtWorld:
         dataset, name = table.split(".")
         write_rows(self.lake, dataset, name, rows)
 
-    def dbt(self, *args: str, as_of: date | None = None) -> dbtRunnerResult:
-        """Run one dbt command on this world."""
-        manifest = _parsed_manifest().deepcopy()
+    def dbt(
+        self,
+        *args: str,
+        as_of: date | None = None,
+        without: Iterable[quick_tests.KeptTest] = (),
+    ) -> dbtRunnerResult:
+        """Run one dbt command on this world, with all of the project but the tests `without`."""
+        manifest = (_manifest_of_models if {*args} >= _NO_TESTS else _parsed_manifest)().deepcopy()
+        quick_tests.without(manifest, without)
         self.change_models(manifest)
         moved = {
             _LAKE_AT_PARSE: self.lake,
@@ -171,10 +190,28 @@ class DbtWorld:
         """`dbt build` (all, or what is selected), seeds and data tests included, unit tests not."""
         args = ["build", "--exclude-resource-type", "unit_test"]
         args += [] if tests else ["--exclude-resource-type", "test"]
+        args += ["--full-refresh"] if full_refresh else []
+        if tests and not select and not self.changed_code:
+            return self._build_all(args, as_of or self.as_of)
         # Of a part, only the tests that look at nothing else.
         args += ["--indirect-selection", "cautious", "--select", *select] if select else []
-        args += ["--full-refresh"] if full_refresh else []
         return self.dbt(*args, as_of=as_of)
+
+    def _build_all(self, args: list[str], as_of: date) -> dbtRunnerResult:
+        """Models and tests, those tests in short whose SQL an earlier build has rendered."""
+        paths = {
+            str(self.lake): "{lake}",
+            str(self.settings.activation_dir): "{activation}",
+            str(self.settings.data_dir): "{data}",
+        }
+        key = quick_tests.settings_key(self.settings.dbt_environment(as_of), paths)
+        kept = quick_tests.kept_for(key)
+        result = self.dbt(*args, as_of=as_of, without=kept)
+        if not kept:
+            quick_tests.keep(key, result.result, paths, as_of.isoformat())  # type: ignore[arg-type]
+        if failing := quick_tests.failing(self.settings.warehouse_path, kept, paths):
+            raise DbtFailedError("\n".join(failing))
+        return result
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Rows of the warehouse as dicts."""
