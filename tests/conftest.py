@@ -47,7 +47,7 @@ def pytest_configure() -> None:
 
 
 _LONGEST_FIRST = (
-    "tests/e2e/test_refresh.py",
+    "tests/e2e/test_demo.py",
     "tests/properties/",
     "tests/e2e/",
     "tests/orchestration/",
