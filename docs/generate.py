@@ -1,4 +1,4 @@
-"""Write the generated parts of the docs (`make docs`): the edge cases and the metrics.
+"""Write the generated parts of the docs (`make docs`): edge cases, metrics, data dictionary.
 
 Which tests prove a case is read from their names (`test_e28_...`), what a metric is from dbt's
 yml. `tests/test_docs.py` fails where a page is stale, or a case neither proven nor explained.
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from docs.dictionary import dictionary
 
 ROOT = Path(__file__).resolve().parent.parent
 CASES = 77
@@ -195,6 +197,7 @@ def _side(side: str | dict[str, str]) -> tuple[str, str]:
 PAGES = {
     "docs/attribution.md": ("edge cases", edge_case_table),
     "docs/metrics.md": ("metrics", metrics_tables),
+    "docs/data-dictionary.md": ("tables", dictionary),
 }
 
 

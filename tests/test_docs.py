@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import duckdb
 import pytest
 
+from ctwa.settings import Settings
+from docs.dictionary import tables
 from docs.generate import PAGES, ROOT, Case, Proof, complaints, edge_cases, page, proofs
+from publishing.marts import publish_marts
+from tests.publishing.test_marts import AS_OF, build_warehouse
 
 
 def test_every_edge_case_is_proven_or_explained() -> None:
@@ -28,3 +33,22 @@ def test_a_case_without_test_a_stale_open_and_a_wrong_id_are_named() -> None:
     assert "E1 has no test test_e01_..., and is not open" in found
     assert "E2 is called open, but has tests: test_e02_x" in found
     assert "tests/test_x.py: test_e78_x names E78, which is no case" in found
+
+
+def test_the_dictionary_has_every_mart_and_a_meaning_for_every_column() -> None:
+    marts = {p.stem for p in (ROOT / "dbt_project/models/marts").rglob("*.sql")}
+    known = {table.name: table for table in tables()}
+    beside = {"publication", "restatements"} | {n for n in known if n.startswith("credit_diff")}
+    assert set(known) == marts | beside
+    for table in known.values():
+        assert table.about.startswith(("One row", "How figures")), table.name
+        assert [name for name, kind, meaning in table.columns if not kind or not meaning] == []
+
+
+def test_the_dictionary_describes_the_publication_as_it_is_written(settings: Settings) -> None:
+    build_warehouse(settings, 1, rows=1)
+    published = publish_marts(settings, as_of=AS_OF).path
+    with duckdb.connect(str(published), read_only=True) as marts:
+        written = marts.execute("select column_name from (describe publication)").fetchall()
+    (told,) = [table for table in tables() if table.name == "publication"]
+    assert [name for name, _, _ in told.columns] == [name for (name,) in written]
