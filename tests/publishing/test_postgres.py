@@ -9,6 +9,7 @@ from decimal import Decimal
 import duckdb
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from ctwa.settings import Settings
 from publishing.marts import PublishError, publish_marts
@@ -110,6 +111,28 @@ def test_a_changed_column_makes_a_new_table_and_a_view_in_the_way_is_named(
         owner.execute("drop view board")
         publish_to_postgres(postgres_url, published)
         assert owner.execute("select count(country) from marts.fct_leads").fetchone() == (0,)
+
+
+def test_a_reader_keeps_its_grant_on_a_table_made_anew_and_writes_nothing(
+    settings: Settings, postgres_url: str
+) -> None:
+    """The roles of docs/bi.md: default privileges outlive a table, a grant on it does not."""
+    role = f"reader_{sa.make_url(postgres_url).database}"
+    with _connect(postgres_url) as owner:
+        owner.execute(f"create role {role}")
+        owner.execute("create schema marts")
+        owner.execute(f"grant usage on schema marts to {role}")
+        owner.execute(f"alter default privileges in schema marts grant select on tables to {role}")
+    _publish(settings, postgres_url, 1)
+    with duckdb.connect(str(settings.warehouse_path)) as warehouse:
+        warehouse.execute("alter table marts.fct_leads add column country varchar")
+    publish_to_postgres(postgres_url, publish_marts(settings, as_of=AS_OF).path)
+    with _connect(postgres_url) as reader:
+        reader.execute(f"set role {role}")
+        assert reader.execute("select count(*) from marts.fct_leads").fetchone() == (ROWS,)
+        for write in ("delete from marts.fct_leads", "create table marts.mine (a int)"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute(write)
 
 
 def test_a_database_that_is_away_is_named_without_the_password(settings: Settings) -> None:
