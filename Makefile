@@ -59,7 +59,7 @@ docs: setup
 
 # dbt's own docs in one file that opens offline; target `lint` opens no warehouse.
 dbt-docs: setup
-	@$(PY) -m dbt.cli.main --quiet docs generate --static --empty-catalog --target lint \
+	@.venv/bin/dbt --quiet docs generate --static --empty-catalog --target lint \
 		--target-path build/dbt-docs
 	@echo "written: build/dbt-docs/static_index.html"
 
