@@ -10,6 +10,7 @@ from ingestion.sources.ecb_schema import EXCHANGE_RATES
 from ingestion.sources.google_schema import GOOGLE_ADS
 from ingestion.sources.hubspot_schema import HUBSPOT
 from ingestion.sources.meta_schema import META_ADS
+from ingestion.watch.schema import ALARMS
 
 DATASETS = {
     "event_log": EVENT_LOG,
@@ -17,6 +18,7 @@ DATASETS = {
     "google_ads": GOOGLE_ADS,
     "hubspot": HUBSPOT,
     "exchange_rates": EXCHANGE_RATES,
+    "alarms": ALARMS,
 }
 """Everything dbt reads: dataset -> table -> schema."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +29,8 @@ class Envelope:
 
     rows: Mapping[str, list[dict[str, Any]]]
     quarantined_messages: int = 0
+    source: str = "whatsapp"
+    received_at: datetime | None = None
 
 
 @dataclass
@@ -45,7 +47,9 @@ class Inbox:
             self.last_seq += 1
             for table, rows in envelope.rows.items():
                 for row in rows:
-                    tables.setdefault(table, []).append({"seq": self.last_seq, **row})
+                    tables.setdefault(table, []).append(
+                        {"seq": self.last_seq, **_receipt(envelope), **row}
+                    )
             tables.setdefault("envelopes", []).append(self._counts(envelope))
         for table, rows in tables.items():
             self.world.write(f"event_log.{table}", rows)
@@ -54,7 +58,8 @@ class Inbox:
         messages = len(envelope.rows.get("messages", []))
         return {
             "seq": self.last_seq,
-            "source": "whatsapp",
+            **_receipt(envelope),
+            "source": envelope.source,
             "messages": messages,
             "quarantined_messages": envelope.quarantined_messages,
             "message_elements": messages + envelope.quarantined_messages,
@@ -63,6 +68,15 @@ class Inbox:
             "web_leads": len(envelope.rows.get("web_leads", [])),
             "link_clicks": len(envelope.rows.get("link_clicks", [])),
         }
+
+
+def received(envelope: Envelope, at: str | datetime, source: str = "whatsapp") -> Envelope:
+    """The same envelope with its time of receipt and its way in."""
+    return replace(envelope, received_at=utc(at), source=source)
+
+
+def _receipt(envelope: Envelope) -> dict[str, Any]:
+    return {} if envelope.received_at is None else {"received_at": envelope.received_at}
 
 
 def message(

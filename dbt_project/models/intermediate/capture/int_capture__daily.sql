@@ -28,7 +28,9 @@ messages as (
 
 envelope_rows as (
 
-    select {{ local_date('received_at', reporting_timezone()) }} as capture_date
+    select
+        {{ local_date('received_at', reporting_timezone()) }} as capture_date,
+        received_at
     from envelopes
 
 ),
@@ -37,7 +39,8 @@ envelope_days as (
 
     select
         capture_date,
-        count(*) as envelopes
+        count(*) as envelopes,
+        max(received_at) as last_envelope_at
 
     from envelope_rows
     group by capture_date
@@ -103,6 +106,7 @@ daily as (
     select
         days.capture_date,
         coalesce(envelope_days.envelopes, 0) as envelopes,
+        envelope_days.last_envelope_at,
         coalesce(quarantine_days.quarantined_envelopes, 0) as quarantined_envelopes,
         coalesce(quarantine_days.quarantined_elements, 0) as quarantined_elements,
         coalesce(repeat_days.repeats, 0) as repeats

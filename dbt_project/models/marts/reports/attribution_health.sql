@@ -68,6 +68,15 @@ accounts as (
 
 ),
 
+evidence as (
+
+    select
+        touch_id,
+        is_withheld
+    from {{ ref('int_touches__evidenced') }}
+
+),
+
 capture as (
 
     select * from {{ ref('int_capture__daily') }}
@@ -99,6 +108,7 @@ conversation_days as (
         sum(case when ads.resolution = 'foreign' then 1 else 0 end) as foreign_ads,
         sum(case when ads.resolution = 'gone' then 1 else 0 end) as gone,
         sum(case when conversations.basis = 'ad_suspected' then 1 else 0 end) as ad_suspected,
+        sum(case when evidence.is_withheld then 1 else 0 end) as withheld,
         sum(case when conversations.basis = 'direct' then 1 else 0 end) as direct,
         sum(case when conversations.basis = 'outbound' then 1 else 0 end) as outbound,
         sum(case when touches.is_boosted_post_candidate then 1 else 0 end)
@@ -107,6 +117,8 @@ conversation_days as (
     from conversations
     left join touches
         on conversations.opening_touch_id = touches.touch_id
+    left join evidence
+        on conversations.opening_touch_id = evidence.touch_id
     left join ads
         on
             conversations.platform = ads.platform
@@ -119,6 +131,7 @@ outcome_days as (
 
     select
         report_date,
+        count(*) as outcomes,
         sum(case when lead_id is null then 1 else 0 end) as unmatched_outcomes
 
     from outcomes
@@ -184,7 +197,10 @@ platform_days as (
 
     select
         spend_date as report_date,
-        sum(platform_conversations) as platform_conversations
+        sum(platform_conversations) as platform_conversations,
+        {{ sum_or_null('spend_reporting') }} as spend_reporting,
+        {{ sum_or_null("case when row_kind = 'unallocated' then spend_reporting else 0 end") }}
+            as unallocated_reporting
 
     from spend
     group by spend_date
@@ -235,6 +251,7 @@ final as (
         cast(coalesce(conversation_days.foreign_ads, 0) as bigint) as {{ adapter.quote('foreign') }},
         cast(coalesce(conversation_days.gone, 0) as bigint) as gone,
         cast(coalesce(conversation_days.ad_suspected, 0) as bigint) as ad_suspected,
+        cast(coalesce(conversation_days.withheld, 0) as bigint) as withheld,
         cast(coalesce(conversation_days.direct, 0) as bigint) as direct,
         cast(coalesce(conversation_days.outbound, 0) as bigint) as outbound,
         cast(coalesce(conversation_days.boosted_post_candidates, 0) as bigint)
@@ -243,8 +260,21 @@ final as (
         cast(coalesce(conflict_days.refused_links, 0) as bigint) as refused_links,
         cast(coalesce(platform_days.platform_conversations, 0) as bigint)
             as platform_conversations,
+        cast(
+            case when platform_days.report_date is null then 0 else platform_days.spend_reporting end
+            as decimal(18, 6)
+        ) as account_spend_reporting,
+        cast(
+            case
+                when platform_days.report_date is null then 0
+                else platform_days.unallocated_reporting
+            end
+            as decimal(18, 6)
+        ) as unallocated_reporting,
+        cast(coalesce(outcome_days.outcomes, 0) as bigint) as outcomes,
         cast(coalesce(outcome_days.unmatched_outcomes, 0) as bigint) as unmatched_outcomes,
         cast(coalesce(capture.envelopes, 0) as bigint) as envelopes,
+        capture.last_envelope_at,
         cast(coalesce(capture.quarantined_envelopes, 0) as bigint) as quarantined_envelopes,
         cast(coalesce(capture.quarantined_elements, 0) as bigint) as quarantined_elements,
         cast(coalesce(capture.repeats, 0) as bigint) as repeats,
