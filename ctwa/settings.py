@@ -86,6 +86,11 @@ class Settings(BaseSettings):
     )
     backup_dir: Path | None = Field(None, validation_alias="CTWA_BACKUP_DIR")
     nightly_cron: str = Field("0 5 * * *", validation_alias="CTWA_NIGHTLY_CRON")
+    # Who is told of failed runs and alarms (docs/operations.md). The addresses hold secrets.
+    alert_webhook_url: SecretStr | None = Field(None, validation_alias="CTWA_ALERT_WEBHOOK_URL")
+    alert_email_to: str = Field("", validation_alias="CTWA_ALERT_EMAIL_TO")
+    alert_email_from: str = Field("", validation_alias="CTWA_ALERT_EMAIL_FROM")
+    smtp_url: SecretStr | None = Field(None, validation_alias="CTWA_SMTP_URL")
     intake_secret: SecretStr | None = Field(None, validation_alias="CTWA_INTAKE_SECRET")
     # Not secret: it stands in the page, and makes codes of another company's page unfit.
     site_id: str = Field("", validation_alias="CTWA_SITE_ID", pattern=r"^[a-z0-9-]{0,32}$")
@@ -178,6 +183,32 @@ class Settings(BaseSettings):
         for part in filter(None, (p.strip() for p in value.split(","))):
             if not re.fullmatch(r"https?://[^/\s?#]+", part):
                 raise ValueError("expects origins without a path, e.g. https://www.example.com")
+        return value
+
+    @field_validator("alert_webhook_url")
+    @classmethod
+    def _web_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not re.fullmatch(r"https?://[^\s/?#]+(/\S*)?", value.get_secret_value()):
+            raise ValueError("expects the address of a webhook, e.g. https://hooks.slack.com/...")
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _mail_server(cls, value: SecretStr | None) -> SecretStr | None:
+        pattern = r"smtps?://([^\s/@]+@)?[^\s/@:]+(:\d{1,5})?/?"
+        if value and not re.fullmatch(pattern, value.get_secret_value()):
+            raise ValueError(
+                "expects smtp://user:password@host:587 or smtps://user:password@host:465, with %40 "
+                "for an @ in the user's name and the like"
+            )
+        return value
+
+    @field_validator("alert_email_to", "alert_email_from")
+    @classmethod
+    def _mail_addresses(cls, value: str) -> str:
+        for part in filter(None, (p.strip() for p in value.split(","))):
+            if not re.fullmatch(r"[^@\s<>,]+@[^@\s<>,]+", part):
+                raise ValueError("expects e-mail addresses, comma-separated, without names")
         return value
 
     @field_validator("meta_dataset_ids")
@@ -304,6 +335,17 @@ class Settings(BaseSettings):
     def activation_dir(self) -> Path:
         """The ledger of what was sent, and what of it the marts read."""
         return self.data_dir / "activation"
+
+    @property
+    def alert_recipients(self) -> list[str]:
+        """E-mail addresses of those who are told of failed runs and alarms."""
+        return [p.strip() for p in self.alert_email_to.split(",") if p.strip()]
+
+    @property
+    def alerts_are_on(self) -> bool:
+        """Whether anybody is told of failed runs and alarms."""
+        by_mail = self.smtp_url is not None and bool(self.alert_recipients)
+        return self.alert_webhook_url is not None or by_mail
 
     @property
     def allowed_origins(self) -> frozenset[str]:

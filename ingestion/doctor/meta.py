@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from ctwa.settings import Settings
 from ingestion.doctor import Finding, off, ok, refused, wrong
@@ -11,14 +11,10 @@ from ingestion.errors import SourceError
 from ingestion.graph import GraphClient
 from ingestion.graph_errors import GraphStopError
 from ingestion.graph_session import RetryPolicy
+from ingestion.meta_token import RENEW, SOON, read_token
 from ingestion.sources.meta_account import read_account
 
-SOON = timedelta(days=14)
 _IMPATIENT = RetryPolicy(tries=2, base=0.2, max_total_wait=1.0, timeout=15.0)
-_RENEW = (
-    "make a system user token with ads_read that never expires (Business settings > System users) "
-    "and put it into META_ACCESS_TOKEN"
-)
 
 
 def ads(settings: Settings) -> Iterator[Finding]:
@@ -51,29 +47,24 @@ def ads(settings: Settings) -> Iterator[Finding]:
 
 def _token(client: GraphClient, token: str) -> Iterator[Finding]:
     try:
-        told = client.get("debug_token", input_token=token).get("data", {})
+        told = read_token(client, token)
     except GraphStopError:
         raise
     except SourceError as error:
         yield off("Meta token", f"works, but Meta does not tell its age: {error}")
         return
-    if not told.get("is_valid", True):
-        yield wrong("Meta token", "Meta calls it invalid", _RENEW)
+    if not told.is_valid:
+        yield wrong("Meta token", "Meta calls it invalid", RENEW)
         return
-    # 0: never. Data access of a person's token ends by itself, a system user's does not.
-    ends = [t for k in ("expires_at", "data_access_expires_at") if (t := int(told.get(k) or 0))]
-    if ends:
-        last_day = datetime.fromtimestamp(min(ends), UTC)
-        if last_day - datetime.now(UTC) < SOON:
-            yield wrong("Meta token", f"ends on {last_day:%Y-%m-%d}", _RENEW)
-        else:
-            yield ok("Meta token", f"valid until {last_day:%Y-%m-%d}")
-    else:
+    if told.ends_at is None:
         yield ok("Meta token", "valid, without an end")
-    scopes = told.get("scopes")
-    if isinstance(scopes, list) and not {"ads_read", "ads_management"} & set(scopes):
-        yield wrong("Meta permissions", "ads_read is not among the token's permissions", _RENEW)
-    elif isinstance(scopes, list):
+    elif told.ends_at - datetime.now(UTC) < SOON:
+        yield wrong("Meta token", f"ends on {told.ends_at:%Y-%m-%d}", RENEW)
+    else:
+        yield ok("Meta token", f"valid until {told.ends_at:%Y-%m-%d}")
+    if not told.may_read_ads:
+        yield wrong("Meta permissions", "ads_read is not among the token's permissions", RENEW)
+    elif told.scopes is not None:
         yield ok("Meta permissions", "ads_read")
 
 

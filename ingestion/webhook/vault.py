@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,9 @@ PROBE = sa.Table(
     sa.Column("written_at_us", sa.BigInteger, nullable=False),
 )
 """One row that `ping` rewrites: proof that a commit works now."""
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class VaultError(RuntimeError):
@@ -144,6 +147,17 @@ class Vault(ABC):
         lowest = self._scalar(f"select min(seq) {where}", seq=up_to_seq)
         return int(lowest or 0), int(self._scalar(f"select count(*) {where}", seq=up_to_seq))
 
+    def last_received(self, source: str, after_seq: int) -> datetime | None:
+        """When the last envelope of a way in behind `after_seq` came; None where there is none."""
+        if not source.isalnum():
+            raise ValueError(f"not a way in: {source!r}")
+        sql = (
+            "select max(received_at_us) from envelopes "  # noqa: S608 - letters and digits
+            f"where seq > :seq and source = '{source}'"
+        )
+        found = self._scalar(sql, seq=after_seq)
+        return None if found is None else _EPOCH + timedelta(microseconds=int(found))
+
     @abstractmethod
     def ping(self) -> None:
         """Make one durable write, or raise `VaultUnavailableError`."""
@@ -205,7 +219,7 @@ def row_of(item: NewEnvelope) -> tuple[int, str, int, bytes, bytes]:
 
 def microseconds(moment: datetime) -> int:
     """Microseconds since 1970 of an aware datetime."""
-    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    delta = moment - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
