@@ -1,8 +1,8 @@
 """Failed runs, failed checks and alarms, told to people once (docs/operations.md).
 
 A run that failed is told at its end; the same failures of the same job again only after most of a
-day, so that a job that tries every ten minutes is no noise. A warning is told by the run in which it
-is new. Nothing here raises: a dead channel is a line in the log.
+day, so that a job that tries every ten minutes is no noise. A warning is told by the run in which
+it is new. Nothing here raises: a dead channel is a line in the log.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ def redacted(settings: Settings, text: str) -> str:
     def phone(found: re.Match[str]) -> str:
         digits = re.sub(r"\D", "", found[0])
         is_date = re.fullmatch(r"\d{4}-\d{2}-\d{2}( \d{1,2})?", found[0])
-        if is_date or digits in own or not 8 <= len(digits) <= 14:
+        least = 8 if found[0].startswith("+") else 10
+        if is_date or digits in own or not least <= len(digits) <= 14:
             return found[0]
         return "(number)"
 

@@ -7,7 +7,10 @@ from pathlib import Path
 import dagster as dg
 
 from ctwa.settings import PROJECT_DIR, Settings, load_settings
+from orchestration.alarm_checks import build_alarm_checks
+from orchestration.alert_sensors import build_alert_sensors
 from orchestration.assets.activation import ACTIVATION_KEYS, build_activation_assets
+from orchestration.assets.alarms import build_alarm_assets
 from orchestration.assets.comparison import build_comparison_assets
 from orchestration.assets.dbt import MARTS_SCHEMA, build_dbt_assets
 from orchestration.assets.event_log import build_event_log_assets
@@ -59,6 +62,7 @@ def build_definitions(
             *build_google_assets(settings),
             *build_exchange_rate_assets(settings),
             *build_hubspot_assets(settings),
+            *build_alarm_assets(settings),
             build_dbt_assets(settings, manifest, project_dir),
             *build_comparison_assets(settings, manifest, project_dir),
             *build_activation_assets(settings, manifest),
@@ -67,10 +71,11 @@ def build_definitions(
         asset_checks=[
             *build_checks(settings),
             *build_freshness_checks(manifest, _SOURCES, MARTS_SCHEMA),
+            *build_alarm_checks(settings, manifest, MARTS_SCHEMA),
         ],
         jobs=jobs,
         schedules=build_schedules(settings),
-        sensors=build_sensors(settings, jobs),
+        sensors=[*build_sensors(settings, jobs), *build_alert_sensors(settings)],
         resources={
             "dbt": dbt_resource(project_dir, has_lineage=settings.column_lineage),
             "lock": RefreshLock(path=str(settings.lock_path), wait_seconds=lock_wait_seconds),

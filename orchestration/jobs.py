@@ -14,7 +14,9 @@ ACTIVATION = "activation"
 REFRESH_JOBS = (NIGHTLY, FRESH, ACTIVATION)
 
 _HOUR = 3600
-_RAW_APIS = dg.AssetSelection.key_prefixes(["meta_ads"], ["google_ads"], ["exchange_rates"])
+_RAW_APIS = dg.AssetSelection.key_prefixes(
+    ["meta_ads"], ["google_ads"], ["exchange_rates"], ["alarms"]
+)
 _CRM = dg.AssetSelection.key_prefixes(["hubspot"])
 _BACKFILL = dg.AssetSelection.assets(["meta_ads", "insights_backfill"])
 _COMPARISON = dg.AssetSelection.assets(["comparison", "credit_diff"])

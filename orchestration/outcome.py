@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,41 +25,71 @@ _DBT_STEP = "dbt_build"
 _BAD = {"error", "fail", "runtime error"}
 
 
+@dataclass(frozen=True)
+class Checks:
+    """Checks of a run. `failures`, `warnings`: those that failed, by severity, name to text."""
+
+    failures: dict[str, str]
+    warnings: dict[str, str]
+    passed: frozenset[str]
+
+
 def outcome_of(result: dg.ExecuteInProcessResult, settings: Settings) -> dict[str, Any]:
     """`ok`, `failures`, `warnings`, `published`, `rows`, `run_id` of a finished run."""
-    failures, warnings = _checks(result)
-    failures += _steps(result, settings)
-    published = [
-        event.materialization
-        for event in result.all_events
-        if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION
-        and event.asset_key == MARTS_KEY
-    ]
-    rows = int(published[0].metadata["rows"].value) if published else 0  # type: ignore[arg-type]
+    events = result.all_events
+    failures = failures_of(events, dbt_failures(run_folder(settings)))
+    published = publication_of(events)
+    rows = int(published.metadata["rows"].value) if published else 0  # type: ignore[arg-type]
     if not result.success and not failures:
         failures = [f"run {result.run_id} failed; see it in the UI (`ctwa dev`)"]
     return {
         "ok": result.success and not failures,
-        "failures": list(dict.fromkeys(failures)),
-        "warnings": list(dict.fromkeys(warnings)),
-        "published": bool(published),
+        "failures": failures,
+        "warnings": list(dict.fromkeys(checks_of(events).warnings.values())),
+        "published": published is not None,
         "rows": rows,
         "run_id": result.run_id,
     }
 
 
-def _checks(result: dg.ExecuteInProcessResult) -> tuple[list[str], list[str]]:
-    """Failed checks by severity."""
-    failures: list[str] = []
-    warnings: list[str] = []
-    for check in result.get_asset_check_evaluations():
-        if check.passed or check.check_name == FRESH:  # told by the source's own check
+def failures_of(events: Sequence[dg.DagsterEvent], dbt: Sequence[str] = ()) -> list[str]:
+    """What failed and what to do, each once; `dbt`: what dbt said, where that is known."""
+    checks = list(checks_of(events).failures.values())
+    return list(dict.fromkeys(checks + _steps(events, dbt)))
+
+
+def publication_of(events: Sequence[dg.DagsterEvent]) -> dg.AssetMaterialization | None:
+    """The materialization of the published marts; None where nothing was published."""
+    for event in events:
+        is_published = event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION
+        if is_published and event.asset_key == MARTS_KEY:
+            return event.materialization
+    return None
+
+
+def checks_of(events: Sequence[dg.DagsterEvent]) -> Checks:
+    """Checks that ran, by how they ended; a name is `asset: check`."""
+    found = Checks({}, {}, frozenset())
+    passed = set()
+    for event in events:
+        if event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             continue
-        if check.severity is dg.AssetCheckSeverity.WARN:
-            warnings.append(_check_text(check))
+        check = event.asset_check_evaluation_data
+        name = check_name(check.asset_key, check.check_name)
+        if check.passed:
+            passed.add(name)
+        elif check.check_name == FRESH:
+            continue  # told by the source's own check
+        elif check.severity is dg.AssetCheckSeverity.WARN:
+            found.warnings[name] = _check_text(check)
         elif DBT_TEST_KEY not in check.metadata:  # those are told in dbt's words
-            failures.append(_check_text(check))
-    return failures, warnings
+            found.failures[name] = _check_text(check)
+    return Checks(found.failures, found.warnings, frozenset(passed))
+
+
+def check_name(asset_key: dg.AssetKey, name: str) -> str:
+    """How people and the ledger of alerts name a check."""
+    return f"{'/'.join(asset_key.path)}: {name}"
 
 
 def _check_text(check: dg.AssetCheckEvaluation) -> str:
@@ -73,8 +105,8 @@ def _check_text(check: dg.AssetCheckEvaluation) -> str:
     )
     if check.check_name == RECORDED:
         return f"restatements: {check.description}"
-    text = f"{'/'.join(check.asset_key.path)}: {check.check_name}"
-    if check.description and (DBT_TEST_KEY in check.metadata or check.asset_key in ACTIVATION_KEYS):
+    text = check_name(check.asset_key, check.check_name)
+    if check.description:
         return f"{text}: {check.description}"
     return f"{text} ({figures})" if figures else text
 
@@ -83,22 +115,22 @@ def _plain(value: Any) -> Any:
     return getattr(value, "value", value)
 
 
-def _steps(result: dg.ExecuteInProcessResult, settings: Settings) -> list[str]:
+def _steps(events: Sequence[dg.DagsterEvent], dbt: Sequence[str]) -> list[str]:
     """Reasons of failed steps; of the run itself when it never came to a step."""
     verdict = "__".join(VERDICT_KEY.path)
     failures: list[str] = []
-    failed = result.get_step_failure_events()
+    failed = [e for e in events if e.event_type == dg.DagsterEventType.STEP_FAILURE]
     for event in failed:
         if event.step_key == verdict:
             continue  # said already by the failed checks of the sources
         if event.step_key == _DBT_STEP:
-            failures += dbt_failures(run_folder(settings)) or [_reason(event)]
+            failures += dbt or [_reason(event)]
         else:
             failures.append(_reason(event))
     if not failed:
         failures += [
             _innermost(event.job_failure_data.error)
-            for event in result.all_events
+            for event in events
             if event.event_type == dg.DagsterEventType.PIPELINE_FAILURE
             and event.job_failure_data.error
         ]

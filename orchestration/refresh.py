@@ -62,7 +62,11 @@ def refresh(
     """
     started = time.monotonic()
     with refresh_lock(settings.lock_path, wait_seconds=wait), _quiet_tools():
-        outcome = _run(settings, project_dir, _options(settings, full, reparse, as_of))
+        try:
+            outcome = _run(settings, project_dir, _options(settings, full, reparse, as_of))
+        except Exception as error:
+            _tell_of(settings, [f"it could not run: {type(error).__name__}; see its log"])
+            raise
     seconds = time.monotonic() - started
     result = RefreshResult(**outcome, seconds=seconds)
     for warning in result.warnings:
@@ -87,12 +91,13 @@ def _options(
 
 
 def _run(settings: Settings, project_dir: Path, options: dict[str, object]) -> dict[str, Any]:
+    from orchestration.alerts import RunEnd, tell_run
     from orchestration.console import Progress, plain_console
     from orchestration.dbt_manifest import ManifestError
     from orchestration.definitions import build_definitions
     from orchestration.instance import open_instance
     from orchestration.jobs import NIGHTLY
-    from orchestration.outcome import outcome_of
+    from orchestration.outcome import checks_of, outcome_of
     from orchestration.reaper import reap
 
     log.info("preparing")
@@ -106,6 +111,7 @@ def _run(settings: Settings, project_dir: Path, options: dict[str, object]) -> d
                 console=plain_console(progress),
             )
         except ManifestError as error:
+            _tell_of(settings, [str(error)])
             return {"ok": False, "failures": [str(error)]}
         job = definitions.resolve_job_def(NIGHTLY)
         with redirect_stdout(progress):
@@ -119,7 +125,28 @@ def _run(settings: Settings, project_dir: Path, options: dict[str, object]) -> d
                 raise_on_error=False,
                 tags={"ctwa/started_by": "ctwa refresh"},
             )
-    return outcome_of(result, settings)
+        outcome = outcome_of(result, settings)
+        checks = checks_of(result.all_events)
+        tell_run(
+            settings,
+            RunEnd(
+                NIGHTLY,
+                result.run_id,
+                outcome["failures"],
+                checks.warnings,
+                checks.passed,
+                outcome["published"],
+            ),
+        )
+    return outcome
+
+
+def _tell_of(settings: Settings, failures: list[str]) -> None:
+    """Of a refresh that came to no run."""
+    from orchestration.alerts import RunEnd, tell_run
+    from orchestration.jobs import NIGHTLY
+
+    tell_run(settings, RunEnd(NIGHTLY, failures=failures, published=False))
 
 
 _CHATTY = ("alembic", "dagster.builtin", "fsspec", "urllib3")

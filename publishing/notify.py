@@ -54,7 +54,8 @@ def shortened(text: str) -> str:
     """The text cut at the end of a line, saying so."""
     if len(text) <= MAX_CHARS:
         return text
-    kept = text[:MAX_CHARS].rpartition("\n")[0] or text[:MAX_CHARS]
+    head = text[: MAX_CHARS - 2]
+    kept = head.rpartition("\n")[0] or head
     return f"{kept}\n…"
 
 

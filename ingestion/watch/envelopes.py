@@ -2,11 +2,11 @@
 webhook that was switched off, a proxy that lets nothing through. Nothing of these makes an error.
 
 The span since the last envelope is laid over the same hours of the four weeks before, by the clock
-of the reporting zone. If envelopes came in at least `ENOUGH` five-minute spans of it in all of those
-weeks but one, they are missed now. So a quiet night and a small company never fire, because little
-came in those hours before; a holiday in the past does not count; and a burst, such as the statuses
-of a broadcast, is a span or two. At `ENOUGH` = 10 a company with messages at all times is missed
-after an hour, one with five an hour after about two and a half.
+of the reporting zone. If envelopes came in at least `ENOUGH` five-minute spans of it in all of
+those weeks but one, they are missed now. So a quiet night and a small company never fire, because
+little came in those hours before; a holiday in the past does not count; and a burst, such as the
+statuses of a broadcast, is a span or two. At `ENOUGH` = 10 a company with messages at all times is
+missed after an hour, one with five an hour after about two and a half.
 """
 
 from __future__ import annotations

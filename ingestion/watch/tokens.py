@@ -54,9 +54,7 @@ def judge(told: TokenFacts, now: datetime) -> Observation:
     found = f"the token ends on {told.ends_at:%Y-%m-%d}"
     if days < limit:
         return _warn(f"{found}, in {days} days", days)
-    return Observation(
-        META_TOKEN, "ok", found, subject=_SUBJECT, measured=days, expected_low=limit
-    )
+    return Observation(META_TOKEN, "ok", found, subject=_SUBJECT, measured=days, expected_low=limit)
 
 
 def _warn(found: str, days: Decimal | None = None) -> Observation:

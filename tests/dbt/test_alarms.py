@@ -1,4 +1,4 @@
-"""Alarms on silent loss: nothing fires on an ordinary company, every one fires when something breaks.
+"""Alarms on silent loss: none fires on an ordinary company, each does when something breaks.
 
 One world for the module, built twice: on a Monday after five ordinary weeks with quiet weekends,
 and two days later, when everything that can be lost without an error has been lost.
@@ -12,8 +12,10 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+import dagster as dg
 import pytest
 
+from orchestration import alarm_checks as checks
 from tests.support.meta import BR, Meta, ad_row
 from tests.support.people import (
     Envelope,
@@ -68,7 +70,9 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
             }
         ],
         campaigns=[{"campaign_id": CAMPAIGN, "campaign_name": "Outono", "account_id": BR}],
-        ads=[{"ad_id": AD, "campaign_id": CAMPAIGN, "account_id": BR, "effective_status": "ACTIVE"}],
+        ads=[
+            {"ad_id": AD, "campaign_id": CAMPAIGN, "account_id": BR, "effective_status": "ACTIVE"}
+        ],
         ad_lookups=[{"ad_id": THEIRS, "status": "foreign", "attempts": 1}],
     )
     ordinary = _days(FIRST, MONDAY)
@@ -166,6 +170,24 @@ def test_what_is_lost_without_an_error_raises_its_alarm(nights: Nights, alarm: s
     assert row["message"]
     assert row["mend"]
     assert row["as_of"] == WEDNESDAY
+
+
+@pytest.mark.parametrize("alarm", ALARMS)
+def test_the_check_of_an_alarm_warns_with_what_happened_and_what_to_do(
+    nights: Nights, alarm: str
+) -> None:
+    key = dg.AssetCheckKey(checks.ALARMS[alarm][0], alarm)
+    assert checks.result_of(key, nights.quiet[alarm]).passed
+    row = checks.alarm_rows(nights.world.settings, "marts")[alarm]
+    failed = checks.result_of(key, row)
+    assert (failed.passed, failed.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert failed.description == f"{row['message']} (since {row['since']}). {row['mend']}"
+
+
+def test_every_alarm_has_its_check_and_one_that_was_taken_out_is_quiet() -> None:
+    assert set(checks.ALARMS) == set(ALARMS)
+    key = dg.AssetCheckKey(checks.ALARMS["quarantine"][0], "quarantine")
+    assert checks.result_of(key, None).passed
 
 
 def test_the_mart_has_one_row_for_each_alarm(nights: Nights) -> None:

@@ -17,6 +17,8 @@ from ingestion.sources.ecb_schema import EXCHANGE_RATES
 from ingestion.sources.google_schema import GOOGLE_ADS
 from ingestion.sources.hubspot_schema import HUBSPOT
 from ingestion.sources.meta_schema import META_ADS
+from ingestion.watch.schema import ALARMS
+from orchestration import alarm_checks
 from orchestration.assets.activation import ACTIVATION_KEYS, EVENTS_KEY
 from orchestration.assets.dbt import leaves_parents_out, mart_names
 from orchestration.dbt_manifest import manifest_path
@@ -71,7 +73,7 @@ def test_every_table_of_the_lake_is_an_asset(definitions: dg.Definitions) -> Non
     keys = {tuple(node.key.path) for node in nodes(definitions)}
     tables = {("event_log", t) for t in EVENT_LOG} | {("meta_ads", t) for t in META_ADS}
     tables |= {("exchange_rates", t) for t in EXCHANGE_RATES} | {("hubspot", t) for t in HUBSPOT}
-    tables |= {("google_ads", t) for t in GOOGLE_ADS}
+    tables |= {("google_ads", t) for t in GOOGLE_ADS} | {("alarms", t) for t in ALARMS}
     assert tables <= keys
 
 
@@ -121,7 +123,7 @@ def test_tests_of_severity_error_block(definitions: dg.Definitions) -> None:
     from_dbt = [c for c in checks if c.key.asset_key.path[0] in ("marts", "intermediate")]
     assert any(check.blocking for check in from_dbt)
     loaded = [c for c in checks if c.key.name == "loaded"]
-    assert len(loaded) == 6
+    assert len(loaded) == 7
     assert not any(check.blocking for check in loaded)
 
 
@@ -147,7 +149,9 @@ def test_the_small_path_asks_no_api(definitions: dg.Definitions) -> None:
     keys = definitions.resolve_job_def("fresh_leads").asset_layer.executable_asset_keys
     assert {key.path[0] for key in keys} >= {"event_log", "marts", "publish"}
     assert not [
-        key for key in keys if key.path[0] in ("meta_ads", "exchange_rates", "hubspot", "vault")
+        key
+        for key in keys
+        if key.path[0] in ("meta_ads", "exchange_rates", "hubspot", "vault", "alarms")
     ]
 
 
@@ -251,3 +255,16 @@ def test_models_built_without_their_parents_are_noticed(definitions: dg.Definiti
     assert not leaves_parents_out(models, models.keys)
     assert leaves_parents_out(models, {target})
     assert leaves_parents_out(models, upstream - {dg.AssetKey(["marts", "fct_leads"])})
+
+
+def test_every_alarm_is_a_check_on_what_it_speaks_of_and_blocks_nothing(
+    definitions: dg.Definitions,
+) -> None:
+    graph = definitions.resolve_asset_graph()
+    for name, (key, _) in alarm_checks.ALARMS.items():
+        check = graph.get(dg.AssetCheckKey(key, name))
+        assert not check.blocking
+        assert "Warns" in (check.description or "")
+    keys = {dg.AssetCheckKey(key, name) for name, (key, _) in alarm_checks.ALARMS.items()}
+    nightly = definitions.resolve_job_def("nightly_refresh").asset_layer
+    assert keys <= nightly.asset_graph.asset_check_keys

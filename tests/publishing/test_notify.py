@@ -1,0 +1,118 @@
+"""Messages to people: real HTTP and a real mail server on loopback; dead channels harm nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ctwa.settings import Settings, SettingsError
+from publishing import notify
+from publishing.notify import tell
+from tests.support.channels import hook, mailbox
+
+PASSWORD = "p%40ss-canary"
+
+
+def test_one_message_goes_out_by_every_channel_that_is_set(
+    make_settings: Callable[..., Settings],
+) -> None:
+    with hook() as chat, mailbox() as mail:
+        settings = make_settings(
+            alert_webhook_url=chat.url,
+            alert_email_to="ana@example.com, bia@example.com",
+            alert_email_from="ctwa@example.com",
+            smtp_url=f"smtp://ctwa%40example.com:{PASSWORD}@127.0.0.1:{mail.port}",
+        )
+        told = tell(settings, "ctwa: nightly failed", "✗ meta_ads: <token> & so on")
+    assert (told.by, told.problems) == (["webhook", "e-mail"], {})
+    # What Slack would take for a mention or a link is text.
+    assert chat.texts == ["*ctwa: nightly failed*\n✗ meta_ads: &lt;token&gt; &amp; so on"]
+    [sent] = mail.mails
+    assert sent["Subject"] == "ctwa: nightly failed"
+    assert (sent["From"], sent["To"]) == ("ctwa@example.com", "ana@example.com, bia@example.com")
+    assert sent.get_content().strip() == "✗ meta_ads: <token> & so on"
+    assert mail.recipients == ["ana@example.com", "bia@example.com"]
+    assert mail.logins == [("ctwa@example.com", "p@ss-canary")]
+
+
+def test_nothing_is_sent_where_nothing_is_set(settings: Settings) -> None:
+    assert tell(settings, "subject", "text") == notify.Told()
+
+
+def test_a_channel_that_refuses_is_told_without_its_secret_and_the_other_works(
+    make_settings: Callable[..., Settings],
+) -> None:
+    with hook() as chat, mailbox() as mail:
+        settings = make_settings(
+            alert_webhook_url=chat.url,
+            alert_email_to="ana@example.com",
+            smtp_url=f"smtp://127.0.0.1:{mail.port}",
+        )
+        chat.status = 404
+        first = tell(settings, "s", "t")
+        chat.status, mail.accepts = 200, False
+        second = tell(settings, "s", "t")
+    assert first.by == ["e-mail"]
+    assert first.problems == {"webhook": "the webhook answers 404; check its address"}
+    assert second.by == ["webhook"]
+    assert second.problems == {"e-mail": "SMTPRecipientsRefused"}
+
+
+def test_a_redirect_is_not_followed(make_settings: Callable[..., Settings]) -> None:
+    with hook() as chat:
+        chat.status = 302
+        told = tell(make_settings(alert_webhook_url=chat.url), "s", "t")
+    assert told.by == []
+    assert len(chat.texts) == 1
+
+
+def test_dead_channels_raise_nothing_and_give_no_address_away(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notify, "SECONDS", 0.2)
+    settings = make_settings(
+        alert_webhook_url="http://127.0.0.1:9/canary",
+        alert_email_to="ana@example.com",
+        smtp_url=f"smtps://u:{PASSWORD}@127.0.0.1:9",
+    )
+    told = tell(settings, "s", "t")
+    assert told.by == []
+    assert told.problems == {"webhook": "ConnectionError", "e-mail": "ConnectionRefusedError"}
+
+
+def test_a_password_does_not_leave_the_machine_in_the_clear(
+    make_settings: Callable[..., Settings],
+) -> None:
+    with mailbox("127.0.0.2") as mail:
+        settings = make_settings(
+            alert_email_to="ana@example.com", smtp_url=f"smtp://u:{PASSWORD}@127.0.0.2:{mail.port}"
+        )
+        told = tell(settings, "s", "t")
+    assert "no STARTTLS" in told.problems["e-mail"]
+    assert (mail.logins, mail.mails) == ([], [])
+
+
+def test_a_long_text_is_cut_at_the_end_of_a_line() -> None:
+    text = "\n".join(["x" * 99] * 60)
+    short = notify.shortened(text)
+    assert len(short) <= notify.MAX_CHARS
+    assert short.endswith(f"{'x' * 99}\n…")
+    assert notify.shortened("short") == "short"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CTWA_ALERT_WEBHOOK_URL", "hooks.slack.com/canary"),
+        ("CTWA_SMTP_URL", "mail.example.com:canary"),
+        ("CTWA_SMTP_URL", "smtp://u:can@ary@mail.example.com"),
+        ("CTWA_ALERT_EMAIL_TO", "Ana <canary@example.com>"),
+    ],
+)
+def test_a_wrong_address_is_one_line_without_the_value(
+    make_settings: Callable[..., Settings], name: str, value: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}: expects") as error:
+        make_settings(**{name: value})
+    assert "canary" not in str(error.value)
