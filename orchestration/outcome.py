@@ -11,7 +11,6 @@ from typing import Any
 import dagster as dg
 
 from ctwa.settings import Settings
-from orchestration.assets.activation import ACTIVATION_KEYS
 from orchestration.assets.activation import CHECK_NAME as SENT
 from orchestration.assets.comparison import RECORDED
 from orchestration.assets.dbt import run_folder

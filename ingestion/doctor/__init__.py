@@ -58,7 +58,7 @@ def examine(
     settings: Settings, *, receiver_url: str = RECEIVER_URL, fix: bool = False
 ) -> list[Finding]:
     """Every finding, in the order in which a message travels. Never raises."""
-    from ingestion.doctor import capture, going_out, google, hubspot, local, meta
+    from ingestion.doctor import alerts, capture, going_out, google, hubspot, local, meta
 
     examinations: list[tuple[str, Examination]] = [
         ("versions", local.versions),
@@ -73,6 +73,7 @@ def examine(
         ("HubSpot write-back", lambda s: hubspot.write_back(s, fix=fix)),
         ("CRM webhook", going_out.crm_webhook),
         ("marts", local.marts),
+        ("alerts", alerts.channels),
         ("backup", local.backups),
     ]
     findings: list[Finding] = []

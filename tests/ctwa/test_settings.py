@@ -65,6 +65,8 @@ def test_secrets_are_never_printed(tmp_path: Path) -> None:
         intake_secret=canary,
         pii_key=canary,
         marts_url=f"postgresql://u:{canary}@h/d",
+        alert_webhook_url=f"https://hooks/{canary}",
+        smtp_url=f"smtp://u:{canary}@h",
     )
     assert canary not in f"{settings!r} {settings}"
 

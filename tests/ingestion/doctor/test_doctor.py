@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.doctor import Finding, capture, going_out, google, hubspot, local, meta
+from ingestion.doctor import Finding, alerts, capture, going_out, google, hubspot, local, meta
 from ingestion.hubspot_properties import PROPERTIES, create_properties
 from ingestion.sources.event_log import land_event_log
 from ingestion.webhook.server import running
@@ -474,3 +474,55 @@ def test_another_provider_alone_is_enough(make_settings: Callable[..., Settings]
     settings = make_settings(gupshup_webhook_secret="g" * 32)
     found = by_subject(capture.ways_in(settings))
     assert (found["Gupshup"].status, found["WhatsApp webhook"].status) == ("ok", "off")
+
+
+# ---- who is told ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "subject", "status", "text"),
+    [
+        ({}, "alerts", "off", "nobody is told"),
+        (
+            {"alert_webhook_url": "https://hooks.example.com/T0/canary"},
+            "alerts by webhook",
+            "ok",
+            "told at hooks.example.com",
+        ),
+        (
+            {"alert_webhook_url": "http://hooks.example.com/T0/canary"},
+            "alerts by webhook",
+            "wrong",
+            "CTWA_ALERT_WEBHOOK_URL is not https",
+        ),
+        (
+            {"alert_email_to": "ana@example.com", "smtp_url": "smtps://u:canary@mail.example.com"},
+            "alerts by e-mail",
+            "ok",
+            "1 recipient(s), by mail.example.com",
+        ),
+        (
+            {"alert_email_to": "ana@example.com"},
+            "alerts by e-mail",
+            "wrong",
+            "CTWA_SMTP_URL is not set",
+        ),
+        (
+            {"smtp_url": "smtps://u:canary@mail.example.com"},
+            "alerts by e-mail",
+            "wrong",
+            "CTWA_ALERT_EMAIL_TO is not set",
+        ),
+    ],
+)
+def test_who_is_told_of_alarms_is_said_without_the_channels_secret(
+    make_settings: Callable[..., Settings],
+    given: dict[str, Any],
+    subject: str,
+    status: str,
+    text: str,
+) -> None:
+    [finding] = by_subject(alerts.channels(make_settings(**given))).values()
+    assert (finding.subject, finding.status) == (subject, status)
+    assert text in finding.found
+    assert "canary" not in finding.found + finding.mend
