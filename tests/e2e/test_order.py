@@ -34,10 +34,12 @@ WORLD = build_world(3, leads=1)  # every story once
 DELIVERY = {
     # How often bodies came, and on which day: facts about the deliveries themselves (rule R1).
     "attribution_health": (
-        "envelopes", "quarantined_envelopes", "quarantined_elements", "repeats",
+        "envelopes", "last_envelope_at", "quarantined_envelopes", "quarantined_elements", "repeats",
     ),
 }  # fmt: skip
 """The only columns of marts that may depend on how the same things were delivered."""
+OF_DELIVERY = ("envelopes_missing", "quarantine", "silent_sources")
+"""Alarms that speak of deliveries."""
 
 MODELS = ("+path:dbt_project/models/marts",)
 
@@ -70,6 +72,8 @@ class Company(DbtWorld):
         found = prints(self.settings.warehouse_path, "marts", without=DELIVERY)
         days = self.rows("marts.attribution_health", "report_date")
         found["attribution_health"] = print_of([d for row in days if (d := _happened(row))])
+        alarms = self.rows("marts.health_alarms", "alarm")
+        found["health_alarms"] = print_of([a for a in alarms if a["alarm"] not in OF_DELIVERY])
         assert all(rows for rows, _ in found.values()), found
         return found
 

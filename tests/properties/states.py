@@ -16,7 +16,13 @@ from tests.properties.company import Cases, Company
 WHEN_MADE = frozenset({"changed_seq", "read_seq", "last_seq"})
 """Columns that say in which run a row was made; nothing else may."""
 
-_COUNTS = {"envelopes", "quarantined_envelopes", "quarantined_elements", "repeats"}
+_COUNTS = {
+    "envelopes",
+    "last_envelope_at",
+    "quarantined_envelopes",
+    "quarantined_elements",
+    "repeats",
+}
 DELIVERIES = {
     # How often something came, and in how many envelopes (rule R1).
     "*": {"copies"},
