@@ -109,17 +109,17 @@ share_texts as (
             else
                 alarms.what
                 || case when shares.subject <> '' then ', ' || shares.subject else '' end
-                || ': ' || {{ percent_text('shares.measured') }}
+                || ': ' || {{ share_text('shares.measured') }}
                 || coalesce(' of ' || cast(cast(shares.cases as bigint) as varchar), '')
                 || ' ' || shares.period || '; usual is '
                 || case
                     when shares.expected_low is null
-                        then 'at most ' || {{ percent_text('shares.expected_high') }}
+                        then 'at most ' || {{ share_text('shares.expected_high') }}
                     when shares.expected_high is null
-                        then 'at least ' || {{ percent_text('shares.expected_low') }}
+                        then 'at least ' || {{ share_text('shares.expected_low') }}
                     else
-                        {{ percent_text('shares.expected_low') }}
-                        || ' to ' || {{ percent_text('shares.expected_high') }}
+                        {{ share_text('shares.expected_low') }}
+                        || ' to ' || {{ share_text('shares.expected_high') }}
                 end
         end as message,
         cast(null as varchar) as own_mend
