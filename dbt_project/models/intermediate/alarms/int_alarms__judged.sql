@@ -145,7 +145,7 @@ ranged as (
         measured.part,
         measured.whole,
         measured.cases,
-        cast(measured.part as double) / nullif(measured.whole, 0) as share,
+        cast(measured.part as double) / nullif(measured.whole, 0) as ratio,
         measured.watches_low,
         measured.watches_high,
         measured.is_share,
@@ -201,7 +201,7 @@ judged as (
         part,
         whole,
         cases,
-        cast(round(share, 6) as decimal(18, 6)) as measured,
+        cast(round(ratio, 6) as decimal(18, 6)) as measured,
         case
             when is_judged and watches_low
                 then cast(round(greatest(low_share - allowance, 0), 6) as decimal(18, 6))
@@ -212,10 +212,10 @@ judged as (
         end as expected_high,
         case
             when not is_judged then 'off'
-            when watches_low and share < low_share - allowance then 'warn'
+            when watches_low and ratio < low_share - allowance then 'warn'
             when
                 watches_high
-                and share > high_share + allowance
+                and ratio > high_share + allowance
                 and (cases is null or part >= least_part)
                 then 'warn'
             else 'ok'
