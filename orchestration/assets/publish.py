@@ -16,6 +16,7 @@ from orchestration.forget import drop_comparison_of_the_erased, drop_copies_of_t
 from orchestration.resources import RefreshLock, RefreshOptions
 from publishing.marts import Published, parquet_folder, publish_marts
 from publishing.report.build import ReportWritten, write_report
+from publishing.report.data import NEEDED
 
 MARTS_KEY = dg.AssetKey(["publish", "marts"])
 REPORT_KEY = dg.AssetKey(["publish", "report"])
@@ -83,14 +84,13 @@ def build_publish_assets(
             )
         return dg.MaterializeResult(metadata={STATUS: "all sources read"})
 
-    if settings.marts_url is None:
-        return [published_marts, _report_asset(settings), refresh_verdict]
-    return [
-        published_marts,
-        _report_asset(settings),
-        _postgres_asset(settings.marts_url.get_secret_value(), settings),
-        refresh_verdict,
-    ]
+    assets = [published_marts, refresh_verdict]
+    # A project of other marts has no report; ours always has.
+    if set(marts) >= set(NEEDED):
+        assets.append(_report_asset(settings))
+    if settings.marts_url is not None:
+        assets.append(_postgres_asset(settings.marts_url.get_secret_value(), settings))
+    return assets
 
 
 def _report_asset(settings: Settings) -> dg.AssetsDefinition:
