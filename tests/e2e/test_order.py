@@ -70,7 +70,9 @@ class Company(DbtWorld):
         found = prints(self.settings.warehouse_path, "marts", without=DELIVERY)
         days = self.rows("marts.attribution_health", "report_date")
         found["attribution_health"] = print_of([d for row in days if (d := _happened(row))])
-        assert all(rows for rows, _ in found.values()), found
+        # No ad of so small a company has shown enough for a budget to be moved.
+        empty = {mart for mart, (rows, _) in found.items() if not rows}
+        assert empty <= {"budget_shift"}, found
         return found
 
 
