@@ -74,7 +74,9 @@ class Company(DbtWorld):
         found["attribution_health"] = print_of([d for row in days if (d := _happened(row))])
         alarms = self.rows("marts.health_alarms", "alarm")
         found["health_alarms"] = print_of([a for a in alarms if a["alarm"] not in OF_DELIVERY])
-        assert all(rows for rows, _ in found.values()), found
+        # No ad of so small a company has shown enough for a budget to be moved.
+        empty = {mart for mart, (rows, _) in found.items() if not rows}
+        assert empty <= {"budget_shift"}, found
         return found
 
 
