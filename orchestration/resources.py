@@ -99,6 +99,10 @@ class LeanDbtCli(DbtCliResource):
         try:
             yield from build.stream().fetch_column_metadata()
         finally:
+            # Its threads' connections first: each keeps the file open.
+            if build.adapter is not None:
+                build.adapter.cleanup_connections()
+                DuckDBConnectionManager.env().close()
             DuckDBConnectionManager.close_all_connections()
 
 
