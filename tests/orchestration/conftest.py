@@ -85,6 +85,15 @@ select
 where false
 """
 
+_NO_LEADS = """
+select
+    '' as lead_id, '' as source, '' as channel, '' as basis, '' as campaign_id,
+    '' as campaign_name, '' as adset_id, '' as adset_name, '' as ad_id, '' as ad_name,
+    '' as headline, now() as first_touch_at, false as is_excluded, false as is_erased,
+    0 as evidence_seq, '' as phone_key, '' as bsuid_key, '' as email_key, '' as web_lead_key
+where false
+"""
+
 _FILES = {
     "dbt_project.yml": _PROJECT,
     "dbt_project/models/staging/_sources.yml": _SOURCES,
@@ -99,8 +108,12 @@ _FILES = {
         "where seq > (select coalesce(max(seq), 0) from {{ this }}){% endif %}\n"
     ),
     "dbt_project/models/marts/fct_touches.sql": _SLOW,
-    # Nothing to tell Meta; every run looks.
+    # Nothing to tell Meta or the CRM; every run looks.
     "dbt_project/models/activation/conversion_outbox.sql": _NOTHING_TO_TELL,
+    "dbt_project/models/activation/crm_outbox.sql": _NO_LEADS,
+    "dbt_project/models/activation/crm_records.sql": (
+        "select '' as lead_id, '' as crm_record_key, 0 as seq where false\n"
+    ),
     # Fails as soon as there are more envelopes than CTWA_TEST_LIMIT.
     "dbt_project/tests/assert_few_leads.sql": (
         "select count(*) as leads from {{ ref('fct_leads') }}\n"
