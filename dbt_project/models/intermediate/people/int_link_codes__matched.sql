@@ -149,6 +149,8 @@ changed as (
             on matched.message_key = known.message_key
         where
             known.message_key is null
+            or matched.link_code_key is distinct from known.link_code_key
+            or matched.sent_at is distinct from known.sent_at
             or matched.state is distinct from known.state
             or matched.click_content_key is distinct from known.click_content_key
     {% endif %}
