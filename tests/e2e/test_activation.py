@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from activation.conversions_ledger import ConversionsLedger
 from ctwa.settings import Settings
 from ingestion.hubspot_api import HubspotClient
 from ingestion.hubspot_properties import PROPERTIES, create_properties
@@ -47,13 +48,12 @@ class Company:
         assert [*self.meta.wrong, *self.crm.wrong] == []
         return result
 
-    def published(self) -> dict[str, tuple[str, str | None]]:
-        """Event name and phone's place in time -> status and reason, as BI tools read it."""
+    def published(self) -> list[tuple[str, str, str | None]]:
+        """Stage, status and reason of every event, as BI tools read them."""
         with duckdb.connect(str(self.settings.marts_path), read_only=True) as marts:
-            rows = marts.execute(
+            return marts.execute(
                 "select funnel_stage, status, reason from marts.conversion_events order by all"
             ).fetchall()
-        return {stage: (status, reason) for stage, status, reason in rows}
 
 
 @pytest.fixture
@@ -106,30 +106,29 @@ def test_e71_e72_what_qualifies_reaches_meta_once_and_the_contact_its_source(
     company: Company,
 ) -> None:
     now = datetime.now(UTC)
+    with ConversionsLedger.open(company.settings) as ledger:  # as a run two hours ago did
+        ledger.begin_activation(microseconds(now - timedelta(hours=2)))
     contact = company.crm.state.contact(phone=f"+{ANA}")
-    company.receive("whatsapp", tap(ANA, now - timedelta(hours=2), "ana"))
-    company.receive("whatsapp", tap(BEA, now - timedelta(hours=3), "bea"))
-    # Before sending is switched on, by the first refresh: never told.
-    company.receive("outcomes", outcome(BEA, "opportunity", now - timedelta(hours=1)))
-    company.refresh()
-    assert company.meta.requests == []
-    assert company.published() == {"qualified": ("skipped", "before_activation")}
-    written = company.crm.state.find("contacts", contact).properties
-    assert written["ctwa_ad_id"] == "120200000000000003"
-    assert written["ctwa_channel"] == "click_to_whatsapp"
-    assert written["ctwa_headline"] == "Chat with us"
-
-    sold = outcome(ANA, "won", datetime.now(UTC), value=1250.5, currency="BRL")
+    company.receive("whatsapp", tap(ANA, now - timedelta(hours=4), "ana"))
+    company.receive("whatsapp", tap(BEA, now - timedelta(hours=5), "bea"))
+    # Before sending was switched on: never told.
+    company.receive("outcomes", outcome(BEA, "opportunity", now - timedelta(hours=3)))
+    sold = outcome(ANA, "won", now - timedelta(minutes=5), value=1250.5, currency="BRL")
     company.receive("outcomes", sold)
-    company.crm.calls.clear()
     company.refresh()
+
     told = {(e["event_name"], e["user_data"]["ctwa_clid"]) for e in company.meta.accepted}
     assert told == {("QualifiedLead", f"{CLICK}ana"), ("Purchase", f"{CLICK}ana")}
     (purchase,) = [e for e in company.meta.accepted if e["event_name"] == "Purchase"]
     assert purchase["custom_data"] == {"currency": "BRL", "value": 1250.5}
     assert purchase["user_data"]["whatsapp_business_account_id"] == WABA
-    assert not any("batch/update" in call for call in company.crm.calls), "nothing changed"
+    written = company.crm.state.find("contacts", contact).properties
+    assert written["ctwa_ad_id"] == "120200000000000003"
+    assert written["ctwa_channel"] == "click_to_whatsapp"
+    assert written["ctwa_headline"] == "Chat with us"
     # The publication of this very run says what became of them.
-    with duckdb.connect(str(company.settings.marts_path), read_only=True) as marts:
-        sql = "select status, count(*), count(sent_at) from marts.conversion_events group by all"
-        assert set(marts.execute(sql).fetchall()) == {("sent", 2, 2), ("skipped", 1, 0)}
+    assert company.published() == [
+        ("qualified", "sent", None),
+        ("qualified", "skipped", "before_activation"),
+        ("won", "sent", None),
+    ]

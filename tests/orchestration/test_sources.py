@@ -163,7 +163,14 @@ def test_a_first_night_with_nothing_connected(settings: Settings, project: Path)
     assert set(rows(settings).values()) == {0}
 
 
-@pytest.mark.parametrize("off", ["meta", "google", "hubspot"])
+@pytest.mark.parametrize(
+    "off",
+    [
+        pytest.param("meta", marks=pytest.mark.deep),
+        pytest.param("google", marks=pytest.mark.deep),
+        "hubspot",
+    ],
+)
 def test_each_source_can_be_off(
     apis: Apis, make_settings: Callable[..., Settings], project: Path, off: str
 ) -> None:

@@ -48,11 +48,13 @@ def test_known_bad_arrival_in_place_of_time_is_caught(
     assert differing(*in_another_order(bad), bad.cases.by_salt)
 
 
+@pytest.mark.deep
 def test_known_bad_watermark_of_event_time_is_caught(examined: Examination, tmp_path: Path) -> None:
     bad = with_bad_code(examined, tmp_path, NEW_BY_EVENT_TIME)
     assert differing(*in_several_runs(bad), bad.cases.by_salt)
 
 
+@pytest.mark.deep
 def test_known_bad_numbers_matched_by_their_end_are_caught(
     examined: Examination, tmp_path: Path
 ) -> None:
