@@ -14,8 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ctwa.settings import Settings
+from ingestion.errors import SourceError
 
 FILE = "ledger.db"
+
+
+class LedgerError(SourceError):
+    """The ledger cannot be read: nothing may be sent, as nobody knows what was."""
 
 
 def ledger_path(settings: Settings) -> Path:
@@ -41,6 +46,15 @@ def open_ledger(settings: Settings, schema: str) -> Iterator[sqlite3.Connection]
                        "secure_delete = on"):  # fmt: skip
             connection.execute(f"pragma {pragma}")
         connection.executescript(schema)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if "not a database" not in str(error) and "malformed" not in str(error):
+            raise
+        raise LedgerError(
+            f"{path} is damaged, and nothing was sent: put it back from a backup, or move it away; "
+            "sending then begins anew with what happens from then on"
+        ) from None
+    try:
         yield connection
     finally:
         connection.close()

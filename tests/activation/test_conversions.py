@@ -10,6 +10,7 @@ import pytest
 
 from activation.conversions import ConversionsError, send_conversions
 from activation.conversions_api import EventsApi
+from activation.ledger import LedgerError, ledger_path
 from activation.outbox import OutboxError
 from ctwa.lock import RefreshBusyError
 from ctwa.settings import Settings
@@ -453,3 +454,13 @@ def test_meta_is_asked_over_a_connection_of_its_own_without_a_redirect(meta: Met
     assert meta.send([due(1)]).unknown == 1
     assert len(meta.api.calls) == 1
     assert EventsApi.from_settings(meta.settings) is not None
+
+
+def test_a_damaged_ledger_sends_nothing_and_says_what_to_do(meta: Meta) -> None:
+    path = ledger_path(meta.settings)
+    for file in path.parent.glob(f"{path.name}-*"):
+        file.unlink()
+    path.write_bytes(b"torn" * 4096)
+    with pytest.raises(LedgerError, match="is damaged, and nothing was sent"):
+        meta.send([])
+    assert meta.api.requests == []
