@@ -16,8 +16,9 @@ setup: $(STAMP)
 $(STAMP): requirements.lock pyproject.toml
 	@test -x $(PY) || { echo "creating .venv"; python3 -m venv .venv; }
 	@echo "installing pinned dependencies (a few minutes the first time)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check uv
-	@$(PY) -m uv pip install --quiet --python $(PY) -r requirements.lock
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
+	@$(PY) -m uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
 	@$(PY) -m uv pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -72,10 +73,10 @@ ui-tour: setup
 	@$(PY) -m uv pip install --quiet --python $(PY) --group ui
 	@$(PY) tests/ui/tour.py
 
-# Pinned versions without addresses: no index, no annotations.
+# Pinned versions with their hashes and without addresses: no index, no annotations.
 lock:
 	@$(PY) -m uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-		--no-emit-find-links --all-extras --group dev --upgrade pyproject.toml -o requirements.lock
+		--no-emit-find-links --generate-hashes --all-extras --group dev --upgrade pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf .venv data build target logs

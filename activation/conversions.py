@@ -1,7 +1,7 @@
-"""Qualified and won leads to Meta, each once: plan, send by mode, write what became of them.
+"""Qualified and won leads to Meta, each once: plan, send if the mode does, record the outcome.
 
-Modes: `off` and `dry_run` send nothing and end the activation, so that what happens meanwhile is
-never sent; `test` and `live` send what happened since the activation began (E71).
+Modes: `off` and `dry_run` send nothing and end the activation, so that what happens in the meantime
+is never sent; `test` and `live` send what has happened since the activation began (E71).
 """
 
 from __future__ import annotations
@@ -12,19 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from activation.consents import withdrawn_since
-from activation.conversion_states import states_of
-from activation.conversions_api import EventsApi
-from activation.conversions_ledger import ConversionsLedger, Row
+from activation.conversions_api import Event, EventsApi
+from activation.conversions_ledger import STATES, ConversionsLedger, Row, states_of, write_states
 from activation.delivery import Delivered, Delivery, Patience, Planned
-from activation.events import MAX_AGE_SECONDS, Event
-from activation.outbox import Candidate, Outbox, read_outbox
-from activation.states import STATES, write_states
+from activation.outbox import MAX_AGE_SECONDS, Candidate, Outbox, read_outbox
+from activation.people import withdrawn_since
 from ctwa.lock import refresh_lock
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
-from ingestion.errors import SourceError
-from ingestion.webhook.vault import microseconds
+from ingestion.source import SourceError
+from ingestion.vault.vault import microseconds
 
 
 @dataclass(slots=True)
@@ -32,11 +29,11 @@ class ConversionCounts:
     """What a run did, and what is open."""
 
     due: int = 0
-    """Events that were to be sent at its start."""
+    """Events to send at the start of the run."""
     sent: int = 0
     """Acknowledged by Meta in this run."""
     pending: int = 0
-    """Due, or would be; the next run sends them (`dry_run`: none does)."""
+    """Left for the next run (in `dry_run`: what would be sent)."""
     unknown: int = 0
     """Of the last seven days: Meta has them or not."""
     rejected: int = 0
@@ -46,11 +43,11 @@ class ConversionCounts:
     requests: int = 0
     waited_seconds: float = 0.0
     postponed: str = ""
-    """Why what is left waits for the next run; empty: nothing does."""
+    """Why the rest waits for the next run; empty: nothing waits."""
 
 
 class ConversionsError(SourceError):
-    """Meta takes no events (of a dataset) until somebody mends it. `counts`: what was done."""
+    """Meta accepts no events (of a dataset) until somebody fixes it. `counts`: what was done."""
 
     def __init__(self, text: str, counts: ConversionCounts | None = None) -> None:
         self.counts = counts
@@ -65,11 +62,11 @@ def send_conversions(
     patience: Patience | None = None,
     api: EventsApi | None = None,
 ) -> ConversionCounts:
-    """Send what is due, or show what would be, and write the states that the marts read.
+    """Send what is due, or in `dry_run` count it, and write the file that the marts read.
 
     Raises `RefreshBusyError` where another process holds the lock, `ConversionsError` where
-    somebody has to mend something (then with what was done before it), `OutboxError`,
-    `VaultError`. Killed anywhere: run it again; what may have been sent is not sent again.
+    somebody has to fix something (with what was done before that), `OutboxError`, `VaultError`,
+    `LedgerError`. If it is killed, run it again: what may have been sent is not sent again.
     """
     with refresh_lock(settings.lock_path), ConversionsLedger.open(settings) as ledger:
         run = _Run(settings, ledger, lambda: microseconds(now()))
@@ -92,7 +89,7 @@ class _Run:
         self._settings, self._ledger, self._clock = settings, ledger, clock
         self._mode = settings.meta_conversions_mode
         self._outbox = Outbox([], STATES.empty_table(), {}, 0)
-        self._kept_out: list[tuple[Candidate, str]] = []
+        self._withheld: list[tuple[Candidate, str]] = []
         self._dry: list[Candidate] = []
         self._planned: list[Planned] = []
         self._done = Delivered()
@@ -106,7 +103,7 @@ class _Run:
     # ---- plan -------------------------------------------------------------------------------
 
     def plan(self) -> None:
-        """Decide on every row of the outbox; the ledger then holds what is to be sent."""
+        """Decide about every row of the outbox; the ledger then holds what to send."""
         ledger, now_us = self._ledger, self._clock()
         ledger.settle_interrupted(now_us)
         on_since_us = ledger.begin_activation(now_us) if self._sends else None
@@ -126,29 +123,31 @@ class _Run:
             return
         names = Pseudonymizer.from_settings(self._settings)
         rows = [self._row(one, names, now_us) for one in candidates]
-        told = ledger.plan(rows)
-        self._kept_out += [(o, "already_sent") for o in candidates if o.conversion_event_id in told]
+        sent_already = ledger.plan(rows)
+        self._withheld += [
+            (o, "already_sent") for o in candidates if o.conversion_event_id in sent_already
+        ]
         self._planned = [
             _planned(one, row)
             for one, row in zip(candidates, rows, strict=True)
-            if one.conversion_event_id not in told
+            if one.conversion_event_id not in sent_already
         ]
         if self._settings.meta_conversions_on_unknown == "resend":
-            self._planned += self._again(tried, names, on_since_us or 0, now_us)
+            self._planned += self._resends(tried, names, on_since_us or 0, now_us)
         self._due = len(self._planned)
 
     def _with_consent(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         people = {one.conversion_event_id: one.keys() for one in candidates}
         withdrawn = withdrawn_since(self._settings, people)
-        self._kept_out += [
+        self._withheld += [
             (one, "consent_withdrawn") for one in candidates if one.conversion_event_id in withdrawn
         ]
         return [one for one in candidates if one.conversion_event_id not in withdrawn]
 
-    def _again(
+    def _resends(
         self, tried: Sequence[Row], names: Pseudonymizer, on_since_us: int, now_us: int
     ) -> list[Planned]:
-        """Events of unknown fate once more: same id, same time, same content (E69)."""
+        """Events of unknown fate, to be sent again with the same id, time and content (E69)."""
         unknown = {r.conversion_event_id: r for r in tried if r.state == "unknown"}
         outbox = read_outbox(
             self._settings,
@@ -213,16 +212,18 @@ class _Run:
         delivery.run(self._planned)
         if self._done.stops:
             stops = "; ".join(self._done.stops)
-            self.problem = f"Meta takes no conversion events: {stops}. What waits is sent then"
+            self.problem = (
+                f"Meta accepts no conversion events: {stops}. The next run then sends the rest"
+            )
 
     # ---- what became of them -------------------------------------------------------------------
 
     def write_states(self) -> None:
-        """The file that the marts read: the ledger, and what was decided of the outbox."""
-        kept_out = [(one, "skipped", reason) for one, reason in self._kept_out]
+        """Write the file that the marts read: the ledger, and the decisions about the outbox."""
+        withheld = [(one, "skipped", reason) for one, reason in self._withheld]
         dry = [(one, "pending", "dry_run") for one in self._dry]
         table = states_of(
-            self._settings, self._ledger.rows(), [*kept_out, *dry], self._outbox.states
+            self._settings, self._ledger.rows(), [*withheld, *dry], self._outbox.states
         )
         write_states(self._settings, table)
 
@@ -230,13 +231,13 @@ class _Run:
         """Figures of the run and of the ledger."""
         recent_us = self._clock() - MAX_AGE_SECONDS * 1_000_000
         states: Counter[str] = Counter()
-        because: Counter[str] = Counter()
+        reasons: Counter[str] = Counter()
         for row in self._ledger.rows("pending", "unknown", "rejected"):
             if row.state == "pending" or (row.settled_at_us or 0) >= recent_us:
                 states[row.state] += 1
                 if row.state == "rejected":
-                    because[row.reason or "unknown"] += 1
-        skipped = Counter(self._outbox.skipped) + Counter(reason for _, reason in self._kept_out)
+                    reasons[row.reason or "unknown"] += 1
+        skipped = Counter(self._outbox.skipped) + Counter(reason for _, reason in self._withheld)
         return ConversionCounts(
             due=self._due,
             sent=self._done.accepted,
@@ -244,7 +245,7 @@ class _Run:
             unknown=states["unknown"],
             rejected=states["rejected"],
             skipped=dict(skipped),
-            rejected_because=dict(because),
+            rejected_because=dict(reasons),
             requests=self._done.requests,
             waited_seconds=round(self._done.waited, 1),
             postponed=self._done.postponed,

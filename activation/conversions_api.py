@@ -1,23 +1,28 @@
-"""One request to Meta's Conversions API, and what can be said for certain of its fate.
+"""Meta's Conversions API for business messaging: an event, a request, and its outcome.
 
-Events are not deduplicated by Meta, so what counts is whether a request may have been processed.
+Meta does not deduplicate events, so what counts is whether a request may have been processed.
 That is why this is not the client that reads: each request has a connection of its own, opened
-before a byte of it goes out; nothing is tried again here, no redirect is followed.
+before any byte of the request is sent; nothing is retried here and no redirect is followed.
 
 | what happened | fate |
 |---|---|
-| no connection (name, TCP, proxy, TLS); HTTP 429; Meta's error with a code that passes | `Again` |
+| no connection (name, TCP, proxy, TLS); HTTP 429; a transient error of Meta's | `Again` |
 | 200, and `events_received` is the number sent | `Accepted` |
-| any other error in Meta's words | `Refused`; `Stopped` where no event of the dataset can pass |
-| anything else: cut, time-out, an error page, an unreadable or odd 200 | `Unclear` |
+| any other error from Meta | `Refused`; `Stopped` where no event of the dataset can pass |
+| anything else: connection lost, time-out, an error page, a 200 that cannot be read | `Unclear` |
+
+Meta refuses a whole request for one bad event, so each event is checked before it is sent. Shape
+and limits: Meta's documentation of September 2026 (business messaging, channel WhatsApp).
 """
 
 from __future__ import annotations
 
 import http.client
+import re
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -25,8 +30,10 @@ from urllib.request import getproxies, proxy_bypass
 import certifi
 import orjson
 
+from activation.outbox import AGE_MARGIN_SECONDS, MAX_AGE_SECONDS
+from ctwa.setting_types import CONVERSION_NAMES
 from ctwa.settings import Settings
-from ingestion.graph_errors import (
+from ingestion.ads.meta.errors import (
     GraphError,
     GraphNotFoundError,
     GraphPermissionError,
@@ -36,15 +43,75 @@ from ingestion.graph_errors import (
     classify,
     problem_from,
 )
-from ingestion.graph_session import redact
-from ingestion.graph_usage import regain_seconds
+from ingestion.apis.answers import UnreadableError, read_json
+
+MAX_CLICK_BYTES = 1024
+
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_ID = re.compile(r"\d{1,32}")
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 _MAX_ANSWER = 1 << 20
-
 NAME_REFUSED = 2804066
 TOO_OLD = 2804003
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What Meta is told about one outcome; the click id as WhatsApp gave it."""
+
+    event_id: str
+    event_name: str
+    event_time: int
+    """Seconds since 1970, UTC."""
+    waba_id: str
+    ctwa_clid: str
+    value: Decimal | None = None
+    currency: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """The JSON object in `data` of a request."""
+        body: dict[str, Any] = {
+            "event_name": self.event_name,
+            "event_time": self.event_time,
+            "action_source": "business_messaging",
+            "messaging_channel": "whatsapp",
+            "user_data": {
+                "whatsapp_business_account_id": self.waba_id,
+                "ctwa_clid": self.ctwa_clid,
+            },
+        }
+        if self.value is not None and self.currency is not None:
+            body["custom_data"] = {"currency": self.currency, "value": _number(self.value)}
+        return body | {"event_id": self.event_id}
+
+    def fault(self) -> str | None:
+        """Why Meta would refuse it at any time; None where it is valid."""
+        if self.event_name not in CONVERSION_NAMES:
+            return "invalid_name"
+        if not 1 <= len(self.ctwa_clid.encode("utf-8", "surrogatepass")) <= MAX_CLICK_BYTES or (
+            not self.ctwa_clid.isprintable()
+        ):
+            return "invalid_click_id"
+        if not _ID.fullmatch(self.waba_id):
+            return "invalid_waba"
+        if self.value is not None and not (self.value.is_finite() and self.value >= 0):
+            return "invalid_value"
+        if self.currency is not None and not _CURRENCY.fullmatch(self.currency):
+            return "invalid_currency"
+        if self.event_name == "Purchase" and (self.value is None or self.currency is None):
+            return "no_value"
+        return None
+
+    def is_too_old(self, now_us: int) -> bool:
+        """Whether Meta would refuse it for its age, now or within minutes."""
+        return self.event_time < now_us // 1_000_000 - MAX_AGE_SECONDS + AGE_MARGIN_SECONDS
+
+
+def _number(value: Decimal) -> int | float:
+    """A JSON number: whole amounts as Meta's examples show them."""
+    return int(value) if value == value.to_integral_value() else float(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +123,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Not processed, for a reason that passes. `seconds`: to wait, where the answer says so."""
+    """Not processed, for a transient reason. `seconds`: to wait, where the answer says so."""
 
     what: str
     seconds: float | None = None
@@ -64,7 +131,7 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Not one was taken: at least one of them is not as Meta wants it."""
+    """None was accepted: Meta objects to at least one of them."""
 
     code: int | None
     subcode: int | None
@@ -79,12 +146,12 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """Not one was taken, and none of this dataset will be until somebody mends it."""
+    """None was accepted, and none of this dataset will be until somebody fixes it."""
 
     what: str
-    mend: str
+    fix: str
     is_for_all: bool
-    """No other dataset either: the token."""
+    """True if every dataset is affected, because the token is at fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +166,7 @@ Fate = Accepted | Again | Refused | Stopped | Unclear
 
 
 class EventsApi:
-    """Posts events; thread-safe, keeps no connection."""
+    """Posts events; thread-safe, keeps no connection open."""
 
     def __init__(
         self,
@@ -176,9 +243,11 @@ class EventsApi:
         return self._fate(answer.status, known, raw, sent, f"POST /{dataset_id}/events")
 
     def _fate(self, status: int, headers: dict[str, str], raw: bytes, sent: int, call: str) -> Fate:
+        from ingestion.ads.meta.graph import redact, regain_seconds
+
         try:
-            body = orjson.loads(raw)
-        except orjson.JSONDecodeError:
+            body = read_json(raw)
+        except UnreadableError:
             body = None
         if isinstance(body, dict) and isinstance(body.get("error"), dict):
             error = dict(body["error"])
@@ -189,7 +258,7 @@ class EventsApi:
         if status == 429:
             return Again("HTTP 429", regain_seconds(headers))
         if status != 200 or not isinstance(body, dict):
-            return Unclear("unclear_answer", f"HTTP {status} without an answer of Meta's")
+            return Unclear("unclear_answer", f"HTTP {status} without an answer from Meta")
         if body.get("events_received") != sent or isinstance(body["events_received"], bool):
             return Unclear("count_differs", f"{sent} sent, but not all of them acknowledged")
         trace = body.get("fbtrace_id")
@@ -216,20 +285,20 @@ class EventsApi:
 def _of_error(error: GraphError, fbtrace_id: Any) -> Fate:
     problem = error.problem
     numbers = "/".join(str(n) for n in (problem.code, problem.subcode) if n is not None)
-    what = f"error {numbers or '?'}, HTTP {problem.status}: {problem.message or 'no message'}"
+    what = f"error {numbers or '?'}, HTTP {problem.status}: {problem.note or 'no message'}"
     if isinstance(error, GraphThrottledError | GraphUnavailableError):
         return Again(what, problem.regain_seconds)
     if isinstance(error, GraphStopError):
-        return Stopped(what, _MENDS["token"], True)
+        return Stopped(what, _FIXES["token"], True)
     if isinstance(error, GraphPermissionError):
-        return Stopped(what, _MENDS["permission"], False)
+        return Stopped(what, _FIXES["permission"], False)
     if isinstance(error, GraphNotFoundError):
-        return Stopped(what, _MENDS["dataset"], False)
+        return Stopped(what, _FIXES["dataset"], False)
     trace = fbtrace_id if isinstance(fbtrace_id, str) else None
     return Refused(problem.code, problem.subcode, what, trace)
 
 
-_MENDS = {
+_FIXES = {
     "token": (
         "make a new system user token with whatsapp_business_manage_events in Business settings > "
         "System users, put it into META_CONVERSIONS_TOKEN (or META_ACCESS_TOKEN) and run again; "
@@ -251,6 +320,7 @@ __all__ = [
     "TOO_OLD",
     "Accepted",
     "Again",
+    "Event",
     "EventsApi",
     "Fate",
     "Refused",

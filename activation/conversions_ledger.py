@@ -1,17 +1,23 @@
-"""The ledger of conversion events: what was sent, so that nothing is sent twice.
+"""The ledger of conversion events, and the file of their states that the marts read.
 
-One row per event that is or was to be sent. Its state is written before and after each request:
+The ledger has one row per event that is or was to be sent, so that nothing is sent twice. Its state
+is written before and after each request:
 
-pending   to be sent; no request with it is out
-sending   a request with it may be out; found at start: the process died meanwhile
+pending   to be sent; no request with it is under way
+sending   a request with it may be under way; if found at start, the process died during it
 sent      Meta acknowledged it
-rejected  never accepted: refused by Meta, or wrong before it was sent
+rejected  never accepted: refused by Meta, or invalid before it was sent
 unknown   a request ended without a clear answer: Meta has it or not
 
-Partial unique indexes keep what must not be told twice apart from what the outbox calls it today:
-a lead's stage, an outcome that moved to another lead (leads that merged), a purchase, a click that
-qualified already. No raw identity and no click id stands in it; `lead_id` begins with an identity
-key of the person (`ingestion.erasure.outbound` makes such rows nobody's).
+Partial unique indexes hold what must not be sent twice, whatever id the outbox gives it today: a
+lead's stage, an outcome that moved to another lead (leads that merged), a purchase, a click that
+qualified already. The ledger holds no raw identity and no click id; `lead_id` begins with an
+identity key of the person (`keeping.erasure.anonymous` removes the person from such rows).
+
+`<data>/activation/conversions.parquet` has one row per event: what the ledger knows, and what the
+last run decided about the rows of the outbox. The view `marts.conversion_events` reads it when it
+is published, which is after sending. The ledger is the record of truth: if the file is deleted, the
+next sending writes it again.
 """
 
 from __future__ import annotations
@@ -21,10 +27,17 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
-from activation.ledger import open_ledger, transaction
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from activation.ledger import RESTORED, open_ledger, transaction
+from activation.outbox import Candidate
+from ctwa.files import replacing
 from ctwa.settings import Settings
-from ingestion.backup import RESTORED
 
 SCHEMA = """
 create table if not exists conversions (
@@ -44,7 +57,7 @@ create table if not exists conversions (
     reason text,
     attempts integer not null default 0,   -- requests that held it
     planned_at_us integer not null,
-    tried_at_us integer,                   -- begin of the last request
+    tried_at_us integer,                   -- start of the last request
     settled_at_us integer,                 -- when the state became what it is
     fbtrace_id text
 ) without rowid;
@@ -101,7 +114,7 @@ _PLACES = ", ".join("?" for _ in fields(Row))
 
 
 class ConversionsLedger:
-    """The events' part of the ledger. One writer: the caller holds the refresh lock."""
+    """The ledger's tables of conversion events. One writer: the caller holds the refresh lock."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -109,7 +122,7 @@ class ConversionsLedger:
     @classmethod
     @contextmanager
     def open(cls, settings: Settings) -> Iterator[ConversionsLedger]:
-        """The installation's ledger; a restored one has its activation ended first."""
+        """The installation's ledger; if it was restored, its activation ends first."""
         with open_ledger(settings, SCHEMA) as connection:
             ledger = cls(connection)
             marker = settings.activation_dir / RESTORED
@@ -121,7 +134,7 @@ class ConversionsLedger:
     # ---- since when it is switched on ----------------------------------------------------
 
     def begin_activation(self, now_us: int) -> int:
-        """Since when events are sent; from now on where they were not."""
+        """Since when events are sent; where they were not, from now on."""
         self._run("insert or ignore into conversions_switch values (1, ?)", now_us)
         return int(self._run("select on_since_us from conversions_switch").fetchone()[0])
 
@@ -132,7 +145,7 @@ class ConversionsLedger:
     # ---- a run ----------------------------------------------------------------------------
 
     def settle_interrupted(self, now_us: int) -> int:
-        """What was `sending` when a process died is `unknown`; their number."""
+        """Mark what was `sending` when a process died as `unknown`; returns the number."""
         sql = (
             "update conversions set state = 'unknown', reason = 'interrupted', settled_at_us = ? "
             "where state = 'sending'"
@@ -140,11 +153,11 @@ class ConversionsLedger:
         return self._run(sql, now_us).rowcount
 
     def plan(self, events: Sequence[Row]) -> set[str]:
-        """Make `events` the pending ones; ids of those that are kept out as already told.
+        """Make `events` the pending ones; returns the ids of those left out as sent already.
 
-        Pending ones of before that are not among them go: no request with them was ever out.
+        Earlier pending events that are not among them are deleted: no request processed them.
         """
-        kept_out: set[str] = set()
+        already_sent: set[str] = set()
         with transaction(self._connection):
             before = {row.conversion_event_id: row for row in self.rows("pending")}
             self._run_many(
@@ -154,7 +167,7 @@ class ConversionsLedger:
             for event in events:
                 old = before.get(event.conversion_event_id)
                 values = {field.name: getattr(event, field.name) for field in fields(Row)}
-                if old is not None:  # what is known of its tries stays
+                if old is not None:  # its attempts are kept
                     values |= {"attempts": old.attempts, "planned_at_us": old.planned_at_us,
                                "tried_at_us": old.tried_at_us, "reason": old.reason}  # fmt: skip
                 values["value"] = None if event.value is None else str(event.value)
@@ -164,11 +177,11 @@ class ConversionsLedger:
                     *values.values(),
                 )
                 if not added.rowcount:
-                    kept_out.add(event.conversion_event_id)
-        return kept_out
+                    already_sent.add(event.conversion_event_id)
+        return already_sent
 
     def start(self, ids: Collection[str], event_name: str, now_us: int) -> None:
-        """Durable before any byte goes out: a request with these is under way."""
+        """Record, durably before any byte is sent, that a request with these is under way."""
         with transaction(self._connection):
             self._run_many(
                 "update conversions set state = 'sending', event_name = ?, "
@@ -184,7 +197,7 @@ class ConversionsLedger:
         now_us: int,
         fbtrace_id: str | None = None,
     ) -> None:
-        """What became of them."""
+        """Record what became of them."""
         with transaction(self._connection):
             self._run_many(
                 "update conversions set state = ?, reason = ?, settled_at_us = ?, "
@@ -195,7 +208,7 @@ class ConversionsLedger:
     # ---- names that Meta refuses ------------------------------------------------------------
 
     def refuse_name(self, dataset_id: str, event_name: str, now_us: int) -> None:
-        """Remember that Meta does not take this name in this dataset."""
+        """Remember that Meta does not accept this event name in this dataset."""
         sql = "insert or ignore into conversions_refused_names values (?, ?, ?)"
         self._run(sql, dataset_id, event_name, now_us)
 
@@ -207,7 +220,7 @@ class ConversionsLedger:
     # ---- reading ------------------------------------------------------------------------------
 
     def rows(self, *states: str) -> list[Row]:
-        """Events in these states (none named: all), by their ids."""
+        """Events in these states (none given: all), ordered by id."""
         places = ", ".join("?" for _ in states)
         where = f"where state in ({places}) " if states else ""
         sql = f"select {_COLUMNS} from conversions {where}order by 1"  # noqa: S608
@@ -226,4 +239,119 @@ def _row(found: sqlite3.Row) -> Row:
     return Row(**values)
 
 
-__all__ = ["SCHEMA", "ConversionsLedger", "Row"]
+FILE = "conversions.parquet"
+
+_TS = pa.timestamp("us", tz="UTC")
+
+STATES = pa.schema(
+    [
+        pa.field("conversion_event_id", pa.string(), nullable=False),
+        pa.field("lead_id", pa.string()),
+        pa.field("funnel_stage", pa.string(), nullable=False),
+        pa.field("event_name", pa.string()),  # as it was or will be sent; null: never
+        pa.field("dataset_id", pa.string()),
+        pa.field("status", pa.string(), nullable=False),  # pending sent rejected unknown skipped
+        pa.field("reason", pa.string()),
+        pa.field("occurred_at", _TS, nullable=False),
+        pa.field("sent_at", _TS),
+        pa.field("value", pa.decimal128(18, 6)),
+        pa.field("currency", pa.string()),
+    ]
+)
+"""Columns of the file; one row per `conversion_event_id`."""
+
+
+Decision = tuple[Candidate, str, str]
+"""A row of the outbox, its status and the reason."""
+
+
+def states_path(settings: Settings) -> Path:
+    """Path of the file."""
+    return settings.activation_dir / FILE
+
+
+def ensure_states(settings: Settings) -> None:
+    """Write an empty file where there is none, or a damaged one: the marts are built before
+    anything is sent, and the next sending writes the whole file."""
+    try:
+        pq.read_schema(states_path(settings))
+    except (OSError, pa.ArrowInvalid):
+        write_states(settings, STATES.empty_table())
+
+
+def write_states(settings: Settings, table: pa.Table) -> None:
+    """Replace the file by `table`, in one step; the caller holds the lock.
+
+    Raises `ValueError` where the columns are not those of `STATES`.
+    """
+    if table.schema != STATES:
+        raise ValueError(f"states have the columns {table.schema}, expected {STATES}")
+    final = states_path(settings)
+    final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with replacing(final) as draft:
+        pq.write_table(table, draft)
+
+
+def states_of(
+    settings: Settings, ledger: Sequence[Row], decided: Sequence[Decision], others: pa.Table
+) -> pa.Table:
+    """One row per event: the ledger's if it has one, else the decision, else that of `others`."""
+    found = {row.conversion_event_id: _of_ledger(row) for row in ledger}
+    for one, status, reason in decided:
+        found.setdefault(one.conversion_event_id, _of_outbox(settings, one, status, reason))
+    known = pa.Table.from_pylist(list(found.values()), schema=STATES)
+    ids = known["conversion_event_id"].combine_chunks()
+    others = others.filter(pc.invert(pc.is_in(others["conversion_event_id"], ids)))
+    return pa.concat_tables([known, others.cast(STATES)])
+
+
+def _of_ledger(row: Row) -> dict[str, Any]:
+    # `sending` while the states are written: an error interrupted the request.
+    is_interrupted = row.state == "sending"
+    return {
+        "conversion_event_id": row.conversion_event_id,
+        "lead_id": row.lead_id,
+        "funnel_stage": row.funnel_stage,
+        "event_name": row.event_name,
+        "dataset_id": row.dataset_id,
+        "status": "unknown" if is_interrupted else row.state,
+        "reason": "interrupted" if is_interrupted else row.reason,
+        "occurred_at": row.occurred_at_us,
+        "sent_at": row.settled_at_us if row.state == "sent" else None,
+        "value": _money(row.value),
+        "currency": row.currency,
+    }
+
+
+def _of_outbox(settings: Settings, one: Candidate, status: str, reason: str) -> dict[str, Any]:
+    return {
+        "conversion_event_id": one.conversion_event_id,
+        "lead_id": one.lead_id,
+        "funnel_stage": one.funnel_stage,
+        "event_name": settings.conversion_names[one.funnel_stage][0],
+        "dataset_id": settings.datasets[one.waba_id],
+        "status": status,
+        "reason": reason,
+        "occurred_at": one.occurred_at_us,
+        "sent_at": None,
+        "value": _money(one.value),
+        "currency": one.currency,
+    }
+
+
+def _money(value: Decimal | None) -> Decimal | None:
+    return None if value is None else value.quantize(Decimal("0.000001"))
+
+
+__all__ = [
+    "FILE",
+    "SCHEMA",
+    "STATES",
+    "ConversionsLedger",
+    "Decision",
+    "Row",
+    "ensure_states",
+    "states_of",
+    "states_path",
+    "write_states",
+]

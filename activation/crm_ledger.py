@@ -1,13 +1,13 @@
-"""The CRM's part of the ledger: what stands on its records because of us, and posts of leads.
+"""The CRM's part of the ledger: what we wrote onto its contacts, and the posts of leads.
 
 | table | a row is |
 |---|---|
 | `crm_contacts` | a HubSpot contact, by the key of its id: the values written last |
-| `crm_posts` | a lead that the generic webhook tells of: what was said last, and whether it came |
+| `crm_posts` | a lead that the generic webhook posts: the last version and its delivery |
 | `crm_posts_switch` | since when the generic webhook is on; no row while it is off |
 
-No raw identity stands in it. `lead_id` begins with an identity key of the person, `contact_key` is
-one: that is how erasures find the rows of `crm_contacts` and `crm_posts`, which go.
+It holds no raw identity. `lead_id` begins with an identity key of the person, `contact_key` is one:
+that is how erasures find the rows of `crm_contacts` and `crm_posts` that they delete.
 """
 
 from __future__ import annotations
@@ -15,33 +15,36 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
+MAX_TRIES = 5
+_NEARLY_A_DAY_US = 20 * 3_600_000_000  # nightly runs do not start at the same second
+
 Values = dict[str, str]
-"""Property name to value; empty: nothing stands there."""
+"""Property name to value; an empty value: the property is empty."""
 
 SCHEMA = """
 create table if not exists crm_contacts (
     contact_key text primary key,
     lead_id text not null,
-    seq integer not null,      -- envelope in which the contact stood when it was dealt with
+    seq integer not null,      -- latest envelope that showed the contact when it was dealt with
     settled text not null,     -- `Lead.content` dealt with; empty while a write is under way
-    written text not null,     -- JSON: what stands in HubSpot because of us
-    intended text not null,    -- JSON: a write under way, or cut off
+    written text not null,     -- JSON: what we wrote to HubSpot last
+    intended text not null,    -- JSON: a write under way, or interrupted
     kept text not null,        -- JSON list: properties left as somebody edited them
-    skipped text not null,     -- reason why nothing was written; empty: written
+    skipped text not null,     -- reason why nothing was written, or `Refusal`; empty: written
     noted_us integer not null  -- when; microseconds since 1970
 ) without rowid;
 create index if not exists crm_contacts_lead on crm_contacts (lead_id);
 create table if not exists crm_posts (
     lead_id text primary key,
-    version integer not null,  -- 1 for the first thing said of the lead
-    content text not null,     -- `Lead.content` that is told
+    version integer not null,  -- 1 for the first post of the lead
+    content text not null,     -- `Lead.content` that is posted
     event_id text not null,
     event text not null,       -- lead.attributed | lead.updated
     state text not null,       -- pending | delivered | refused | given_up | no_identity
-    was_delivered integer not null,  -- whether an earlier version came to its end
+    was_delivered integer not null,  -- whether an earlier version was delivered
     tries integer not null,
     first_try_us integer,      -- of this version; microseconds since 1970
     next_try_us integer not null,
@@ -54,18 +57,58 @@ create table if not exists crm_posts_switch (
 """
 
 
-class Settled(NamedTuple):
-    """Of a contact: what was dealt with, so that it need not be looked at again."""
+class ContactStatus(NamedTuple):
+    """The short form of a contact's row, enough to tell whether the contact is up to date."""
 
     seq: int
     content: str
     skipped: str
     kept: int
+    noted_us: int
+
+
+class Refusal(NamedTuple):
+    """A contact that HubSpot refused. `record_id`: HubSpot's own, so that people find it there;
+    it is deleted with the row when the person is erased. `tries`: of the same values."""
+
+    record_id: str
+    reason: str
+    property: str
+    rule: str
+    tries: int
+
+    def __str__(self) -> str:
+        """The refusal as it is stored in `crm_contacts.skipped`."""
+        return ":".join(("refused", *map(str, self)))
+
+    @classmethod
+    def read(cls, skipped: str) -> Refusal | None:
+        """The refusal stored in `crm_contacts.skipped`, if it is one."""
+        word, *parts = skipped.split(":")
+        if word != "refused" or len(parts) != 5:
+            return None
+        return cls(parts[0], parts[1], parts[2], parts[3], int(parts[4]))
+
+    def text(self) -> str:
+        """The refusal for people who look the contact up in HubSpot."""
+        why = f"{self.property} ({self.rule})" if self.property else self.reason
+        return f"contact {self.record_id}: {why}"
+
+    def is_given_up(self, noted_us: int, now_us: int) -> bool:
+        """Whether the same values should not be tried now, unless the contact has changed since.
+
+        A refusal that may be transient is retried in the next runs, one by a rule of the account
+        after a day; then at doubling intervals, and never after `MAX_TRIES`.
+        """
+        if self.tries >= MAX_TRIES:
+            return True
+        doubled = self.tries - (1 if self.reason == "VALIDATION_ERROR" else 3)
+        return doubled >= 0 and now_us < noted_us + 2**doubled * _NEARLY_A_DAY_US
 
 
 @dataclass(slots=True)
-class Noted:
-    """What the ledger knows of one contact."""
+class ContactRow:
+    """A row of `crm_contacts`; the columns are explained in `SCHEMA`."""
 
     contact_key: str
     lead_id: str
@@ -78,14 +121,17 @@ class Noted:
     noted_us: int = 0
 
 
-def settled_contacts(ledger: sqlite3.Connection) -> dict[str, Settled]:
-    """Every contact by its key."""
-    sql = "select contact_key, seq, settled, skipped, json_array_length(kept) from crm_contacts"
-    return {key: Settled(*columns) for key, *columns in ledger.execute(sql)}
+def read_statuses(ledger: sqlite3.Connection) -> dict[str, ContactStatus]:
+    """The status of every contact, by its key."""
+    sql = (
+        "select contact_key, seq, settled, skipped, json_array_length(kept), noted_us "
+        "from crm_contacts"
+    )
+    return {key: ContactStatus(*columns) for key, *columns in ledger.execute(sql)}
 
 
-def noted_contact(ledger: sqlite3.Connection, contact_key: str) -> Noted | None:
-    """All that is known of a contact; None where it was never dealt with."""
+def read_contact(ledger: sqlite3.Connection, contact_key: str) -> ContactRow | None:
+    """A contact's row; None where there is none yet."""
     row = ledger.execute(
         "select lead_id, seq, settled, skipped, noted_us, written, intended, kept "
         "from crm_contacts where contact_key = ?",
@@ -95,19 +141,61 @@ def noted_contact(ledger: sqlite3.Connection, contact_key: str) -> Noted | None:
         return None
     lead_id, seq, settled, skipped, at, *texts = row
     written, intended, kept = map(json.loads, texts)
-    return Noted(contact_key, lead_id, seq, settled, written, intended, kept, skipped, at)
+    return ContactRow(contact_key, lead_id, seq, settled, written, intended, kept, skipped, at)
 
 
-def note_contacts(ledger: sqlite3.Connection, noted: Iterable[Noted]) -> None:
-    """Keep these rows, in place of those of the same contacts."""
+def save_contacts(ledger: sqlite3.Connection, rows: Iterable[ContactRow]) -> None:
+    """Write these rows, in place of those of the same contacts."""
     ledger.executemany(
         "insert or replace into crm_contacts values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (n.contact_key, n.lead_id, n.seq, n.settled, _json(n.written),
-             _json(n.intended), json.dumps(n.kept), n.skipped, n.noted_us)
-            for n in noted
+            (r.contact_key, r.lead_id, r.seq, r.settled, _json(r.written),
+             _json(r.intended), json.dumps(r.kept), r.skipped, r.noted_us)
+            for r in rows
         ],
     )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Post:
+    """A row of `crm_posts`, in the order of its columns."""
+
+    lead_id: str
+    version: int
+    content: str
+    event_id: str
+    event: str
+    state: str
+    was_delivered: int
+    tries: int
+    first_try_us: int | None
+    next_try_us: int
+    answer: str
+
+
+def read_posts(ledger: sqlite3.Connection) -> dict[str, Post]:
+    """Every post by its lead."""
+    return {row["lead_id"]: Post(*row) for row in ledger.execute("select * from crm_posts")}
+
+
+def save_posts(ledger: sqlite3.Connection, posts: Iterable[Post]) -> None:
+    """Write these rows, in place of those of the same leads; on disk when this returns."""
+    marks = ", ".join("?" * len(Post.__slots__))
+    ledger.executemany(
+        f"insert or replace into crm_posts values ({marks})",  # noqa: S608 - question marks
+        [tuple(asdict(post).values()) for post in posts],
+    )
+
+
+def begin_posting(ledger: sqlite3.Connection, now_us: int) -> int:
+    """Since when the webhook is on, in microseconds since 1970; `now_us` where it was off."""
+    ledger.execute("insert or ignore into crm_posts_switch values (1, ?)", (now_us,))
+    return int(ledger.execute("select on_since_us from crm_posts_switch").fetchone()[0])
+
+
+def end_posting(ledger: sqlite3.Connection) -> None:
+    """Leads that arrive until it begins again are never posted."""
+    ledger.execute("delete from crm_posts_switch")
 
 
 def _json(values: Mapping[str, str]) -> str:
@@ -116,10 +204,16 @@ def _json(values: Mapping[str, str]) -> str:
 
 __all__ = [
     "SCHEMA",
-    "Noted",
-    "Settled",
+    "ContactRow",
+    "ContactStatus",
+    "Post",
+    "Refusal",
     "Values",
-    "note_contacts",
-    "noted_contact",
-    "settled_contacts",
+    "begin_posting",
+    "end_posting",
+    "read_contact",
+    "read_posts",
+    "read_statuses",
+    "save_contacts",
+    "save_posts",
 ]

@@ -1,9 +1,9 @@
 """Planned events to Meta: in requests of one dataset and one name, each event at most once.
 
-The ledger says `sending` before a byte goes out and what became of it after the answer. A request
-that Meta refuses is halved until the bad event is alone (at most two extra requests for each
-halving); a name that it refuses is remembered, and the stage's next name is used. A request that
-may have been processed is not tried again; after one, the next are small.
+The ledger says `sending` before a byte is sent, and the outcome after the answer. A request that
+Meta refuses is halved until the bad event is alone (at most two extra requests per halving); an
+event name that it refuses is remembered, and the stage's next name is used. A request that may have
+been processed is not tried again; the requests after one are small.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from activation.conversions_api import (
     TOO_OLD,
     Accepted,
     Again,
+    Event,
     EventsApi,
-    Fate,
     Refused,
     Stopped,
     Unclear,
 )
 from activation.conversions_ledger import ConversionsLedger
-from activation.events import Event
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ MAX_EVENTS = 1_000
 
 _UNCLEAR_IN_A_ROW = 3
 _REFUSED_IN_A_ROW = 20
-"""Events refused one by one, without one accepted between them: the dataset is wrong, not they."""
+"""After this many events refused singly, with none accepted in between, the dataset is at fault."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """An event of the ledger that may go out now. `resends`: its fate is unknown till now."""
+    """An event of the ledger that may be sent now. `resends`: Meta may have it already."""
 
     event: Event
     dataset_id: str
@@ -59,19 +58,19 @@ class Planned:
 
 @dataclass(slots=True)
 class Delivered:
-    """What a delivery did."""
+    """What one run sent."""
 
     accepted: int = 0
     requests: int = 0
     waited: float = 0.0
     stops: list[str] = field(default_factory=list)
-    """What somebody has to mend; these datasets' events wait."""
+    """What somebody has to fix; the events of these datasets wait."""
     postponed: str = ""
-    """Why the rest waits for the next run; empty: nothing does."""
+    """Why the rest waits for the next run; empty: nothing waits."""
 
 
 class Delivery:
-    """One run's sending. `clock`: microseconds since 1970, UTC."""
+    """Sends the events of one run. `clock`: microseconds since 1970, UTC."""
 
     def __init__(
         self,
@@ -95,7 +94,7 @@ class Delivery:
         self.result = Delivered()
 
     def run(self, planned: Sequence[Planned]) -> Delivered:
-        """Send them all, as far as Meta and patience allow; the others stay pending."""
+        """Send them all, as far as Meta and patience allow; the rest stays pending."""
         self._datasets = {one.dataset_id for one in planned}
         waiting = deque(self._groups(planned))
         while waiting and not self.result.postponed:
@@ -106,7 +105,7 @@ class Delivery:
             if len(batch) > self._limit:
                 waiting.appendleft(batch[self._limit :])
                 batch = batch[: self._limit]
-            if batch := self._fresh(batch):
+            if batch := self._valid_now(batch):
                 waiting.extendleft(reversed(self._send(batch)))
         for batch in waiting:
             self._settle_unsent(batch, "postponed")
@@ -115,17 +114,17 @@ class Delivery:
     # ---- before a request -----------------------------------------------------------------
 
     def _groups(self, planned: Sequence[Planned]) -> list[list[Planned]]:
-        """By dataset and name, oldest first: those that are soon too old are not the last."""
+        """By dataset and name, oldest first: those that will soon be too old do not come last."""
         groups: dict[tuple[str, str, bool], list[Planned]] = {}
         for one in sorted(planned, key=lambda p: (p.event.event_time, p.event.event_id)):
-            if (named := self._named(one)) is not None:
+            if (named := self._with_name(one)) is not None:
                 key = (named.dataset_id, named.event.event_name, named.resends)
                 groups.setdefault(key, []).append(named)
         return list(groups.values())
 
-    def _named(self, one: Planned) -> Planned | None:
-        """With the first name that the dataset takes; None, and settled, where it takes none."""
-        if one.resends:  # told once more as it was told
+    def _with_name(self, one: Planned) -> Planned | None:
+        """With the first name that the dataset accepts; None, and settled, if it accepts none."""
+        if one.resends:  # sent again exactly as it was sent
             return one
         for name in self._names[one.funnel_stage]:
             if (one.dataset_id, name) not in self._refused_names:
@@ -133,8 +132,8 @@ class Delivery:
         self._settle([one], "rejected", "name_refused")
         return None
 
-    def _fresh(self, batch: list[Planned]) -> list[Planned]:
-        """Those that are good and young enough at this moment."""
+    def _valid_now(self, batch: list[Planned]) -> list[Planned]:
+        """Those that are valid and recent enough at this moment."""
         now_us, good = self._clock(), []
         for one in batch:
             if fault := one.event.fault():
@@ -155,7 +154,7 @@ class Delivery:
         self.result.requests += 1
         fate = self._api.post(dataset, [one.event.body() for one in batch])
         if not isinstance(fate, Accepted):
-            log.info("conversion events to %s: %s", dataset, _said(fate))
+            log.info("conversion events to %s: %s", dataset, fate.what)
         match fate:
             case Accepted():
                 self._accepted(batch, fate)
@@ -180,7 +179,7 @@ class Delivery:
         self._limit = min(MAX_EVENTS, self._limit * 10)
 
     def _after_unclear(self, fate: Unclear) -> None:
-        """A bad day of Meta's must not make thousands of events unknown: one at a time now."""
+        """An outage at Meta must not leave thousands of events unknown: one at a time from here."""
         self._unclear += 1
         self._limit = 1
         if self._unclear >= _UNCLEAR_IN_A_ROW:
@@ -194,7 +193,7 @@ class Delivery:
         return [batch]
 
     def _pause(self, fate: Again) -> None:
-        """Wait as long as Meta asks for, else a little longer each time; or give up for now."""
+        """Wait as long as Meta asks, else longer each time; or postpone the rest of the run."""
         self._pauses += 1
         patience = self._patience
         grown = min(patience.first * 2.0 ** (self._pauses - 1), patience.longest)
@@ -206,7 +205,7 @@ class Delivery:
         self._sleep(seconds)
 
     def _stop(self, dataset: str, fate: Stopped) -> None:
-        self.result.stops.append(f"dataset {dataset}: {fate.what}: {fate.mend}")
+        self.result.stops.append(f"dataset {dataset}: {fate.what}: {fate.fix}")
         self._closed |= self._datasets if fate.is_for_all else {dataset}
 
     def _refused(self, batch: list[Planned], fate: Refused) -> list[list[Planned]]:
@@ -224,29 +223,25 @@ class Delivery:
         self._settle(batch, "rejected", reason, fate.fbtrace_id)
         refused = self._refused_in_a_row[dataset] = self._refused_in_a_row.get(dataset, 0) + 1
         if refused >= _REFUSED_IN_A_ROW:
-            mend = "mend what Meta names; the dataset may not fit the WhatsApp account"
+            fix = "fix what Meta names; the dataset may not belong to the WhatsApp account"
             what = f"Meta refused {refused} events in a row, last: {fate.what}"
-            self._stop(dataset, Stopped(what, mend, False))
+            self._stop(dataset, Stopped(what, fix, False))
         return []
 
     # ---- after it -----------------------------------------------------------------------------
 
     def _settle_unsent(self, batch: list[Planned], reason: str) -> None:
-        """As they were before: no request with them was processed."""
+        """Pending again: no request with them was processed."""
         self._settle(batch, "pending", reason)
 
     def _settle(
         self, batch: list[Planned], state: str, reason: str, fbtrace_id: str | None = None
     ) -> None:
-        """What became of a batch of one kind; `accepted` is apart."""
-        if batch[0].resends:  # Meta may have it from before, whatever is said of it now
+        """Record the outcome of a batch that was not accepted; all resend, or none does."""
+        if batch[0].resends:  # Meta may have it from the earlier request, whatever came of this one
             state, reason = "unknown", "no_answer" if state == "pending" else reason
         ids = [one.event.event_id for one in batch]
         self._ledger.settle(ids, state, reason, self._clock(), fbtrace_id)
-
-
-def _said(fate: Fate) -> str:
-    return fate.what if not isinstance(fate, Accepted) else "accepted"
 
 
 __all__ = ["MAX_EVENTS", "Delivered", "Delivery", "Patience", "Planned"]

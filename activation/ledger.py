@@ -1,8 +1,8 @@
 """The ledger of what was sent: one SQLite file that survives a crash at any instruction.
 
-`<data>/activation/ledger.db`, mode 0600, every commit on disk before the call returns. Not in the
-warehouse, which may be deleted and built again; it is in the backup, and erasures reach it. The
-tables of each destination are made by its own module (`SCHEMA` scripts, idempotent).
+`<data>/activation/ledger.db`, mode 0600, every commit on disk before the call returns. It is not in
+the warehouse, which may be deleted and rebuilt; backups contain it and erasures reach it. The
+module of each destination creates its tables (`SCHEMA` scripts, idempotent).
 """
 
 from __future__ import annotations
@@ -14,26 +14,30 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ctwa.settings import Settings
-from ingestion.errors import SourceError
+from ingestion.source import SourceError
 
 FILE = "ledger.db"
 
+RESTORED = "restored"
+"""Marker file beside a ledger from a backup, which does not know what was sent since. The next
+sending ends the activation and removes the marker (`activation.conversions_ledger`)."""
+
 
 class LedgerError(SourceError):
-    """The ledger cannot be read: nothing may be sent, as nobody knows what was."""
+    """The ledger cannot be read: nothing may be sent, as it is unknown what was sent before."""
 
 
 def ledger_path(settings: Settings) -> Path:
-    """Where the ledger lies."""
+    """Path of the ledger."""
     return settings.activation_dir / FILE
 
 
 @contextmanager
 def open_ledger(settings: Settings, schema: str) -> Iterator[sqlite3.Connection]:
-    """A connection in autocommit mode, with the tables of `schema` there.
+    """A connection in autocommit mode, with the tables of `schema` created. Raises `LedgerError`.
 
     The caller holds the refresh lock: there is one writer. Use `with transaction(connection)`
-    for several statements that count together.
+    for statements that belong together.
     """
     path = ledger_path(settings)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -51,8 +55,8 @@ def open_ledger(settings: Settings, schema: str) -> Iterator[sqlite3.Connection]
         if "not a database" not in str(error) and "malformed" not in str(error):
             raise
         raise LedgerError(
-            f"{path} is damaged, and nothing was sent: put it back from a backup, or move it away; "
-            "sending then begins anew with what happens from then on"
+            f"{path} is damaged, and nothing was sent: restore it from a backup, or move it away; "
+            "sending then starts with what happens from then on"
         ) from None
     try:
         yield connection
@@ -62,7 +66,7 @@ def open_ledger(settings: Settings, schema: str) -> Iterator[sqlite3.Connection]
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of it on disk at the end, or nothing of it."""
+    """All of its statements are on disk at the end, or none of them."""
     connection.execute("begin immediate")
     try:
         yield

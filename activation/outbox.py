@@ -1,15 +1,16 @@
-"""The outbox of the warehouse, each row with the reason why it is not sent now, if there is one.
+"""What the warehouse has to send: conversion events for Meta, leads and contacts for CRMs.
 
-Read in one go through a read-only connection that is closed before anything is sent. What only
-the moment of sending can say is decided here; what the models know (`ineligible_reason`) stands.
+Each outbox is read in one go through a read-only connection, which is closed before anything is
+sent. Of conversion events, the reasons that depend on the moment of sending are decided here; the
+reasons that the models know (`ineligible_reason`) are kept.
 
 | reason | when |
 |---|---|
 | `activation_off` | the mode is off |
-| `stage_off` | `META_CONVERSION_EVENTS` does not name the stage (any more) |
+| `stage_off` | `META_CONVERSION_EVENTS` does not, or no longer, name the stage |
 | `before_activation` | it happened before sending was switched on (E71) |
-| `too_old` | Meta takes seven days (E67) |
-| `no_waba`, `no_dataset` | nobody said whose click it was, or no dataset is set for that account |
+| `too_old` | Meta accepts events of the last seven days (E67) |
+| `no_waba`, `no_dataset` | the click's WhatsApp account is unknown, or no dataset is set for it |
 | `in_the_future` | by our clock it has not happened yet: pending until it has |
 """
 
@@ -17,27 +18,50 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
+from hashlib import blake2b
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from activation.events import AGE_MARGIN_SECONDS, MAX_AGE_SECONDS
-from activation.states import STATES
 from ctwa.settings import Settings
-from ingestion.errors import SourceError
+from ingestion.source import SourceError
 
 TABLE = "activation.conversion_outbox"
 
+MAX_AGE_SECONDS = 7 * 86_400
+"""Older events make Meta refuse the whole request (100/2804003)."""
+
+AGE_MARGIN_SECONDS = 900
+"""How much earlier we treat an event as too old: clocks differ, and a run may wait for minutes."""
+
+_COUNTED = """
+    select reason, count(*) from judged where reason is not null group by reason order by reason
+"""
+CONTENT_VERSION = 1
+"""Raised when more is sent about a lead: every lead is then compared and posted again."""
+_LEAD = """
+    select
+        lead_id, source, channel, basis, campaign_id, campaign_name, adset_id, adset_name, ad_id,
+        ad_name, headline, epoch_us(first_touch_at), is_excluded, is_erased, evidence_seq,
+        phone_key, bsuid_key, email_key, web_lead_key
+    from activation.crm_outbox
+    order by lead_id
+"""
+_RECORDS = """
+    select lead_id, crm_record_key, seq from activation.crm_records order by lead_id, crm_record_key
+"""
+
 
 class OutboxError(SourceError):
-    """There is no outbox to send from."""
+    """The warehouse has no outbox to send from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A row that may be sent now; times are microseconds since 1970, UTC."""
+    """A conversion event that may be sent now; times are microseconds since 1970, UTC."""
 
     conversion_event_id: str
     lead_id: str
@@ -59,13 +83,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """What the outbox holds, of events that the ledger does not know as told or tried."""
+    """The rows of the outbox whose events the ledger does not have as sent or tried."""
 
     candidates: list[Candidate]
     states: pa.Table
-    """Rows for the states file (`activation.states.STATES`): skipped, or not due yet."""
+    """Skipped, or not due yet: rows with the columns of `activation.conversions_ledger.STATES`."""
     skipped: dict[str, int]
-    """Reason to number, of the models' reasons, too."""
+    """Number of events by reason, the models' reasons included."""
     waiting: int
     """Not due yet: in the future."""
 
@@ -78,10 +102,11 @@ def identity_of(lead_id: str) -> str:
 def read_outbox(
     settings: Settings, *, now_us: int, on_since_us: int | None, known: Collection[str]
 ) -> Outbox:
-    """Read it. `on_since_us`: when sending was switched on, None where nothing is sent (a dry run
-    shows what would be); `known`: ids that the ledger has as told or tried.
+    """Conversion events to send, and why the others are not sent. Times: microseconds, UTC.
 
-    Raises `OutboxError` where the models were never built.
+    `on_since_us`: when sending was switched on; None in a dry run, which shows what would be sent.
+    `known`: ids that the ledger has as sent or tried. Raises `OutboxError` where the models were
+    never built.
     """
     values = {
         "off": settings.meta_conversions_mode == "off",
@@ -116,7 +141,7 @@ def read_outbox(
     skipped = dict(counted)
     waiting = skipped.pop("in_the_future", 0)
     candidates = [Candidate(**row) for row in due.to_pylist()]
-    return Outbox(candidates, states.cast(STATES), skipped, waiting)
+    return Outbox(candidates, states, skipped, waiting)
 
 
 _JUDGED = f"""
@@ -161,10 +186,6 @@ _STATES = """
     order by conversion_event_id
 """
 
-_COUNTED = """
-    select reason, count(*) from judged where reason is not null group by reason order by reason
-"""
-
 
 def _table(result: duckdb.DuckDBPyRelation) -> pa.Table:
     found: Any = result.to_arrow_table()
@@ -177,4 +198,83 @@ def _pairs(left: str, right: str, pairs: dict[str, Any]) -> pa.Table:
     return pa.table({left: pa.array(pairs.keys(), texts), right: pa.array(pairs.values(), texts)})
 
 
-__all__ = ["TABLE", "Candidate", "Outbox", "OutboxError", "identity_of", "read_outbox"]
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """A person's first lead and its source. `first_touch_us`: microseconds since 1970, UTC."""
+
+    lead_id: str
+    source: str | None
+    channel: str | None
+    basis: str | None
+    campaign_id: str | None
+    campaign_name: str | None
+    adset_id: str | None
+    adset_name: str | None
+    ad_id: str | None
+    ad_name: str | None
+    headline: str | None
+    first_touch_us: int
+    is_excluded: bool
+    is_erased: bool
+    evidence_seq: int | None
+    """The envelope that shows who the person is; the keys below are those that it shows."""
+    phone_key: str | None
+    bsuid_key: str | None
+    email_key: str | None
+    web_lead_key: str | None
+
+    @property
+    def first_touch_at(self) -> str:
+        """The first touch as HubSpot and the webhook write times: ISO 8601, milliseconds, UTC."""
+        seconds, us = divmod(self.first_touch_us, 1_000_000)
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{us // 1000:03d}Z"
+
+    @property
+    def content(self) -> str:
+        """Digest of what a CRM is sent: while it is the same, there is nothing new to send."""
+        content = (CONTENT_VERSION, self.lead_id, self.source, self.channel, self.basis,
+                self.campaign_id, self.campaign_name, self.adset_id, self.adset_name, self.ad_id,
+                self.ad_name, self.headline, self.first_touch_us)  # fmt: skip
+        return blake2b(repr(content).encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class CrmRecord:
+    """A HubSpot contact of a person, and the latest envelope that shows it."""
+
+    lead_id: str
+    crm_record_key: str
+    seq: int
+
+
+def read_leads(settings: Settings) -> dict[str, Lead]:
+    """Every lead of the outbox by its id."""
+    return {row[0]: Lead(*row) for row in _rows(settings, _LEAD)}
+
+
+def read_records(settings: Settings) -> list[CrmRecord]:
+    """Every contact that belongs to a lead."""
+    return [CrmRecord(*row) for row in _rows(settings, _RECORDS)]
+
+
+def _rows(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
+    path = settings.warehouse_path
+    try:
+        with duckdb.connect(str(path), read_only=True) as warehouse:
+            return warehouse.execute(sql).fetchall()
+    except (duckdb.CatalogException, duckdb.BinderException, duckdb.IOException) as error:
+        raise OutboxError(
+            f"{path} has no outbox for the CRM ({type(error).__name__}): run `ctwa refresh`"
+        ) from None
+
+
+__all__ = [
+    "Candidate",
+    "CrmRecord",
+    "Lead",
+    "Outbox",
+    "OutboxError",
+    "read_leads",
+    "read_outbox",
+    "read_records",
+]

@@ -1,13 +1,15 @@
 """Synthetic webhook bodies by the million, for measuring only (the simulator knows truths).
 
 About 834 bytes on average: 45 % messages (30 % of them with an ad), 55 % statuses, 3 % repeats.
+Every phone number is one person, so leads can be counted without any identity rule.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 
 import orjson
 
@@ -15,25 +17,62 @@ ADS = [f"1202{n:014d}" for n in range(500)]
 _DAY = 86_400
 
 
-def bodies(count: int, *, first_day: date, days: int, seed: int = 1) -> Iterator[bytes]:
-    """`count` bodies whose messages lie within `days` from `first_day`; equal for equal seeds."""
+@dataclass(frozen=True)
+class People:
+    """Who writes: `count` numbers, the first of which is number `first` of all that there are.
+
+    Two sets of bodies with overlapping people have returning customers in common.
+    """
+
+    count: int
+    first: int = 0
+
+    def phone(self, number: int) -> str:
+        """A mobile number in São Paulo without the ninth digit: as many as 10 million differ."""
+        return f"5511{90_000_000 + (self.first + number) % 10_000_000:08d}"
+
+
+def people_of(envelopes: int) -> People:
+    """As many people as write and are written to in so many envelopes: one in six."""
+    return People(max(1, envelopes // 6))
+
+
+def people_of_news(envelopes: int, history: int) -> People:
+    """Those of a day's `envelopes`: half of them known from a `history`, half of them new."""
+    count = max(2, envelopes // 6)
+    return People(count, max(0, people_of(history).count - count // 2))
+
+
+def bodies(
+    count: int, *, first_day: date, days: int, seed: int = 1, people: People | None = None
+) -> Iterator[bytes]:
+    """`count` bodies whose messages lie within `days` from `first_day`; equal for equal arguments.
+
+    `seed` is part of the message ids, so that two sets have no message in common.
+    """
     rng = random.Random(seed)
     start = int(datetime(first_day.year, first_day.month, first_day.day, tzinfo=UTC).timestamp())
-    people = max(1, count // 6)
+    people = people or people_of(count)
     last = b""
     for n in range(count):
         if last and rng.random() < 0.03:
             yield last
             continue
         at = start + int(n / count * days * _DAY)
-        person = rng.randrange(people) + seed * 10_000_000
-        phone = f"5511{90_000_000 + person % 10_000_000:08d}"
-        last = (
-            _message(rng, n, seed, phone, at)
-            if rng.random() < 0.45
-            else _status(n, seed, phone, at)
-        )
+        if rng.random() < 0.45:
+            last = _message(rng, n, seed, people.phone(rng.randrange(people.count)), at)
+        else:
+            last = _status(n, seed, people.phone(_recipient(n // 3, people.count)), at)
         yield last
+
+
+def _recipient(message: int, people: int) -> int:
+    """Whom a message of ours went to: all statuses of one message have one recipient.
+
+    Several recipients of one message id would be one person (E2), and a million envelopes one
+    cluster of strangers.
+    """
+    return message * 2_654_435_761 % 4_294_967_296 % people
 
 
 def _envelope(value: dict) -> bytes:
@@ -63,25 +102,41 @@ def _envelope(value: dict) -> bytes:
 
 
 def _message(rng: random.Random, n: int, seed: int, phone: str, at: int) -> bytes:
-    message: dict = {
+    text = "Oi, quero saber mais sobre a oferta " + "x" * rng.randrange(300)
+    ad = rng.choice(ADS) if rng.random() < 0.30 else None
+    click = f"Aff{seed:04d}{n:012d}" + "z" * 90
+    return message(f"wamid.{seed:04d}{n:012d}{phone}", phone, at, text=text, ad=ad, click=click)
+
+
+def message(
+    message_id: str,
+    phone: str,
+    at: int,
+    *,
+    text: str = "Oi, quero saber mais sobre a oferta",
+    ad: str | None = ADS[0],
+    click: str = "Aff" + "z" * 90,
+) -> bytes:
+    """A body with one message from `phone` at `at` (seconds since 1970); `ad`: the one tapped."""
+    content: dict = {
         "from": phone,
-        "id": f"wamid.{seed:04d}{n:012d}{phone}",
+        "id": message_id,
         "timestamp": str(at),
         "type": "text",
-        "text": {"body": "Oi, quero saber mais sobre a oferta " + "x" * rng.randrange(300)},
+        "text": {"body": text},
     }
-    if rng.random() < 0.30:
-        message["referral"] = {
+    if ad is not None:
+        content["referral"] = {
             "source_url": "https://fb.me/3cr4Wqqkv",
-            "source_id": rng.choice(ADS),
+            "source_id": ad,
             "source_type": "ad",
             "headline": "Fale com a gente",
             "body": "Oferta da semana",
             "media_type": "image",
-            "ctwa_clid": f"Aff{seed:04d}{n:012d}" + "z" * 90,
+            "ctwa_clid": click,
         }
     contact = {"profile": {"name": "Pessoa de Teste"}, "wa_id": phone}
-    return _envelope({"contacts": [contact], "messages": [message]})
+    return _envelope({"contacts": [contact], "messages": [content]})
 
 
 def _status(n: int, seed: int, phone: str, at: int) -> bytes:
@@ -98,8 +153,3 @@ def _status(n: int, seed: int, phone: str, at: int) -> bytes:
         },
     }
     return _envelope({"statuses": [status]})
-
-
-def days_before(today: date, days: int) -> date:
-    """The first day of a window of `days` that ends before `today`."""
-    return today - timedelta(days=days)

@@ -1,16 +1,16 @@
-"""Vault to marts for a million envelopes, against one hand-written DuckDB statement."""
+"""Vault to marts, in whole and in parts, and the one hand-written DuckDB statement as the base.
+
+Each function is called in a process of its own (`benchmarks.measure`).
+"""
 
 from __future__ import annotations
 
-import shutil
-import time
-from datetime import date, timedelta
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bodies import bodies
-
-TODAY = date(2026, 11, 20)
+from benchmarks.measure import cpu_seconds
+from benchmarks.worlds import TODAY, settings_of
 
 # The simplest thing that could answer "leads per ad": no quarantine, no identity, no
 # conversations, no spend, personal data in clear.
@@ -32,49 +32,52 @@ select ad, count(*) as leads from first group by ad
 """
 
 
-def fill_vault(data_dir: str, count: int, *, days: int = 30, seed: int = 1, age: int = 0) -> int:
-    """Put `count` synthetic bodies into the vault, as the receiver would have."""
-    from ingestion.webhook.vault import NewEnvelope, Vault
-
-    settings = _settings(data_dir)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    vault = Vault.open(settings.vault_url)
-    received = int(time.mktime(TODAY.timetuple())) * 1_000_000
-    batch: list[NewEnvelope] = []
-    first_day = TODAY - timedelta(days=days + age)
-    for body in bodies(count, first_day=first_day, days=days, seed=seed):
-        batch.append(NewEnvelope(received, "whatsapp", body))
-        if len(batch) == 5000:
-            vault.append(batch)
-            batch = []
-    if batch:
-        vault.append(batch)
-    vault.close()
-    return count
-
-
-def _settings(data_dir: str) -> Any:
-    from ctwa.settings import load_settings
-
-    return load_settings(_env_file=None, data_dir=data_dir, pii_key="0123456789abcdef" * 4)
-
-
 def product(data_dir: str, full: bool = False) -> dict[str, Any]:
-    """The refresh as it runs at night: landing, dbt with its tests, publishing."""
+    """The refresh as it runs at night: landing, models with their tests, publishing."""
     from orchestration.refresh import refresh
 
-    result = refresh(_settings(data_dir), full=full, as_of=TODAY)
+    result = refresh(settings_of(data_dir), full=full, as_of=TODAY)
     if not result.ok:
         raise RuntimeError("; ".join(result.failures))
-    return {"ok": True}
+    return {"rows": result.rows}
 
 
-def land_only(data_dir: str) -> dict[str, int]:
-    """Vault to lake alone, for the share of capture in the whole."""
-    from ingestion.sources.event_log import land_event_log
+def land(data_dir: str) -> dict[str, float]:
+    """Vault to lake alone. `cpu`: of the landing without imports."""
+    from ingestion.event_log.source import land_event_log
 
-    counts = land_event_log(_settings(data_dir))
-    return {"envelopes": counts.envelopes, "messages": counts.messages}
+    before = cpu_seconds()
+    counts = land_event_log(settings_of(data_dir))
+    return {"envelopes": counts.envelopes, "cpu": cpu_seconds() - before}
+
+
+def parse(data_dir: str) -> dict[str, float]:
+    """Bodies to Arrow rows alone: `cpu` without reading the vault, and nothing is written."""
+    from ctwa.pseudonym import Pseudonymizer
+    from ingestion.parser import Parser
+    from ingestion.vault import open_vault
+
+    settings = settings_of(data_dir)
+    parser = Parser(
+        Pseudonymizer.from_settings(settings), settings.default_country, settings.site_id
+    )
+    vault = open_vault(settings.vault_url)
+    envelopes, cpu = 0, 0.0
+    for batch in vault.read_batches(0):
+        before = cpu_seconds()
+        envelopes += parser.parse(batch)["envelopes"].num_rows
+        cpu += cpu_seconds() - before
+    vault.close()
+    return {"envelopes": envelopes, "cpu": cpu}
+
+
+def leads(data_dir: str) -> int:
+    """Leads in the published marts, whoever they are."""
+    import duckdb
+
+    with duckdb.connect(str(settings_of(data_dir).marts_path), read_only=True) as marts:
+        row = marts.execute("select count(*) from fct_leads").fetchone()
+    return int(row[0]) if row else 0
 
 
 def statement(data_dir: str) -> dict[str, int]:
@@ -82,9 +85,9 @@ def statement(data_dir: str) -> dict[str, int]:
     import duckdb
     import pyarrow as pa
 
-    from ingestion.webhook.vault import Vault
+    from ingestion.vault import open_vault
 
-    vault = Vault.open(_settings(data_dir).vault_url)
+    vault = open_vault(settings_of(data_dir).vault_url)
     path = Path(data_dir, "base.duckdb")
     path.unlink(missing_ok=True)
     connection = duckdb.connect(str(path))
@@ -94,18 +97,12 @@ def statement(data_dir: str) -> dict[str, int]:
     connection.register("bodies", reader)
     connection.execute("create temp table vault as select seq, decode(body) as body from bodies")
     connection.execute(STATEMENT)
-    rows = connection.execute("select count(*), sum(leads) from leads_per_ad").fetchone()
+    row = connection.execute("select count(*), sum(leads) from leads_per_ad").fetchone()
     connection.close()
     path.unlink()
-    return {"ads": rows[0], "leads": int(rows[1])}
+    return {"ads": row[0], "leads": int(row[1])} if row else {"ads": 0, "leads": 0}
 
 
-def _chain(first: Any, rest: Any) -> Any:
+def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     yield first
     yield from rest
-
-
-def copy_world(source: str, target: str) -> None:
-    """The same world again, so that two variants start from equal ground."""
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)

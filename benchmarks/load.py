@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
+from benchmarks.figures import BenchmarkError
+
 
 class _Client(asyncio.Protocol):
     def __init__(self, requests: Sequence[bytes], start: int, step: int) -> None:
@@ -84,6 +86,6 @@ def load(
     latencies, refused = uvloop.run(_run(host, port, requests, connections, seconds))
     latencies.sort()
     if not latencies:
-        raise RuntimeError(f"no answer 200 within {seconds} s, {refused} others: not measurable")
+        raise BenchmarkError(f"no answer 200 within {seconds} s, {refused} others: not measurable")
     middle, tail = latencies[len(latencies) // 2], latencies[int(len(latencies) * 0.99)]
     return len(latencies) / seconds, middle * 1e3, tail * 1e3, refused

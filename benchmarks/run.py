@@ -1,95 +1,237 @@
-"""`ctwa bench`: ratios in one run on one machine, against the simplest thing for the same work."""
+"""`ctwa bench`: ratios in one run on one machine, and absolute figures beside their limits."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from benchmarks.measure import in_process, machine
+from benchmarks.bodies import people_of_news
+from benchmarks.figures import HEAD, BenchmarkError, Figure, WrongAnswerError, check_leads
+from benchmarks.measure import Measured, in_process, machine
 
 out = Console(highlight=False, soft_wrap=True)
-PARTS = ("receiver", "landing", "nightly")
 
 
-def run(*, envelopes: int = 1_000_000, only: str | None = None) -> int:
-    """Print the figures of contract §8; returns an exit code."""
-    if only is not None and only not in PARTS:
-        out.print(f"--only expects one of {', '.join(PARTS)}", style="red")
+@dataclass(frozen=True)
+class Sizes:
+    """How much to measure with. Limits are meant for the defaults."""
+
+    envelopes: int = 1_000_000
+    deep: bool = False
+    """Also a history of ten times `envelopes`."""
+    ads: int = 5_000
+    ad_days: int = 240
+    seconds: float = 120.0
+    """Of posting, for each rate of the part `latency`."""
+    load_seconds: float = 2.0
+    """Of load, for each number of connections of the part `receiver`."""
+
+
+def run(parts: Sequence[str] = (), sizes: Sizes | None = None) -> int:
+    """Print the figures of these parts, by default of all; returns an exit code."""
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        out.print(f"no part {unknown[0]}: there are {', '.join(PARTS)}", style="red")
         return 2
     out.print(machine())
-    for part in PARTS:
-        if only in (None, part):
-            {"receiver": _receiver, "landing": _landing, "nightly": _nightly}[part](envelopes)
+    for name, (title, measure) in PARTS.items():
+        if not parts or name in parts:
+            out.print(f"\n{title}\n")
+            try:
+                figures = measure(sizes or Sizes())
+            except BenchmarkError as error:
+                out.print(str(error), style="red", markup=False)
+                return 1
+            out.print("\n".join([*HEAD, *(figure.row() for figure in figures)]), markup=False)
     return 0
 
 
-def _receiver(_: int) -> None:
+def _receiver(sizes: Sizes) -> list[Figure]:
     from benchmarks.receiver import measure
 
-    out.print("\nReceiver: stored and durable before the 200 ÷ signature check only, same server")
-    out.print("connections   base req/s   vault req/s   ratio   p50 ms   p99 ms   refused")
-    for row in measure():
-        out.print(
-            f"{row['connections']:>11}   {row['base_rps']:>10,.0f}   {row['vault_rps']:>11,.0f}"
-            f"   {row['ratio']:>5.2f}   {row['p50_ms']:>6.1f}   {row['p99_ms']:>6.1f}"
-            f"   {row['refused']:>7}"
-        )
+    limits = {16: 141 / 2, 256: 129 / 2}
+    figures = []
+    for row in measure(seconds=sizes.load_seconds):
+        at = f"with {row.connections} at once"
+        figures += [
+            Figure(f"receiver CPU for each request {at}", row.vault.cpu_us, "µs",
+                   limits.get(row.connections)),
+            Figure(f"the same for signature checks only {at}", row.base.cpu_us, "µs"),
+            Figure(f"answers a second {at}", row.vault.rps),
+            Figure(f"these ÷ signature checks only {at}", row.ratio),
+            Figure(f"99 % answered within, {at}", row.vault.p99_ms, "ms"),
+        ]  # fmt: skip
+        if row.base.refused + row.vault.refused:
+            raise WrongAnswerError(f"{row.base.refused + row.vault.refused} requests were refused")
+    return figures
 
 
-def _landing(envelopes: int) -> None:
-    out.print(f"\nVault to published marts, {envelopes:,} envelopes, first run")
-    with tempfile.TemporaryDirectory(prefix="ctwa-bench-") as folder:
-        world = str(Path(folder, "world"))
-        in_process("benchmarks.landing", "fill_vault", data_dir=world, count=envelopes)
-        base = in_process("benchmarks.landing", "statement", data_dir=world)
-        land = in_process("benchmarks.landing", "land_only", data_dir=world)
-        marts = in_process("benchmarks.landing", "product", data_dir=world)
-        out.print("                                wall s    CPU s   peak MB")
-        rows = [
-            ("one DuckDB statement", base),
-            ("vault → event log", land),
-            ("event log → tested marts", marts),
+def _landing(sizes: Sizes) -> list[Figure]:
+    with _folder() as folder:
+        world = folder("world")
+        count = max(1, sizes.envelopes // 10)
+        _in("worlds", "fill_vault", data_dir=world, count=count)
+        parsed = _in("landing", "parse", data_dir=world)
+        landed = _in("landing", "land", data_dir=world)
+    for what in (parsed, landed):
+        if what.result["envelopes"] != count:
+            raise WrongAnswerError(f"{what.result['envelopes']:,} of {count:,} envelopes came out")
+    return [
+        Figure("parser, CPU for each envelope", parsed.result["cpu"] / count * 1e6, "µs", 15),
+        Figure("landing, CPU for each envelope", landed.result["cpu"] / count * 1e6, "µs", 20),
+        Figure("landing, memory", landed.memory_mb, "MB"),
+    ]
+
+
+def _marts(sizes: Sizes) -> list[Figure]:
+    count = sizes.envelopes
+    with _folder() as folder:
+        world = folder("world")
+        _in("worlds", "fill_vault", data_dir=world, count=count)
+        base = _in("landing", "statement", data_dir=world)
+        ours = _in("landing", "product", data_dir=world)
+        _compare_leads(world, base)
+    return [
+        Figure(f"{count:,} envelopes to published marts ÷ statement, CPU", ours.cpu / base.cpu, "",
+               8),
+        Figure("the same, wall clock", ours.wall / base.wall),
+        Figure("of it: ours, CPU", ours.cpu, "s"),
+        Figure("of it: the statement, CPU", base.cpu, "s"),
+        Figure("ours, memory", ours.memory_mb, "MB", 1_000),
+        Figure("the statement, memory", base.memory_mb, "MB"),
+    ]  # fmt: skip
+
+
+def _nightly(sizes: Sizes) -> list[Figure]:
+    histories = [max(1, sizes.envelopes // 10), sizes.envelopes]
+    histories += [10 * sizes.envelopes] if sizes.deep else []
+    day = max(2, sizes.envelopes // 100)
+    figures: list[Figure] = []
+    news: dict[int, Measured] = {}
+    for history in histories:
+        with _folder() as folder:
+            world = folder("world")
+            news[history], idle = _night(world, day, history, history // histories[0])
+            if not sizes.deep or history < histories[-1]:
+                _compare_leads(world, _in("landing", "statement", data_dir=world))
+        on = f"on {history:,} of history"
+        figures += [
+            Figure(f"a day's {day:,} envelopes {on}, CPU", news[history].cpu, "s"),
+            Figure(f"a day's {day:,} envelopes {on}, memory", news[history].memory_mb, "MB"),
+            Figure(f"nothing new {on}, CPU", idle.cpu, "s"),
+            Figure(f"nothing new {on}, memory", idle.memory_mb, "MB"),
         ]
-        for name, figures in rows:
-            out.print(
-                f"{name:<30} {figures.wall:>7.1f}  {figures.cpu:>7.1f}   {figures.rss_mb:>7.0f}"
-            )
-        out.print(
-            f"ratio (ours ÷ statement)       {(land.wall + marts.wall) / base.wall:>7.1f}"
-            f"  {(land.cpu + marts.cpu) / base.cpu:>7.1f}"
-        )
+    for larger in histories[1:]:
+        ratio = news[larger].cpu / news[histories[0]].cpu
+        limit = 1.2 if larger == sizes.envelopes else None
+        name = f"a day's news on {larger:,} ÷ that on {histories[0]:,}, CPU"
+        figures.append(Figure(name, ratio, "", limit))
+    return figures
 
 
-def _nightly(envelopes: int) -> None:
-    small, large = max(1, envelopes // 10), envelopes
-    day = max(1, envelopes // 100)
-    out.print(f"\nNightly run on {day:,} new envelopes with history of {large:,} against {small:,}")
-    figures = {}
+def _night(world: str, day: int, history: int, months: int) -> tuple[Measured, Measured]:
+    """A day's news on a history that was refreshed before, then a refresh with nothing new."""
+    _in("worlds", "fill_vault", data_dir=world, count=history, days=30 * months, age=1)
+    _in("landing", "product", data_dir=world)
+    people = people_of_news(day, history)
+    who = (people.count, people.first)
+    _in("worlds", "fill_vault", data_dir=world, count=day, days=1, seed=2, people=who)
+    news = _in("landing", "product", data_dir=world)
+    return news, _in("landing", "product", data_dir=world)
+
+
+def _idle(sizes: Sizes) -> list[Figure]:
+    with _folder() as folder:
+        world = folder("world")
+        count = max(1, sizes.envelopes // 1000)
+        _in("worlds", "fill_vault", data_dir=world, count=count)
+        _in("landing", "product", data_dir=world)
+        idle = _in("landing", "product", data_dir=world)
+    return [
+        Figure("a refresh with nothing new, CPU", idle.cpu, "s", 16),
+        Figure("a refresh with nothing new, wall clock", idle.wall, "s"),
+        Figure("a refresh with nothing new, memory", idle.memory_mb, "MB", 600),
+    ]
+
+
+def _spend(sizes: Sizes) -> list[Figure]:
+    size = {"ads": sizes.ads, "days": sizes.ad_days}
+    with _folder() as folder:
+        empty, world = folder("empty"), folder("world")
+        _in("landing", "product", data_dir=empty)
+        base = _in("landing", "product", data_dir=empty)
+        landed = _in("worlds", "fill_spend", data_dir=world, **size)
+        first = _in("landing", "product", data_dir=world)
+        idle = _in("landing", "product", data_dir=world)
+        restated = _in("worlds", "restate_spend", data_dir=world, **size)
+        again = _in("landing", "product", data_dir=world)
+    days, changed = f"{landed.result:,} ad days", f"{restated.result:,} of them restated"
+    return [
+        Figure(f"first refresh of {days}, CPU", first.cpu, "s"),
+        Figure(f"first refresh of {days}, memory", first.memory_mb, "MB"),
+        Figure("nothing new on an empty installation, CPU", base.cpu, "s"),
+        Figure(f"nothing new on {days}, CPU", idle.cpu, "s"),
+        Figure("more than on an empty installation, CPU", idle.cpu - base.cpu, "s", 4),
+        Figure(f"nothing new on {days}, memory", idle.memory_mb, "MB", 800),
+        Figure(f"{changed}, CPU", again.cpu, "s"),
+        Figure(f"{changed}, memory", again.memory_mb, "MB"),
+    ]
+
+
+def _latency(sizes: Sizes) -> list[Figure]:
+    from benchmarks.latency import measure
+
+    with _folder() as folder:
+        world = folder("world")
+        history = max(1, sizes.envelopes // 10)
+        _in("worlds", "fill_vault", data_dir=world, count=history, age=1)
+        _in("landing", "product", data_dir=world)
+        rows, memory = measure(world, RATES, seconds=sizes.seconds)
+    figures = []
+    for row in rows:
+        at = f"webhook to visible lead at {row.per_second:g} posts a second on {history:,}"
+        limit = LATENCY_LIMITS.get(row.per_second)
+        figures += [
+            Figure(f"{at}, p50", row.p50, "s"),
+            Figure(f"{at}, p95", row.p95, "s", limit),
+        ]
+    return [*figures, Figure("memory of all that serves", memory, "MB")]
+
+
+RATES = (1, 10, 50)
+LATENCY_LIMITS: dict[float, float] = {1: 5, 50: 15}
+"""Posts a second to seconds within which 95 % of the leads are visible."""
+
+PARTS: dict[str, tuple[str, Callable[[Sizes], list[Figure]]]] = {
+    "receiver": ("Receiver: stored and durable before the 200", _receiver),
+    "landing": ("Landing: vault to event log", _landing),
+    "marts": ("Vault to published marts, first refresh", _marts),
+    "nightly": ("A day's news, and none, on more and more history", _nightly),
+    "idle": ("Nothing new, on a small installation", _idle),
+    "spend": ("Ads and spend without chats", _spend),
+    "latency": ("From a webhook to its lead in the marts", _latency),
+}
+
+
+def _compare_leads(world: str, base: Measured) -> None:
+    """Print both counts of leads, and raise where they differ."""
+    product, statement = _in("landing", "leads", data_dir=world).result, base.result["leads"]
+    out.print(f"leads: {product:,} in the marts, {statement:,} by the statement")
+    check_leads(product, statement)
+
+
+def _in(module: str, function: str, **kwargs: Any) -> Measured:
+    return in_process(f"benchmarks.{module}", function, **kwargs)
+
+
+@contextmanager
+def _folder() -> Iterator[Callable[[str], str]]:
+    """Names to data folders, which are removed with the block."""
     with tempfile.TemporaryDirectory(prefix="ctwa-bench-") as folder:
-        for history in (small, large):
-            world = str(Path(folder, f"world-{history}"))
-            history_days = 300 if history == large else 30
-            in_process(
-                "benchmarks.landing",
-                "fill_vault",
-                data_dir=world,
-                count=history,
-                days=history_days,
-                age=1,
-            )
-            in_process("benchmarks.landing", "product", data_dir=world)
-            in_process(
-                "benchmarks.landing", "fill_vault", data_dir=world, count=day, days=1, seed=2
-            )
-            figures[history] = in_process("benchmarks.landing", "product", data_dir=world)
-            idle = in_process("benchmarks.landing", "product", data_dir=world)
-            figure = figures[history]
-            out.print(
-                f"history {history:>10,}:  {figure.wall:>6.1f} s wall  {figure.cpu:>6.1f} s CPU  "
-                f"{figure.rss_mb:>6.0f} MB   nothing new: {idle.wall:.1f} s"
-            )
-        ratio = figures[large].wall / figures[small].wall
-        ratio_cpu = figures[large].cpu / figures[small].cpu
-        out.print(f"ratio 10 × ÷ 1 ×:  {ratio:.2f} wall  {ratio_cpu:.2f} CPU")
+        yield lambda name: str(Path(folder, name))

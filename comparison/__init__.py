@@ -1,1 +1,1 @@
-"""What a changed rule, or a later night, changes in the marts: by lead, day and cause."""
+"""What changed rules, or later nights, change in the marts: by lead, day and cause."""

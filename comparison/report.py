@@ -11,25 +11,27 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from comparison.credit import with_deltas
+
 TOP = 15
 
 _CHANGES = {
     "moved": "moved to another campaign or channel",
-    "appeared": "appeared as a lead of its own",
-    "vanished": "vanished as a lead of its own",
-    "excluded": "fell out of the counts",
+    "appeared": "appeared as a separate lead",
+    "vanished": "vanished as a separate lead",
+    "excluded": "dropped out of the counts",
     "included": "came into the counts",
     "redated": "moved to another day of the same campaign",
-    "requalified": "changed whether qualified",
+    "requalified": "became, or ceased to be, qualified",
     "reclassified": "kept campaign and day, with another touch, ad or basis",
-    "latest_touch": "kept the source; only the latest touch is another",
+    "latest_touch": "kept the source; only the latest touch differs",
 }
 
 
 def print_comparison(
     console: Console, tables: Mapping[str, pa.Table], words: str, currency: str
 ) -> None:
-    """Moves, campaigns, totals and causes of a comparison (`store.credit_tables`)."""
+    """Moves, campaigns, totals and causes of a comparison (`comparison.tables.credit_tables`)."""
     leads = tables["credit_diff"].to_pylist()
     campaigns = tables["credit_diff_campaigns"].to_pylist()
     about = tables["credit_diff_about"].to_pylist()[0]
@@ -45,19 +47,19 @@ def print_comparison(
     if moves:
         console.print(_moves_table(moves, "Credit moves"))
         if len(moves) > TOP:
-            console.print(f"… and {len(moves) - TOP} more pairs; all in marts.credit_diff")
+            console.print(f"… and {len(moves) - TOP} more pairs, all in marts.credit_diff")
     else:
-        console.print("No lead changes its campaign or channel.")
+        console.print("No lead changes campaign or channel.")
     latest = _latest_moves(leads)
     if latest:
-        console.print(_moves_table(latest, "Latest touch only (credit stays)"))
+        console.print(_moves_table(latest, "Latest touch only (credit stays the same)"))
     console.print(_campaign_table(campaigns, currency))
     for line in summary(leads):
         console.print(f"• {line}", markup=False)
 
 
 def summary(leads: Iterable[Mapping[str, Any]]) -> list[str]:
-    """How many leads changed in which way and by which rule, one sentence each."""
+    """How many leads changed in which way and by which cause, one sentence each."""
     rows = list(leads)
     by = Counter((r["change"], r["cause"]) for r in rows)
     order = list(_CHANGES)
@@ -66,7 +68,7 @@ def summary(leads: Iterable[Mapping[str, Any]]) -> list[str]:
         count = by[change, cause]
         example = min(r["because"] for r in rows if (r["change"], r["cause"]) == (change, cause))
         noun = "lead" if count == 1 else "leads"
-        lines.append(f"{count:,} {noun} {_CHANGES[change]} ({cause}). For one: {example}")
+        lines.append(f"{count:,} {noun} {_CHANGES[change]} ({cause}). Example: {example}")
     return lines
 
 
@@ -84,7 +86,7 @@ def markdown(tables: Mapping[str, pa.Table]) -> str:
 
 
 def _cell(text: str) -> str:
-    """A name, which is data, in a cell: a bar in it would begin another."""
+    """A name in a table cell: a bar in it would start another cell."""
     return text.replace("|", "\\|")
 
 
@@ -92,7 +94,7 @@ _COST = "cost_per_qualified_lead_reporting"
 
 
 def _moves(leads: Iterable[Mapping[str, Any]]) -> list[tuple[tuple[str, str], int, int]]:
-    """((from, to), leads, of them qualified), most first; appearing and vanishing included."""
+    """((from, to), leads, qualified ones), most first; including appeared and vanished."""
     kinds = ("moved", "appeared", "vanished", "excluded", "included")
     rows = [row for row in leads if row["change"] in kinds]
     return _counted([((_place(r, "a"), _place(r, "b")), r) for r in rows])
@@ -118,7 +120,7 @@ def _latest_moves(
 
 
 def _place(row: Mapping[str, Any], side: str) -> str:
-    """Where a lead counts on one side."""
+    """Where a lead is counted on one side."""
     if row[f"basis_{side}"] is None:
         return "(no lead)"
     if row[f"is_excluded_{side}"]:
@@ -165,8 +167,6 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _total(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    from comparison.credit import with_deltas
-
     total: dict[str, Any] = {}
     for side in ("a", "b"):
         for name in ("leads", "qualified_leads", "spend_reporting"):
@@ -176,7 +176,7 @@ def _total(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _changed(campaigns: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Campaigns with any difference, the most leads moved first."""
+    """Campaigns with any difference, those with the most moved leads first."""
     measures = ("leads", "qualified_leads", "spend_reporting")
     found = [r for r in campaigns if any(r[f"{m}_a"] != r[f"{m}_b"] for m in measures)]
     return sorted(found, key=lambda r: (-abs(r["leads_delta"]), _name(r)))
@@ -201,5 +201,5 @@ def _money(value: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """Names of campaigns are not markup."""
+    """Names of campaigns must not be read as markup."""
     return text.replace("[", r"\[")

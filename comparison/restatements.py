@@ -1,15 +1,15 @@
-"""How figures of past days changed after they were published: the ledger, and what writes it.
+"""How figures of past days changed after they were published: the ledger of restatements.
 
-The marts about to be published are compared with the last publication of an earlier day (`as_of`);
-what differs on days that were over by then is written to `<lake>/restatements`, one file per such
-publication. All publications of one day replace the same file, so repeating a run, or a kill
-between this and the publishing, never counts a change twice, and the chain has no gap: what a
-publication said plus its rows is what the last one of the next day said.
+The marts about to be published are compared with the last publication of an earlier day (`as_of`).
+Differences on days that were over by then are written to `<lake>/restatements`, one file per
+earlier publication. All publications of one day replace the same file, so repeating a run, or a
+kill before publishing, never counts a change twice. The chain has no gap: what a publication said,
+plus its rows, is what the last one of the next day said.
 
     <lake>/restatements/<version of the publication before>.<writing>.parquet
 
-A new writing is a new file, after which the older goes; readers take the highest. Files of the
-lake never change: that is what backups rely on.
+Each writing is a new file, after which the older one is deleted; readers use the highest number.
+Files of the lake never change: backups rely on that.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from comparison.causes import causes_of_nights
-from comparison.credit import NotComparableError, changes
+from comparison.credit import causes_of_nights, changes
+from comparison.sides import NotComparableError
 from comparison.tables import RESTATEMENTS
-from ctwa.publication import Publication
 from ctwa.settings import Settings
-from ingestion.lake import Lake, conform
+from ingestion.lake.lake import Lake, conform
+from publishing.publication import Publication
 
 DATASET = "restatements"
 _COUNTED = ("spend_delta", "leads_delta", "qualified_leads_delta")
@@ -40,20 +40,20 @@ class Restated:
     """What `record` found."""
 
     since: Publication | None
-    """The publication compared with; None: there is none of an earlier day."""
+    """The publication compared with; None if there is none of an earlier day."""
     rows: pa.Table
     note: str = ""
     """Why nothing was compared."""
 
 
 def record(settings: Settings, since: Publication | None, *, as_of: date) -> Restated:
-    """Compare the warehouse with a publication of an earlier day; keep the rows in the ledger.
+    """Compare the warehouse with a publication of an earlier day; write the rows to the ledger.
 
     The caller holds the refresh lock. Raises what `changes` raises, and errors of the lake.
     """
     empty = RESTATEMENTS.empty_table()
     if since is None:
-        return Restated(None, empty, "no publication of an earlier day is kept")
+        return Restated(None, empty, "there is no publication of an earlier day")
     differing = _rules_between(since.rules, settings.rules_text)
     if since.rule_version and since.rule_version != _rule_version(settings.warehouse_path):
         differing.add("rule_version")
@@ -83,7 +83,7 @@ def record(settings: Settings, since: Publication | None, *, as_of: date) -> Res
 
 
 def _without_converted(found: pa.Table) -> pa.Table:
-    """The changes without converted spend: before and after are of two currencies (rule R13)."""
+    """The changes without converted spend, if before and after differ in currency (rule R13)."""
     name = "spend_reporting_delta"
     index = found.column_names.index(name)
     field = found.schema.field(index)
@@ -94,7 +94,7 @@ def _without_converted(found: pa.Table) -> pa.Table:
 
 
 def write(lake: Lake, version: str, rows: pa.Table) -> None:
-    """Make `rows` the ledger's page of one publication; nothing is written that stands there."""
+    """Make `rows` the ledger's page of one publication; nothing is written if it is so already."""
     before = [n for n in lake.pages(DATASET) if _version(n) == version]
     if not before and not len(rows):
         return
@@ -108,10 +108,10 @@ def write(lake: Lake, version: str, rows: pa.Table) -> None:
 
 
 def _remove_superseded(lake: Lake, since: Publication) -> None:
-    """Remove what was recorded since another publication of the same day.
+    """Remove pages that compare with another publication of the same day.
 
-    A run that dies before it publishes leaves its page; when the marts of before are then published
-    again (`ctwa diff-rules`), they have another version, and the change would count twice.
+    A run that dies before it publishes leaves its page. If the previous marts are then published
+    again (`ctwa diff-rules`), they get another version, and the change would count twice.
     """
     for name in sorted(lake.pages(DATASET), reverse=True):
         if _NAME.fullmatch(name) is None or _version(name) == since.version:
@@ -121,7 +121,7 @@ def _remove_superseded(lake: Lake, since: Publication) -> None:
         except (OSError, pa.ArrowException, KeyError):
             continue
         if days and max(days) < since.as_of:
-            return  # versions are times: what is older is of earlier days
+            return  # versions are times: older ones are of earlier days
         if days == [since.as_of]:
             lake.remove_pages(DATASET, [name])
 
@@ -134,7 +134,7 @@ def _holds(lake: Lake, name: str, rows: pa.Table) -> bool:
 
 
 def read(lake: Lake) -> tuple[pa.Table, list[str]]:
-    """The whole ledger by day, campaign and cause; and the names of pages that are damaged."""
+    """The whole ledger by day, campaign and cause, and the names of damaged pages."""
     newest: dict[str, str] = {}
     for name in lake.pages(DATASET):
         if _NAME.fullmatch(name):
@@ -151,7 +151,7 @@ def read(lake: Lake) -> tuple[pa.Table, list[str]]:
 
 
 def _rule_version(warehouse: Path) -> str:
-    """The version of the rules that the touches of a warehouse were made under."""
+    """The version of the rules under which the touches of a warehouse were made."""
     try:
         with duckdb.connect(str(warehouse), read_only=True) as connection:
             row = connection.execute("select max(rule_version) from marts.fct_touches").fetchone()
@@ -161,7 +161,7 @@ def _rule_version(warehouse: Path) -> str:
 
 
 def _rules_between(before: str, after: str) -> set[str]:
-    """Names of rules that differ; a text that says nothing says nothing of a difference."""
+    """Names of rules that differ; none if the earlier rules are unknown."""
     if not before or before == after:
         return set()
     one, other = ({tuple(p.partition("=")) for p in t.split(",")} for t in (before, after))

@@ -1,6 +1,11 @@
-"""One database with marts as one side of a comparison: the same views, whoever wrote it.
+"""The two sides of a comparison: rules as people write them, and databases with marts.
 
-A side is a warehouse (schema `marts`) or a published file, which may be of an older version: a
+    current                                     the settings as they are
+    conversation_gap_days=7
+    first_touch=paid,conversation_gap_days=7    several that differ from the settings
+    project=../before                           another checkout's models: two versions of the rules
+
+A database is a warehouse (schema `marts`) or a published file, which may be of an older version: a
 column it lacks reads as null. `leads_<side>` has where each lead is counted, `spend_<side>` each
 row of spend with the amount that its campaign's day counts of it.
 """
@@ -8,13 +13,113 @@ row of spend with the amount that its campaign's day counts of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
+from ctwa.errors import CtwaError
+from ctwa.settings import PROJECT_DIR, RULES, Settings, SettingsError, load_settings, name_of
 
-class NotComparableError(ValueError):
-    """A file has no marts to compare; the text says which and what it lacks."""
+CURRENT = "current"
+PROJECT = "project"
+
+
+class RuleError(CtwaError):
+    """Rules that are not valid; the text names the rule and what it may be."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """One side of a comparison."""
+
+    spec: str
+    """The rules as given."""
+    settings: Settings
+    """The installation's settings, with the rules of this side."""
+    project: Path = PROJECT_DIR
+    """Folder of the `dbt_project.yml` whose models build this side."""
+
+
+def parse_rules(spec: str, settings: Settings, project: Path = PROJECT_DIR) -> RuleSet:
+    """Read one side. Rules that it does not name are as in `settings`. Raises `RuleError`."""
+    chosen: dict[str, str] = {}
+    for part in (p.strip() for p in spec.split(",")):
+        if part == CURRENT:
+            continue
+        name, equals, value = (text.strip() for text in part.partition("="))
+        if not equals or not value:
+            raise RuleError(
+                f"{part or spec!r} is not a rule: write `{CURRENT}`, or name=value such as "
+                f"conversation_gap_days=7"
+            )
+        if name not in (*RULES, PROJECT):
+            known = ", ".join((*RULES, PROJECT))
+            raise RuleError(f"there is no rule {name!r}; rules are {known}")
+        if name in chosen:
+            raise RuleError(f"{name} is given twice in {spec!r}")
+        chosen[name] = value
+    folder = chosen.pop(PROJECT, None)
+    return RuleSet(
+        spec=spec.strip(),
+        settings=_with_rules(settings, chosen) if chosen else settings,
+        project=_project(folder) if folder else project,
+    )
+
+
+def differing_rules(a: RuleSet, b: RuleSet) -> dict[str, tuple[str, str]]:
+    """Rules that differ -> the value on each side."""
+    pairs = {name: (value, b.settings.rules[name]) for name, value in a.settings.rules.items()}
+    pairs[PROJECT] = (str(a.project), str(b.project))
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def refuse_mixed_money(differing: dict[str, tuple[str, str]]) -> None:
+    """Raise `RuleError` if the sides have different reporting currencies (rule R13)."""
+    if "reporting_currency" in differing:
+        a, b = differing["reporting_currency"]
+        raise RuleError(
+            f"reporting_currency is {a} on one side and {b} on the other: amounts in two "
+            f"currencies cannot be subtracted, and no lead depends on it; use one for both sides"
+        )
+
+
+def in_words(differing: dict[str, tuple[str, str]]) -> str:
+    """How b differs from a, in words; empty if nothing differs."""
+    texts = {name: rule.difference for name, rule in RULES.items()}
+    texts[PROJECT] = "the models of {b} instead of those of {a}"
+    joined = "; ".join(texts[name].format(a=a, b=b) for name, (a, b) in differing.items())
+    return joined[:1].upper() + joined[1:]
+
+
+def _with_rules(settings: Settings, chosen: dict[str, str]) -> Settings:
+    """The settings with other rules, validated like all settings."""
+    given = {name: getattr(settings, name) for name in type(settings).model_fields}
+    try:
+        return load_settings(_env_file=None, **(given | chosen))
+    except SettingsError as error:
+        text = str(error).replace(" (see .env.example)", "")
+        for name in chosen:
+            text = text.replace(f"{name_of(name)}:", f"{name}={chosen[name]}:")
+        raise RuleError(text) from None
+
+
+def _project(folder: str) -> Path:
+    path = Path(folder).expanduser().resolve()
+    if not (path / "dbt_project.yml").exists():
+        raise RuleError(
+            f"{PROJECT}={folder}: there is no dbt_project.yml; give the root of a checkout"
+        )
+    return path
+
+
+# ---- databases with marts ---------------------------------------------------------------------
+
+
+class NotComparableError(CtwaError):
+    """A file has no marts to compare; the text says which file, and what it lacks."""
 
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
@@ -106,7 +211,7 @@ where
     a.lead_id not in (select lead_id from {b})
     and b.lead_id not in (select lead_id from {a})
 """
-"""Leads born of the same touch that only their id tells apart: `<id>` and `<id>:<brand>` (E31)."""
+"""Leads with the same first touch that differ only in their id: `<id>` and `<id>:<brand>` (E31)."""
 
 _WITH_IDS_OF_A = """(
     select there.* replace (coalesce(renamed.lead_id_a, there.lead_id) as lead_id)
@@ -116,14 +221,14 @@ _WITH_IDS_OF_A = """(
 
 
 def open_sides(connection: duckdb.DuckDBPyConnection, before: Path, after: Path) -> None:
-    """Attach both files read-only and make their views. Raises `NotComparableError`."""
+    """Attach both files read-only and create their views. Raises `NotComparableError`."""
     sides: dict[str, dict[str, str]] = {}
     for side, path in (("a", before), ("b", after)):
         if not path.exists():
             raise NotComparableError(f"there is no file {path}")
         name = f"side_{side}"
         if side == "b" and path.samefile(before):
-            name = "side_a"  # DuckDB attaches a file once
+            name = "side_a"  # DuckDB attaches a file only once
         else:
             literal = "'" + str(path).replace("'", "''") + "'"
             connection.execute(f"attach {literal} as {name} (read_only)")
@@ -136,7 +241,7 @@ def open_sides(connection: duckdb.DuckDBPyConnection, before: Path, after: Path)
 
 
 def _select(connection: duckdb.DuckDBPyConnection, name: str, table: str, path: Path) -> str:
-    """A subquery with all columns of `table`, typed; empty where the file lacks the table."""
+    """A subquery with all columns of `table`, typed; empty if the file lacks the table."""
     found = connection.execute(
         "select schema_name, column_name from duckdb_columns() where database_name = ? "
         "and table_name = ? and schema_name in ('marts', 'main')",

@@ -1,8 +1,8 @@
 """The SQL of a comparison: two databases with marts, `a` before and `b` after.
 
 Every statement reads the views `leads_a`, `leads_b` and so on, which have the same columns on
-both sides whatever version wrote the file (`comparison.sides`), and hash-joins by key: one pass
-over each table. Nothing here rounds; money stays decimal(18, 6).
+both sides, whichever version wrote the file (`comparison.sides`), and hash-joins by key: one pass
+over each table. Nothing is rounded; money stays decimal(18, 6). Leads come first, then spend.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ PAIRS = """
 create temp table pairs as
 select
     coalesce(a.lead_id, b.lead_id) as lead_id, a, b,
-    -- The touch that decides: the source's, unless only the birth differs or one side is missing.
+    -- The deciding touch: the source's, unless only the first touch differs or one side is missing.
     case when a.source_touch_id <> b.source_touch_id
         then a.source_touch_id else a.first_touch_id end as touch_a,
     case when a.source_touch_id <> b.source_touch_id
@@ -20,7 +20,7 @@ from leads_a as a
 full outer join leads_b as b on a.lead_id = b.lead_id
 where a.lead_id is null or b.lead_id is null or a is distinct from b
 """
-"""Leads that differ in anything that credit depends on; `a`, `b` are whole rows."""
+"""Leads that differ in anything that credit depends on; `a` and `b` are whole rows."""
 
 OWNERS = """
 create temp table owners_{there} as
@@ -28,7 +28,7 @@ select touch_id, min(lead_id) as lead_id from touches_{there}
 where touch_id in (select touch_{here} from pairs)
 group by touch_id
 """
-"""Whose, on one side, the touches are that decide on the other."""
+"""Which lead, on one side, has the touches that decide on the other."""
 
 ERASED = """
 create temp table erased as
@@ -40,7 +40,7 @@ select p.b.first_touch_at, p.b.basis, p.b.ad_id
 from pairs as p
 where p.a.lead_id is null and p.touch_b not in (select touch_id from owners_a)
 """
-"""Leads whose keys an erasure made random: one gone and one come, alike in all else."""
+"""Leads whose keys an erasure made random: one vanished and one appeared, otherwise equal."""
 
 MECHANICS = """
 create temp table explained as
@@ -52,7 +52,7 @@ select
         when p.a.lead_id is null then 'new_touch'
         when p.b.lead_id is null and held_b.lead_id is null and erased.at is not null
             then 'erased'
-        -- Also where the touch is gone: it now stands amid a chat of somebody else's.
+        -- Also if the touch is gone: its message is now in the middle of somebody else's chat.
         when p.b.lead_id is null then 'merged'
         when p.a.is_excluded <> p.b.is_excluded then 'exclusion'
         when p.touch_a is distinct from p.touch_b then
@@ -106,7 +106,7 @@ left join erased
         and coalesce(p.a.basis, p.b.basis) = erased.basis
         and coalesce(p.a.ad_id, p.b.ad_id) is not distinct from erased.ad_id
 """
-"""What happened to the touch that gives the source (`mechanic`); how credit changed (`change`)."""
+"""What happened to the source touch (`mechanic`), and how credit changed (`change`)."""
 
 FLIPS = """
 select
@@ -133,7 +133,7 @@ from (
 )
 group by lead_id
 """
-"""Why a lead is qualified on one side only: the earliest outcome that says so there."""
+"""Why a lead is qualified on one side only: the earliest outcome that qualifies it there."""
 
 LEAD_DELTAS = """
 create temp table lead_deltas as
@@ -166,7 +166,7 @@ select
 from counted left join flips on counted.lead_id = flips.lead_id
 where in_a and in_b and qualified_a <> qualified_b
 """
-"""A lead that moved takes its qualification along; what then still differs is the outcomes'."""
+"""A lead that moved takes its qualification along; remaining differences come from outcomes."""
 
 DELTAS = """
 create temp table deltas as
@@ -220,7 +220,7 @@ select
 from rest
 where spend <> 0 or spend_reporting <> 0 or leads <> 0 or qualified_leads <> 0
 """
-"""What the two reports differ by and no row of theirs explains; a defect, but never hidden."""
+"""Differences of the two reports that no row explains: a bug, but never hidden."""
 
 CHANGES = """
 create temp table changes as
@@ -257,4 +257,76 @@ group by report_date, platform, campaign_id
 having sum(spend) <> 0 or sum(spend_reporting) <> 0 or sum(leads) <> 0 or sum(qualified_leads) <> 0
 order by report_date, campaign_id
 """
-"""Campaign days whose changes do not add up: none, or this package is wrong."""
+"""Campaign days whose changes do not add up; any row is a bug in this package."""
+
+
+SPEND_PAIRS = """
+create temp table spend_pairs as
+select
+    a, b,
+    a.spend_date is not null and b.spend_date is not null as in_both,
+    coalesce(b.spend, 0) - coalesce(a.spend, 0) as spend,
+    coalesce(b.counted_reporting, 0) - coalesce(a.counted_reporting, 0) as spend_reporting
+from spend_a as a
+full outer join spend_b as b
+    on
+        a.platform = b.platform
+        and a.account_id = b.account_id
+        and a.ad_id = b.ad_id
+        and a.spend_date = b.spend_date
+        and a.row_kind = b.row_kind
+where a.spend_date is null or b.spend_date is null or a is distinct from b
+"""
+
+SPEND_SPLIT = """
+create temp table spend_split as
+select
+    *,
+    case
+        when not in_both or a.exchange_rate is not distinct from b.exchange_rate
+            and a.is_converted and b.is_converted and a.spend <> b.spend
+            then spend_reporting
+        when a.spend = b.spend or not (a.is_converted and b.is_converted)
+            or a.exchange_rate is null or b.exchange_rate is null then 0
+        else cast(cast(b.spend as decimal(24, 6)) * a.exchange_rate as decimal(18, 6))
+            - a.counted_reporting
+    end as reporting_of_spend,
+    case
+        when in_both then 'spend'
+        when
+            (
+                coalesce(a.platform, b.platform),
+                coalesce(a.account_id, b.account_id),
+                coalesce(a.spend_date, b.spend_date)
+            ) in (
+                select (platform, account_id, spend_date) from account_days_a
+                intersect
+                select (platform, account_id, spend_date) from account_days_b
+            ) then 'spend'
+        else 'spend_day'
+    end as mechanic
+from spend_pairs
+"""
+"""Splits a difference in converted spend into the amount's part (old rate) and the rate's."""
+
+SPEND_DELTAS = """
+create temp table spend_deltas as
+select
+    a.spend_date as report_date, a.platform as platform, a.campaign_key as campaign_id,
+    'spend_placed' as mechanic, -a.spend as spend, -a.counted_reporting as spend_reporting
+from spend_split where in_both and a.campaign_key <> b.campaign_key
+union all
+select b.spend_date, b.platform, b.campaign_key, 'spend_placed', a.spend, a.counted_reporting
+from spend_split where in_both and a.campaign_key <> b.campaign_key
+union all
+select
+    coalesce(b.spend_date, a.spend_date), coalesce(b.platform, a.platform),
+    coalesce(b.campaign_key, a.campaign_key), mechanic, spend, reporting_of_spend
+from spend_split
+union all
+select
+    coalesce(b.spend_date, a.spend_date), coalesce(b.platform, a.platform),
+    coalesce(b.campaign_key, a.campaign_key), 'rate',
+    0, spend_reporting - reporting_of_spend
+from spend_split
+"""

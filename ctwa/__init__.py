@@ -1,3 +1,3 @@
-"""What all parts share: settings, pseudonyms, locks, and the command line."""
+"""What all parts share: settings, errors, pseudonyms, files and the lock."""
 
 __version__ = "0.1.0"

@@ -1,238 +1,193 @@
 """The one configuration object: environment and `.env` in, typed values out.
 
 Dagster, dlt, dbt, the receiver and the command line all take their values from here; nothing
-below an entry point reads `os.environ`. Names are those of the contract.
+below an entry point reads `os.environ`. A setting is one line of `Settings`: its variable follows
+from its name, its format from its type (`ctwa.setting_types`), and everything that an attribution
+rule needs elsewhere from `rule`.
 """
 
 from __future__ import annotations
 
-import os
-import re
 from datetime import date
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasGenerator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ctwa import setting_types as types
+from ctwa.errors import CtwaError
+from ctwa.setting_types import Rule, rule, secrets
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 """Root of the checkout: where `dbt_project.yml`, `profiles.yml` and `workspace.yaml` are."""
 
-RULE_SETTINGS = (
-    "conversation_gap_days",
-    "lead_scope",
-    "lead_cycle_days",
-    "first_touch",
-    "recycled_number_days",
-    "link_code_days",
-    "exchange_rates",
-    "reporting_currency",
-    "reporting_timezone",
-)
-"""Settings that are part of the attribution rules; each is `CTWA_<NAME>` and a dbt var."""
+ENV_FILE = ".env"  # in the folder where a command is started
 
-CONVERSION_STAGES = ("qualified", "opportunity", "won")
-"""Stages of the funnel (rule R9) that may be told to Meta."""
-
-CONVERSION_NAMES = (
-    "Purchase", "LeadSubmitted", "InitiateCheckout", "AddToCart", "ViewContent", "OrderCreated",
-    "OrderShipped", "OrderDelivered", "OrderCanceled", "OrderReturned", "CartAbandoned",
-    "QualifiedLead", "RatingProvided", "ReviewProvided",
-)  # fmt: skip
-"""Event names that Meta takes for business messaging (its FAQ, September 2026)."""
+PREFIXES = ("CTWA_", "META_", "GOOGLE_", "HUBSPOT_", "TWILIO_", "DIALOG360_", "GUPSHUP_")
+"""Every setting's variable begins with one of these."""
 
 
-class SettingsError(ValueError):
-    """A setting is wrong or missing. The text is one clear line for people."""
+class SettingsError(CtwaError):
+    """Settings are wrong or missing. The text has one line for each."""
+
+
+def name_of(field: str) -> str:
+    """The variable of a field of `Settings`: CTWA_ in front, unless it names another system."""
+    name = field.upper()
+    return name if name.startswith(PREFIXES) else f"CTWA_{name}"
 
 
 class Settings(BaseSettings):
     """Every setting of the product; immutable, secrets never printed."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, populate_by_name=True, case_sensitive=False
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8-sig",  # editors on Windows write a byte order mark
+        alias_generator=AliasGenerator(validation_alias=name_of),
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        case_sensitive=False,
     )
 
-    data_dir: Path = Field(Path("data"), validation_alias="CTWA_DATA_DIR")
-    vault_url: str = Field("", validation_alias="CTWA_VAULT_URL")
-    lake_url: str = Field("", validation_alias="CTWA_LAKE_URL")
-    warehouse_path: Path = Field(Path(), validation_alias="CTWA_WAREHOUSE_PATH")
-    marts_path: Path = Field(Path(), validation_alias="CTWA_MARTS_PATH")
-    marts_url: SecretStr | None = Field(None, validation_alias="CTWA_MARTS_URL")
-    pii_key: SecretStr | None = Field(None, validation_alias="CTWA_PII_KEY")
-    reporting_currency: str = Field(
-        "BRL", validation_alias="CTWA_REPORTING_CURRENCY", pattern=r"^[A-Z]{3}$"
+    data_dir: Path = Path("data")
+    vault_url: str = ""
+    lake_url: str = ""
+    warehouse_path: Path = Path()
+    marts_path: Path = Path()
+    marts_url: types.PostgresUrl | None = None
+    pii_key: types.HashKey | None = None
+    # A group on this machine that may read what is published, and nothing else.
+    marts_group: str = ""
+
+    # The attribution rules. Do not reorder them: published files hold them as one text.
+    conversation_gap_days: int = rule(
+        30,
+        "conversation gap {b} instead of {a} days",
+        "shorter: more conversations",
+        "more touches; an answer to our message after the gap is `direct`, not `outbound`",
+        limits=(1, 3650),
     )
-    reporting_timezone: str = Field("America/Sao_Paulo", validation_alias="CTWA_REPORTING_TIMEZONE")
-    conversation_gap_days: int = Field(
-        30, validation_alias="CTWA_CONVERSATION_GAP_DAYS", ge=1, le=3650
+    lead_scope: Literal["company", "brand"] = rule(
+        "company",
+        "one lead per person and {b} instead of per {a}",
+        "`brand`: one lead per person and brand",
+        "more leads; each brand has its own first touch",
     )
-    lead_scope: Literal["company", "brand"] = Field("company", validation_alias="CTWA_LEAD_SCOPE")
-    lead_cycle_days: int = Field(0, validation_alias="CTWA_LEAD_CYCLE_DAYS", ge=0, le=3650)
-    first_touch: Literal["any", "paid"] = Field("any", validation_alias="CTWA_FIRST_TOUCH")
-    recycled_number_days: int = Field(
-        45, validation_alias="CTWA_RECYCLED_NUMBER_DAYS", ge=1, le=3650
+    lead_cycle_days: int = rule(
+        0,
+        "a new lead after {b} instead of {a} days of silence (0: never)",
+        "`180`: a person who returns after more than 180 days of silence is a new lead; `0`: never",
+        "more leads; their source is what brought them back, and later outcomes count for them",
+        limits=(0, 3650),
     )
-    link_code_days: int = Field(7, validation_alias="CTWA_LINK_CODE_DAYS", ge=1, le=90)
-    default_country: str = Field(
-        "BR", validation_alias="CTWA_DEFAULT_COUNTRY", pattern=r"^[A-Z]{2}$"
+    first_touch: Literal["any", "paid"] = rule(
+        "any",
+        "source is the first touch of kind {b} instead of {a}",
+        "`paid`: the earliest touch with an ad, if there is one",
+        "leads move from `direct` and others to campaigns; their number and days do not change",
     )
-    exchange_rates: Literal["seed", "ecb"] = Field("seed", validation_alias="CTWA_EXCHANGE_RATES")
-    ecb_url: str = Field("https://data-api.ecb.europa.eu", validation_alias="CTWA_ECB_URL")
-    # Meta redelivers for up to 7 days; a body must outlive that to be parsed again.
-    vault_retention_days: int = Field(
-        90, validation_alias="CTWA_VAULT_RETENTION_DAYS", ge=8, le=3650
+    recycled_number_days: int = rule(
+        45,
+        "a number changes hands after {b} instead of {a} days",
+        "shorter: more new owners",
+        "a few people become two",
+        limits=(1, 3650),
     )
-    backup_dir: Path | None = Field(None, validation_alias="CTWA_BACKUP_DIR")
-    nightly_cron: str = Field("0 5 * * *", validation_alias="CTWA_NIGHTLY_CRON")
-    # Who is told of failed runs and alarms (docs/operations.md). The addresses hold secrets.
-    alert_webhook_url: SecretStr | None = Field(None, validation_alias="CTWA_ALERT_WEBHOOK_URL")
-    alert_email_to: str = Field("", validation_alias="CTWA_ALERT_EMAIL_TO")
-    alert_email_from: str = Field("", validation_alias="CTWA_ALERT_EMAIL_FROM")
-    smtp_url: SecretStr | None = Field(None, validation_alias="CTWA_SMTP_URL")
-    intake_secret: SecretStr | None = Field(None, validation_alias="CTWA_INTAKE_SECRET")
-    # Not secret: it stands in the page, and makes codes of another company's page unfit.
-    site_id: str = Field("", validation_alias="CTWA_SITE_ID", pattern=r"^[a-z0-9-]{0,32}$")
-    site_origins: str = Field("", validation_alias="CTWA_SITE_ORIGINS")
+    shared_identifier_degree: int = rule(
+        5,
+        "an identifier joins nobody if {b} instead of {a} people share it",
+        "lower: fewer people may share one phone or e-mail and still be one lead; `1000`: no limit",
+        "colleagues and families become several leads",
+        limits=(2, 1000),
+    )
+    link_code_days: int = rule(
+        7,
+        "codes of the site's button are valid for {b} instead of {a} days",
+        "shorter: fewer chats belong to the page of their button",
+        "those become `direct`",
+        limits=(1, 90),
+    )
+    exchange_rates: Literal["seed", "ecb"] = rule("seed", "exchange rates of {b} instead of {a}")
+    reporting_currency: types.Currency = rule("BRL", "reporting currency {b} instead of {a}")
+    reporting_timezone: types.Zone = rule("America/Sao_Paulo", "days of {b} instead of {a}")
+    ecb_url: types.ServiceUrl = "https://data-api.ecb.europa.eu"
+    default_country: types.Country = "BR"
+
+    # Meta redelivers for up to 7 days; a body must be kept longer than that to be parsed again.
+    vault_retention_days: int = Field(90, ge=8, le=3650)
+    backup_dir: Path | None = None
+    nightly_cron: types.CronLine = "0 5 * * *"
+    activation_cron: types.CronLine = "20 * * * *"
+    # For Dagster's runs and their logs, and for damaged files that were set aside.
+    run_history_days: int = Field(30, ge=1, le=3650)
+    # Dagster's column lineage: makes runs about 50 % longer.
+    column_lineage: bool = False
+    # Where failed runs and alarms are reported (docs/operations.md). The addresses contain secrets.
+    alert_webhook_url: types.AlertWebhookUrl | None = None
+    alert_email_to: types.MailAddresses = ()
+    alert_email_from: types.MailAddresses = ()
+    smtp_url: types.MailServerUrl | None = None
+
+    intake_secret: SecretStr | None = None
+    # Not secret: it is part of the page, and makes other companies' codes invalid.
+    site_id: types.SiteId = ""
+    site_origins: types.Origins = ()
+    # The receiver's address on this machine: doctor and nightly job ask it which vault it fills.
+    receiver_url: types.ServiceUrl = "http://127.0.0.1:8080"
+    # Unsigned requests are limited by address and by day (docs/connect/website.md).
+    clicks_per_day: int = Field(50_000, ge=1, le=100_000_000)
+    trusted_proxies: types.Networks = (IPv4Network("127.0.0.1"), IPv6Network("::1"))
     # The receiver's address as others call it: Twilio signs it together with the body.
-    public_url: str = Field(
-        "", validation_alias="CTWA_PUBLIC_URL", pattern=r"^(https?://[^\s?#]+)?$"
-    )
-
-    meta_graph_url: str = "https://graph.facebook.com"
-    meta_api_version: str = Field("v25.0", pattern=r"^v\d+\.\d+$")
-    meta_access_token: SecretStr | None = None
-    meta_ad_account_ids: str = ""
-    # Several secrets, comma-separated, are all accepted: that is how one rotates.
+    public_url: types.PublicUrl = ""
+    # Several secrets, comma-separated, are all accepted: this is how to rotate them.
     meta_app_secret: SecretStr | None = None
     meta_verify_token: SecretStr | None = None
+    twilio_auth_token: SecretStr | None = None
+    dialog360_webhook_secret: SecretStr | None = None
+    gupshup_webhook_secret: SecretStr | None = None
+
+    meta_graph_url: types.ServiceUrl = "https://graph.facebook.com"
+    meta_api_version: types.MetaVersion = "v27.0"
+    meta_access_token: SecretStr | None = None
+    meta_ad_account_ids: types.AccountIds = ()
     meta_lookback_days: int = Field(30, ge=1, le=1100)
     meta_backfill_days: int = Field(90, ge=1, le=1125)
 
-    google_ads_url: str = "https://googleads.googleapis.com"
-    google_ads_api_version: str = Field("v23", pattern=r"^v\d+$")
-    google_oauth_url: str = "https://oauth2.googleapis.com"
+    google_ads_url: types.ServiceUrl = "https://googleads.googleapis.com"
+    google_ads_api_version: types.GoogleVersion = "v23"
+    google_oauth_url: types.ServiceUrl = "https://oauth2.googleapis.com"
     google_ads_developer_token: SecretStr | None = None
     google_ads_client_id: str = ""
     google_ads_client_secret: SecretStr | None = None
     google_ads_refresh_token: SecretStr | None = None
-    google_ads_login_customer_id: str = ""
-    google_ads_customer_ids: str = ""
+    google_ads_login_customer_id: types.CustomerId = ""
+    google_ads_customer_ids: types.CustomerIds = ()
     # Google attributes conversions and corrects clicks for up to 90 days.
     google_ads_lookback_days: int = Field(90, ge=1, le=1100)
 
-    hubspot_url: str = "https://api.hubapi.com"
+    hubspot_url: types.ServiceUrl = "https://api.hubapi.com"
     hubspot_token: SecretStr | None = None
 
-    # What goes out (docs/conversions.md, docs/write-back.md). Nothing is sent by default.
+    # What is sent (docs/conversions.md, docs/write-back.md). By default, nothing is.
     meta_conversions_mode: Literal["off", "dry_run", "test", "live"] = "dry_run"
-    meta_dataset_ids: str = ""
+    meta_dataset_ids: types.DatasetPairs = {}
     meta_test_event_code: str = ""
-    # A token of its own, where the one that reads ads may not manage events.
+    # A separate token, if the one that reads ads may not manage events.
     meta_conversions_token: SecretStr | None = None
-    meta_conversion_events: str = "qualified:QualifiedLead|LeadSubmitted,won:Purchase"
+    meta_conversion_events: types.EventPairs = {
+        "qualified": "QualifiedLead|LeadSubmitted",
+        "won": "Purchase",
+    }
     meta_conversion_click: Literal["latest_ad", "first_touch"] = "latest_ad"
     meta_conversion_click_days: int = Field(7, ge=1, le=90)
     meta_conversions_on_unknown: Literal["park", "resend"] = "park"
     hubspot_write_back: Literal["off", "dry_run", "live"] = "dry_run"
-    crm_edits: Literal["keep", "overwrite"] = Field("keep", validation_alias="CTWA_CRM_EDITS")
-    crm_webhook_url: str = Field(
-        "", validation_alias="CTWA_CRM_WEBHOOK_URL", pattern=r"^(https?://[^\s#]+)?$"
-    )
-    crm_webhook_secret: SecretStr | None = Field(None, validation_alias="CTWA_CRM_WEBHOOK_SECRET")
-    # Dagster's column lineage: about half a run more.
-    column_lineage: bool = Field(False, validation_alias="CTWA_COLUMN_LINEAGE")
-    activation_cron: str = Field("20 * * * *", validation_alias="CTWA_ACTIVATION_CRON")
-
-    # Other WhatsApp providers. Several secrets, comma-separated, are all accepted.
-    twilio_auth_token: SecretStr | None = None
-    dialog360_webhook_secret: SecretStr | None = Field(
-        None, validation_alias="DIALOG360_WEBHOOK_SECRET"
-    )
-    gupshup_webhook_secret: SecretStr | None = None
-
-    @field_validator("reporting_timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError("is not an IANA time zone such as America/Sao_Paulo") from error
-        return value
-
-    @field_validator("meta_ad_account_ids")
-    @classmethod
-    def _digits(cls, value: str) -> str:
-        for part in filter(None, (p.strip() for p in value.split(","))):
-            if not part.removeprefix("act_").isdigit():
-                raise ValueError("expects comma-separated account ids without act_, e.g. 123,456")
-        return value
-
-    @field_validator("google_ads_customer_ids", "google_ads_login_customer_id")
-    @classmethod
-    def _customers(cls, value: str) -> str:
-        for part in filter(None, (p.strip() for p in value.split(","))):
-            if not part.replace("-", "").isdigit():
-                raise ValueError("expects customer ids such as 123-456-7890, comma-separated")
-        return value
-
-    @field_validator("site_origins")
-    @classmethod
-    def _origins(cls, value: str) -> str:
-        for part in filter(None, (p.strip() for p in value.split(","))):
-            if not re.fullmatch(r"https?://[^/\s?#]+", part):
-                raise ValueError("expects origins without a path, e.g. https://www.example.com")
-        return value
-
-    @field_validator("alert_webhook_url")
-    @classmethod
-    def _web_address(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not re.fullmatch(r"https?://[^\s/?#]+(/\S*)?", value.get_secret_value()):
-            raise ValueError("expects the address of a webhook, e.g. https://hooks.slack.com/...")
-        return value
-
-    @field_validator("smtp_url")
-    @classmethod
-    def _mail_server(cls, value: SecretStr | None) -> SecretStr | None:
-        pattern = r"smtps?://([^\s/@]+@)?[^\s/@:]+(:\d{1,5})?/?"
-        if value and not re.fullmatch(pattern, value.get_secret_value()):
-            raise ValueError(
-                "expects smtp://user:password@host:587 or smtps://user:password@host:465, with %40 "
-                "for an @ in the user's name and the like"
-            )
-        return value
-
-    @field_validator("alert_email_to", "alert_email_from")
-    @classmethod
-    def _mail_addresses(cls, value: str) -> str:
-        for part in filter(None, (p.strip() for p in value.split(","))):
-            if not re.fullmatch(r"[^@\s<>,]+@[^@\s<>,]+", part):
-                raise ValueError("expects e-mail addresses, comma-separated, without names")
-        return value
-
-    @field_validator("meta_dataset_ids")
-    @classmethod
-    def _datasets(cls, value: str) -> str:
-        for part in filter(None, (p.strip() for p in value.split(","))):
-            if not re.fullmatch(r"\d+\s*:\s*\d+", part):
-                raise ValueError("expects waba_id:dataset_id pairs, comma-separated, e.g. 123:456")
-        return value
-
-    @field_validator("meta_conversion_events")
-    @classmethod
-    def _events(cls, value: str) -> str:
-        for part in filter(None, (p.strip() for p in value.split(","))):
-            stage, _, names = part.partition(":")
-            if stage not in CONVERSION_STAGES or not all(
-                name in CONVERSION_NAMES for name in names.split("|")
-            ):
-                raise ValueError(
-                    "expects stage:EventName pairs, comma-separated, a fall-back after |, e.g. "
-                    "qualified:QualifiedLead|LeadSubmitted,won:Purchase; stages are "
-                    f"{', '.join(CONVERSION_STAGES)}; names {', '.join(CONVERSION_NAMES)}"
-                )
-        return value
+    crm_edits: Literal["keep", "overwrite"] = "keep"
+    crm_webhook_url: types.CrmUrl = ""
+    crm_webhook_secret: SecretStr | None = None
 
     @model_validator(mode="after")
     def _test_has_its_code(self) -> Settings:
@@ -245,69 +200,58 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _blank_is_unset(cls, values: Any) -> Any:
-        """`NAME=` in a `.env` means: not set."""
-        if isinstance(values, dict):
-            return {k: v for k, v in values.items() if v != ""}
-        return values
+    def _blank_is_unset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """`NAME=` means not set. In the environment it also overrides a value in `.env`."""
+        return {name: value for name, value in values.items() if value != ""}
 
     @model_validator(mode="after")
     def _paths(self) -> Settings:
         data = self.data_dir.expanduser().absolute()
-        put = object.__setattr__  # frozen for everybody else
+        put = object.__setattr__  # the model is frozen
         put(self, "data_dir", data)
-        put(self, "vault_url", self.vault_url or f"sqlite:///{data / 'vault.db'}")
+        vault = types.absolute_url(self.vault_url)
+        put(self, "vault_url", vault or f"sqlite:///{data / 'vault.db'}")
         lake = self.lake_url or str(data / "lake")
         put(self, "lake_url", lake if "://" in lake else str(Path(lake).expanduser().absolute()))
         for name, default in (("warehouse_path", "warehouse"), ("marts_path", "marts")):
             path = getattr(self, name)
             path = data / f"{default}.duckdb" if path == Path() else path
             put(self, name, path.expanduser().absolute())
+        if self.backup_dir is not None:
+            put(self, "backup_dir", self.backup_dir.expanduser().absolute())
         return self
 
     @property
     def meta_accounts(self) -> list[str]:
         """Ad account ids without `act_`, in the order given."""
-        parts = (p.strip().removeprefix("act_") for p in self.meta_ad_account_ids.split(","))
-        return list(dict.fromkeys(p for p in parts if p))
+        return list(self.meta_ad_account_ids)
 
     @property
     def meta_is_on(self) -> bool:
-        """A source whose settings are absent is simply off."""
+        """Whether Meta is to be read: without its settings it is simply off."""
         return bool(self.meta_access_token and self.meta_accounts)
 
     @property
     def meta_app_secrets(self) -> list[bytes]:
         """Every accepted signature key of the WhatsApp webhook."""
-        return _secrets(self.meta_app_secret)
+        return secrets(self.meta_app_secret)
 
     @property
     def intake_secrets(self) -> list[bytes]:
         """Every accepted signature key of leads and outcomes."""
-        return _secrets(self.intake_secret)
+        return secrets(self.intake_secret)
 
     @property
     def google_customers(self) -> list[str]:
         """Google Ads customer ids, digits only, in the order given."""
-        parts = (p.strip().replace("-", "") for p in self.google_ads_customer_ids.split(","))
-        return list(dict.fromkeys(p for p in parts if p))
-
-    @property
-    def google_login_customer(self) -> str:
-        """The manager account to act as, digits only; empty: none."""
-        return self.google_ads_login_customer_id.strip().replace("-", "")
+        return list(self.google_ads_customer_ids)
 
     @property
     def google_missing(self) -> list[str]:
-        """Variables that Google Ads still needs; all of them where nothing of it is set."""
-        # Not the developer token: Google ended them in September 2026.
-        needed = {
-            "GOOGLE_ADS_CLIENT_ID": self.google_ads_client_id,
-            "GOOGLE_ADS_CLIENT_SECRET": self.google_ads_client_secret,
-            "GOOGLE_ADS_REFRESH_TOKEN": self.google_ads_refresh_token,
-            "GOOGLE_ADS_CUSTOMER_IDS": self.google_customers,
-        }
-        return [name for name, value in needed.items() if not value]
+        """Variables that Google Ads still needs; all of them if none is set."""
+        # Not the developer token: Google abolished those in September 2026.
+        needed = ("client_id", "client_secret", "refresh_token", "customer_ids")
+        return [name_of(f"google_ads_{n}") for n in needed if not getattr(self, f"google_ads_{n}")]
 
     @property
     def google_is_on(self) -> bool:
@@ -321,52 +265,39 @@ class Settings(BaseSettings):
 
     @property
     def datasets(self) -> dict[str, str]:
-        """WABA id to the dataset that its conversion events go to."""
-        pairs = (p.partition(":") for p in self.meta_dataset_ids.split(",") if p.strip())
-        return {waba.strip(): dataset.strip() for waba, _, dataset in pairs}
+        """WABA id to the dataset that its conversion events are sent to."""
+        return self.meta_dataset_ids
 
     @property
     def conversion_names(self) -> dict[str, tuple[str, ...]]:
-        """Funnel stage to the event names that stand for it: the first, then its fall-backs."""
-        pairs = (p.strip().partition(":") for p in self.meta_conversion_events.split(","))
-        return {stage: tuple(names.split("|")) for stage, _, names in pairs if stage}
+        """Funnel stage to its event names: the preferred one, then its fall-backs."""
+        return {stage: tuple(n.split("|")) for stage, n in self.meta_conversion_events.items()}
 
     @property
     def activation_dir(self) -> Path:
-        """The ledger of what was sent, and what of it the marts read."""
+        """Folder of the ledger of what was sent, and of the states that the marts read."""
         return self.data_dir / "activation"
 
     @property
-    def alert_recipients(self) -> list[str]:
-        """E-mail addresses of those who are told of failed runs and alarms."""
-        return [p.strip() for p in self.alert_email_to.split(",") if p.strip()]
-
-    @property
     def alerts_are_on(self) -> bool:
-        """Whether anybody is told of failed runs and alarms."""
-        by_mail = self.smtp_url is not None and bool(self.alert_recipients)
+        """Whether failed runs and alarms are sent anywhere."""
+        by_mail = self.smtp_url is not None and bool(self.alert_email_to)
         return self.alert_webhook_url is not None or by_mail
-
-    @property
-    def allowed_origins(self) -> frozenset[str]:
-        """Origins of the company's own pages, lower-case."""
-        parts = (p.strip().lower() for p in self.site_origins.split(","))
-        return frozenset(p for p in parts if p)
 
     @property
     def twilio_tokens(self) -> list[bytes]:
         """Every accepted auth token of Twilio."""
-        return _secrets(self.twilio_auth_token)
+        return secrets(self.twilio_auth_token)
 
     @property
     def dialog360_secrets(self) -> list[bytes]:
         """Every accepted secret of 360dialog's webhooks."""
-        return _secrets(self.dialog360_webhook_secret)
+        return secrets(self.dialog360_webhook_secret)
 
     @property
     def gupshup_secrets(self) -> list[bytes]:
         """Every accepted secret of Gupshup's webhooks."""
-        return _secrets(self.gupshup_webhook_secret)
+        return secrets(self.gupshup_webhook_secret)
 
     @property
     def dagster_home(self) -> Path:
@@ -375,7 +306,7 @@ class Settings(BaseSettings):
 
     @property
     def dbt_target_dir(self) -> Path:
-        """dbt's artifacts; in the data directory, so that two installations never share one."""
+        """dbt's artifacts; in the data directory, so that two installations never share them."""
         return self.data_dir / "dbt"
 
     @property
@@ -385,11 +316,11 @@ class Settings(BaseSettings):
 
     @property
     def rules(self) -> dict[str, str]:
-        """The settings that change what the marts say of the same events, by their dbt var.
+        """The settings that change what the marts say about the same events, by their dbt var.
 
-        The warehouse is built again when one of them changes, and `ctwa diff-rules` takes any.
+        The warehouse is rebuilt when one of them changes, and `ctwa diff-rules` accepts any.
         """
-        return {name: str(getattr(self, name)) for name in RULE_SETTINGS}
+        return {name: str(getattr(self, name)) for name in RULES}
 
     @property
     def rules_text(self) -> str:
@@ -399,12 +330,13 @@ class Settings(BaseSettings):
     def dbt_environment(self, as_of: date) -> dict[str, str]:
         """Variables that `profiles.yml`, the dbt sources and the rule macros read.
 
-        `as_of` is the last day the marts speak of. By environment, not by `--vars`: changed
-        vars make dbt parse the whole project again.
+        `as_of` is the last day that the marts cover. They are passed by environment, not by
+        `--vars`: changed vars make dbt parse the whole project again.
         """
         return {
             "CTWA_WAREHOUSE_PATH": str(self.warehouse_path),
             "CTWA_LAKE_PATH": self.lake_url.removeprefix("file://"),
+            "CTWA_IDENTITY_PATH": f"{self.lake_url.removeprefix('file://')}/identity",
             "CTWA_AS_OF": as_of.isoformat(),
             "CTWA_ACTIVATION_PATH": str(self.activation_dir),
             "CTWA_CONVERSION_STAGES": ",".join(
@@ -412,7 +344,7 @@ class Settings(BaseSettings):
             ),
             "CTWA_CONVERSION_CLICK": self.meta_conversion_click,
             "CTWA_CONVERSION_CLICK_DAYS": str(self.meta_conversion_click_days),
-            **{f"CTWA_{name.upper()}": value for name, value in self.rules.items()},
+            **{name_of(name): value for name, value in self.rules.items()},
             "DBT_TARGET_PATH": str(self.dbt_target_dir),
             "DBT_LOG_PATH": str(self.dbt_target_dir / "logs"),
             "DBT_PROJECT_DIR": str(PROJECT_DIR),
@@ -422,37 +354,30 @@ class Settings(BaseSettings):
         }
 
 
-def _secrets(value: SecretStr | None) -> list[bytes]:
-    if value is None:
-        return []
-    return [s.strip().encode() for s in value.get_secret_value().split(",") if s.strip()]
+RULES: dict[str, Rule] = types.rules_of(Settings)
+"""Field -> texts of the settings that are attribution rules; each is a dbt var of that name."""
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read environment and `.env`; raise `SettingsError` with a line for each wrong value."""
+    """Read environment and `.env`. Raises `SettingsError` with a line for each wrong value."""
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise SettingsError("\n".join(_line(e) for e in error.errors())) from None
+        raise SettingsError("\n".join(dict.fromkeys(map(_line, error.errors())))) from None
+    except UnicodeDecodeError:
+        place = Path(ENV_FILE).absolute()
+        raise SettingsError(f"{place} is not UTF-8 text: save it as UTF-8") from None
+    except OSError as error:
+        place = error.filename or Path(ENV_FILE).absolute()
+        raise SettingsError(
+            f"{place} cannot be read: {error.strerror}; give the account that runs ctwa read access"
+        ) from None
 
 
 def _line(error: Any) -> str:
     # Never the value: it may be a secret.
+    text = error["msg"].removeprefix("Value error, ").replace("Input should be", "expects", 1)
     if not error["loc"]:  # of several settings together: the text names them
-        return f"{error['msg'].removeprefix('Value error, ')} (see .env.example)"
-    field = str(error["loc"][0])
-    known = Settings.model_fields.get(field)
-    alias = known.validation_alias if known else None
-    name = alias if isinstance(alias, str) else field.upper()
-    return f"{name}: {error['msg'].removeprefix('Value error, ')} (see .env.example)"
-
-
-def export_environment(settings: Settings) -> None:
-    """Hand this process's settings to child processes (Dagster's, dbt's) by the environment."""
-    for name, field in Settings.model_fields.items():
-        value = getattr(settings, name)
-        if value is None or value == "":
-            continue
-        alias = field.validation_alias
-        key = alias if isinstance(alias, str) else name.upper()
-        os.environ[key] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        return f"{text} (see .env.example)"
+    name = name_of(str(error["loc"][0]))
+    return f"{name}: {text.partition(', unable to parse')[0]} (see .env.example)"

@@ -23,19 +23,20 @@ Column = tuple[str, str, str]
 
 _GROUPS = {
     "reports": "Reports: figures by day",
+    "alarms": "Alarms: data that may be lost without an error",
     "board": "The board: what ads are worth, and what to shift",
-    "leads": "Leads, and how they came",
+    "leads": "Leads, and where they came from",
     "ads": "Ads, accounts and spend",
-    "activation": "What Meta was told",
-    "": "Beside the marts",
+    "activation": "What was sent to Meta",
+    "": "Tables beside the marts",
 }
 _ARROW_TYPES = {"string": "varchar", "date32[day]": "date", "int64": "bigint", "bool": "boolean"}
 _PUBLICATION = [
-    ("version", "varchar", "Names the publication; the file kept under it has it in its name."),
-    ("as_of", "date", "The last day that the marts speak of."),
+    ("version", "varchar", "Name of the publication; the file kept of it has it in its name."),
+    ("as_of", "date", "The last day that the marts cover."),
     ("published_at", "timestamptz", "When the marts were published."),
     ("rule_version", "varchar", "Version of the attribution rules R1-R13."),
-    ("rules", "varchar", "Settings of the rules, `name=value` with commas between."),
+    ("rules", "varchar", "Settings of the rules as `name=value`, comma-separated."),
     ("project_version", "varchar", "Version of ctwa-attribution."),
     ("mart_rows", "bigint", "Rows of all other tables."),
 ]
@@ -75,6 +76,8 @@ def _marts() -> Iterator[Table]:
     blocks = _doc_blocks()
     for path in sorted((MODELS / "marts").rglob("*.yml")):
         for model in yaml.safe_load(path.read_text()).get("models", []):
+            if model["name"].startswith("int_"):  # a step towards a mart, not published
+                continue
             columns = [
                 (c["name"], c["data_type"], _told(c["description"], blocks))
                 for c in model["columns"]
@@ -87,7 +90,7 @@ def _beside() -> Iterator[Table]:
     for name, schema in {"restatements": RESTATEMENTS, **CREDIT_TABLES}.items():
         columns = [(f.name, _spelled(f.type), f.metadata[b"comment"].decode()) for f in schema]
         yield Table(name, "", schema.metadata[b"comment"].decode(), columns)
-    about = "One row: which publication this is, and under which rules it was made."
+    about = "One row: which publication this is, and which rules it was made with."
     yield Table("publication", "", about, _PUBLICATION)
 
 

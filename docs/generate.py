@@ -16,13 +16,17 @@ from typing import Any
 
 import yaml
 
+from ctwa.settings import RULES, Settings, name_of
 from docs.dictionary import dictionary
 
 ROOT = Path(__file__).resolve().parent.parent
-CASES = 77
+CASES = 100
 _ID = re.compile(r"(?<=_)e(\d+)(?=_|$)")
 # Whole scenarios first, they say most; then the parts.
-_TELLING = ("tests/dbt", "tests/e2e", "tests/properties", "tests/ingestion", "tests/orchestration")
+_TELLING = (
+    "tests/dbt", "tests/e2e", "tests/properties", "tests/ingestion", "tests/keeping",
+    "tests/commands", "tests/orchestration",
+)  # fmt: skip
 _SHOWN = 3
 
 
@@ -194,20 +198,33 @@ def _side(side: str | dict[str, str]) -> tuple[str, str]:
     return side["name"], "days with " + " and ".join(f"`{column}`" for column in columns)
 
 
+def rules_table() -> str:
+    """The settings of the attribution rules that move leads, for docs/attribution.md."""
+    lines = ["| setting | default | other values | what moves |", "|---|---|---|---|"]
+    for name, rule in RULES.items():
+        if rule.moves:
+            default = Settings.model_fields[name].default
+            lines.append(
+                f"| `{name_of(name)}` | `{default}` | {rule.other_values} | {rule.moves} |"
+            )
+    return "\n".join(lines)
+
+
 PAGES = {
-    "docs/attribution.md": ("edge cases", edge_case_table),
-    "docs/metrics.md": ("metrics", metrics_tables),
-    "docs/data-dictionary.md": ("tables", dictionary),
+    "docs/attribution.md": {"rules": rules_table, "edge cases": edge_case_table},
+    "docs/metrics.md": {"metrics": metrics_tables},
+    "docs/data-dictionary.md": {"tables": dictionary},
 }
 
 
 def page(path: str) -> str:
-    """The text of a page with its generated part as it ought to be."""
-    name, make = PAGES[path]
-    begin, end = f"<!-- {name}: written by `make docs` -->", f"<!-- end of {name} -->"
-    before, rest = (ROOT / path).read_text().split(begin)
-    after = rest.split(end)[1]
-    return f"{before}{begin}\n\n{make()}\n\n{end}{after}"
+    """The text of a page with its generated parts as they ought to be."""
+    text = (ROOT / path).read_text()
+    for name, make in PAGES[path].items():
+        begin, end = f"<!-- {name}: written by `make docs` -->", f"<!-- end of {name} -->"
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n\n{make()}\n\n{end}{rest.split(end)[1]}"
+    return text
 
 
 def main() -> int:

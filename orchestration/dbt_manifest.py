@@ -10,22 +10,32 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+from ctwa.errors import CtwaError
 from ctwa.lock import refresh_lock
 from ctwa.settings import PROJECT_DIR, Settings
+from ingestion.sources import SOURCES
 
 _PARSE_WAIT_SECONDS = 300
+_WRITTEN_AFTER = "activation"
+"""The dbt source that is written after the models (`activation/conversions_ledger.py`)."""
+_ADS = "ads"
+"""The dbt source that reads the tables of all platforms of ads."""
+MARTS_SCHEMA = "marts"
+_LAYERS = ("seeds", "staging", "intermediate", "activation", MARTS_SCHEMA)
 _IGNORED = {"target", "logs", "dbt_packages", "__pycache__"}
 
 
-class ManifestError(RuntimeError):
+class ManifestError(CtwaError):
     """dbt cannot parse the project; the text is dbt's own."""
 
 
@@ -41,6 +51,91 @@ def manifest_path(settings: Settings, project_dir: Path = PROJECT_DIR) -> Path:
             _prepare(settings, project_dir, target)
             stamp.write_text(wanted)
     return manifest
+
+
+def load_manifest(path: Path) -> dict[str, Any]:
+    """The manifest, with an asset for every singular test that names several models, with the
+    datasets of ads in place of the source that reads them all, and without the source that is
+    written after the models.
+
+    dagster-dbt makes a check only of tests that belong to one model. The one furthest
+    downstream is the one whose readers the test protects; `meta.dagster.ref` goes before.
+    """
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    nodes = manifest["nodes"]
+    _leave_out_what_comes_after(manifest)
+    _put_datasets_for_ads(manifest)
+    for node in nodes.values():
+        if node["resource_type"] != "test" or node.get("attached_node"):
+            continue
+        models = [n for n in node["depends_on"]["nodes"] if n in nodes and "test" not in n[:5]]
+        if len(node["depends_on"]["nodes"]) < 2 or not models:
+            continue
+        last = max(models, key=lambda n: (_layer(nodes[n]["schema"]), n))
+        dagster = node["config"].setdefault("meta", {}).setdefault("dagster", {})
+        dagster.setdefault("ref", {"name": nodes[last]["name"]})
+    return manifest
+
+
+def _leave_out_what_comes_after(manifest: dict[str, Any]) -> None:
+    """No asset stands before the states of what was sent: sending waits for the models."""
+    after = {n for n, s in manifest["sources"].items() if s["source_name"] == _WRITTEN_AFTER}
+    for source in after:
+        for mapping in ("sources", "parent_map", "child_map"):
+            manifest[mapping].pop(source, None)
+    for node in manifest["nodes"].values():
+        before = node["depends_on"].get("nodes", []) if "depends_on" in node else []
+        before[:] = [n for n in before if n not in after]
+    for parents in manifest["parent_map"].values():
+        parents[:] = [n for n in parents if n not in after]
+
+
+def _put_datasets_for_ads(manifest: dict[str, Any]) -> None:
+    """The dbt source `ads` reads every dataset `<platform>_ads` of the lake: the tables of those,
+    which are the assets, take its place."""
+    tables = manifest["sources"]
+    platforms = [s for s in SOURCES if s.dataset.endswith(f"_{_ADS}")]
+    instead: dict[str, list[str]] = {}
+    for unique_id in [i for i, t in tables.items() if t["source_name"] == _ADS]:
+        table = tables.pop(unique_id)
+        datasets = [s.dataset for s in platforms if table["name"] in s.schemas]
+        instead[unique_id] = [unique_id.replace(f".{_ADS}.", f".{d}.") for d in datasets]
+        for new_id, dataset in zip(instead[unique_id], datasets, strict=True):
+            tables[new_id] = table | {"unique_id": new_id, "source_name": dataset}
+        for mapping in ("parent_map", "child_map"):
+            known = manifest[mapping].pop(unique_id, [])
+            manifest[mapping].update({new_id: [*known] for new_id in instead[unique_id]})
+    # Seeds depend on nothing, and their `depends_on` has no nodes.
+    parents = [n.get("depends_on", {}).get("nodes", []) for n in manifest["nodes"].values()]
+    for before in (*parents, *manifest["parent_map"].values()):
+        before[:] = [new for old in before for new in instead.get(old, [old])]
+
+
+def _layer(schema: str) -> int:
+    return _LAYERS.index(schema) if schema in _LAYERS else -1
+
+
+def mart_names(manifest: Mapping[str, Any]) -> list[str]:
+    """Names of the models in the schema that is published."""
+    return sorted(
+        n["alias"]
+        for n in manifest["nodes"].values()
+        if n["resource_type"] == "model"
+        and n["schema"] == MARTS_SCHEMA
+        and n["config"].get("materialized") != "ephemeral"
+        and n["config"].get("enabled", True)
+    )
+
+
+def run_folder(settings: Settings) -> Path:
+    """dbt's artifacts of runs: one folder, as the lock lets only one dbt run; parsed once."""
+    target = settings.dbt_target_dir / "run"
+    target.mkdir(parents=True, exist_ok=True)
+    parsed = settings.dbt_target_dir / "manifest" / "partial_parse.msgpack"
+    mine = target / parsed.name
+    if parsed.exists() and (not mine.exists() or mine.stat().st_mtime < parsed.stat().st_mtime):
+        shutil.copy(parsed, mine)
+    return target
 
 
 def project_files(project_dir: Path = PROJECT_DIR) -> Iterator[Path]:

@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import dagster as dg
 
-from ctwa.settings import PROJECT_DIR, Settings, load_settings
+from ctwa.errors import DataFolderError
+from ctwa.files import UMASK
+from ctwa.settings import PROJECT_DIR, Settings, SettingsError, load_settings
+from ingestion import sources
+from keeping.data_folder import put_right
+from orchestration.activation import build_activation_assets
 from orchestration.alarm_checks import build_alarm_checks
-from orchestration.alert_sensors import build_alert_sensors
-from orchestration.assets.activation import ACTIVATION_KEYS, build_activation_assets
-from orchestration.assets.alarms import build_alarm_assets
-from orchestration.assets.comparison import build_comparison_assets
-from orchestration.assets.dbt import MARTS_SCHEMA, build_dbt_assets
-from orchestration.assets.event_log import build_event_log_assets
-from orchestration.assets.exchange_rates import build_exchange_rate_assets
-from orchestration.assets.google_ads import build_google_assets
-from orchestration.assets.hubspot import build_hubspot_assets
-from orchestration.assets.meta_ads import build_meta_assets
-from orchestration.assets.publish import build_publish_assets
-from orchestration.checks import build_checks
-from orchestration.dbt_manifest import manifest_path
-from orchestration.freshness import build_freshness_checks
-from orchestration.jobs import build_jobs
-from orchestration.resources import RefreshLock, RefreshOptions, dbt_resource
-from orchestration.schedules import build_schedules
-from orchestration.sensors import build_sensors
+from orchestration.checks import build_checks, build_freshness_checks
+from orchestration.comparison import build_comparison_assets
+from orchestration.dbt import build_dbt_assets
+from orchestration.dbt_manifest import load_manifest, manifest_path, mart_names
+from orchestration.destinations import writes_to_hubspot
+from orchestration.keys import (
+    ACTIVATION,
+    BACKFILL,
+    BACKFILL_KEY,
+    COMPARE,
+    CREDIT_DIFF_KEY,
+    FRESH_LEADS,
+    HISTORY_RETENTION_KEY,
+    NIGHTLY,
+    VAULT_RETENTION_KEY,
+)
+from orchestration.live_asset import live_check, live_sensor, live_spec
+from orchestration.publish import build_publish_assets
+from orchestration.resources import RefreshLock, RefreshOptions
+from orchestration.retention import build_retention_assets
+from orchestration.sensors import build_alert_sensors, build_sensors
+from orchestration.sources import build_source_assets
 
 LOCK_WAIT_SECONDS = 1800
-"""How long a run that Dagster started waits for another refresh to end."""
-
-_SOURCES = (
-    dg.AssetKey(["event_log", "envelopes"]),
-    dg.AssetKey(["meta_ads", "accounts"]),
-    dg.AssetKey(["meta_ads", "insights"]),
-    dg.AssetKey(["google_ads", "customers"]),
-    dg.AssetKey(["exchange_rates", "ecb_rates"]),
-    dg.AssetKey(["hubspot", "reads"]),
-)
-"""The asset of each source that carries its `loaded` check."""
+"""How long a run started by Dagster waits for another refresh to end."""
 
 
 def build_definitions(
@@ -48,41 +48,43 @@ def build_definitions(
     lock_wait_seconds: float = LOCK_WAIT_SECONDS,
     console: dg.LoggerDefinition | None = None,
 ) -> dg.Definitions:
-    """Assemble everything for `settings`; no network, no secrets, no state of the module.
+    """Assemble everything for `settings`, without network, secrets or module state.
 
-    `console` replaces Dagster's own lines on standard error. Raises `ManifestError` when dbt
-    cannot parse its project.
+    `console` replaces Dagster's own lines on standard error. Raises `ManifestError` if dbt cannot
+    parse its project.
     """
-    manifest = manifest_path(settings, project_dir)
+    manifest = load_manifest(manifest_path(settings, project_dir))
+    marts = mart_names(manifest)
     jobs = build_jobs(settings)
     return dg.Definitions(
         assets=[
-            *build_event_log_assets(settings),
-            *build_meta_assets(settings),
-            *build_google_assets(settings),
-            *build_exchange_rate_assets(settings),
-            *build_hubspot_assets(settings),
-            *build_alarm_assets(settings),
+            *build_source_assets(settings),
             build_dbt_assets(settings, manifest, project_dir),
-            *build_comparison_assets(settings, manifest, project_dir),
-            *build_activation_assets(settings, manifest),
-            *build_publish_assets(settings, manifest, _SOURCES, ACTIVATION_KEYS),
+            *build_comparison_assets(settings, marts, project_dir),
+            *build_activation_assets(settings, marts),
+            *build_publish_assets(settings, marts),
+            *build_retention_assets(settings),
+            live_spec(),
         ],
         asset_checks=[
             *build_checks(settings),
-            *build_freshness_checks(manifest, _SOURCES, MARTS_SCHEMA),
-            *build_alarm_checks(settings, manifest, MARTS_SCHEMA),
+            *build_freshness_checks(manifest),
+            *build_alarm_checks(settings, marts),
+            live_check(settings),
         ],
         jobs=jobs,
         schedules=build_schedules(settings),
-        sensors=[*build_sensors(settings, jobs), *build_alert_sensors(settings)],
+        sensors=[
+            *build_sensors(settings, jobs),
+            *build_alert_sensors(settings),
+            live_sensor(settings),
+        ],
         resources={
-            "dbt": dbt_resource(project_dir, has_lineage=settings.column_lineage),
             "lock": RefreshLock(path=str(settings.lock_path), wait_seconds=lock_wait_seconds),
             "options": RefreshOptions(timezone=settings.reporting_timezone),
         },
-        # A single-writer warehouse leaves nothing to do in parallel, and each process more
-        # would import everything again.
+        # With a single-writer warehouse there is nothing to do in parallel, and each further
+        # process would import everything again.
         executor=dg.in_process_executor,
         loggers={"console": console} if console else None,
     )
@@ -90,5 +92,116 @@ def build_definitions(
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Load the code location from the environment."""
-    return build_definitions(load_settings())
+    """Load the code location from the environment.
+
+    A wrong setting, or an incomplete data folder, is an error of one line that names it: without
+    its schedule the location would look fine and do nothing.
+    """
+    os.umask(UMASK)
+    try:
+        settings = load_settings()
+        put_right(settings)
+    except (SettingsError, DataFolderError) as error:
+        raise error.with_traceback(None) from None
+    return build_definitions(settings)
+
+
+# ---- jobs and schedules -----------------------------------------------------------------------
+
+_HOUR = 3600
+_BACKFILL = dg.AssetSelection.assets(BACKFILL_KEY)
+_COMPARISON = dg.AssetSelection.assets(CREDIT_DIFF_KEY)
+_RETENTION = dg.AssetSelection.assets(VAULT_RETENTION_KEY, HISTORY_RETENTION_KEY)
+
+
+def build_jobs(settings: Settings) -> list[dg.UnresolvedAssetJobDefinition]:
+    """Every job has a time limit: a run that hangs holds the lock and blocks all others."""
+    small = dg.AssetSelection.all() - _that_run("nightly") - _RETENTION - _COMPARISON
+    return [
+        dg.define_asset_job(
+            NIGHTLY,
+            selection=dg.AssetSelection.all() - _BACKFILL - _COMPARISON,
+            tags=_max_runtime(3),
+            description="Reads every source, builds every model, publishes the marts.",
+        ),
+        dg.define_asset_job(
+            FRESH_LEADS,
+            # To write to contacts, they must be read first: a contact is as new as its lead.
+            selection=small if writes_to_hubspot(settings) else small - _that_run("with the CRM"),
+            tags=_max_runtime(2),
+            description="Brings new envelopes into the marts, with the ads and spend already read.",
+        ),
+        dg.define_asset_job(
+            ACTIVATION,
+            selection=small,
+            tags=_max_runtime(2),
+            description="Reads the CRM's news about leads and sends what is due to Meta.",
+        ),
+        dg.define_asset_job(
+            BACKFILL,
+            selection=_BACKFILL,
+            tags=_max_runtime(6),
+            description="Reads insights of chosen days again; launch it with a range of days.",
+        ),
+        dg.define_asset_job(
+            COMPARE,
+            selection=_COMPARISON,
+            tags=_max_runtime(3),
+            description="Builds the leads under two sets of rules and shows which credit moves.",
+        ),
+    ]
+
+
+def of_what_is_here(job: dg.JobDefinition) -> list[dg.AssetKey]:
+    """The assets of a job that neither call an API nor send anything."""
+    graph = job.asset_layer.asset_graph
+    models = dg.AssetSelection.key_prefixes(["activation"])
+    apis = _that_run("nightly") | _that_run("with the CRM")
+    elsewhere = apis | _RETENTION | (dg.AssetSelection.groups("activation") - models)
+    return sorted(set(job.asset_layer.executable_asset_keys) - elsewhere.resolve(graph))
+
+
+def _that_run(when: str) -> dg.AssetSelection:
+    """The assets of sources that run `nightly`, or `with the CRM`."""
+    datasets = [source.dataset for source in sources.SOURCES if source.runs == when]
+    return dg.AssetSelection.key_prefixes(*([dataset] for dataset in datasets))
+
+
+def _max_runtime(hours: int) -> dict[str, str]:
+    return {"dagster/max_runtime": str(hours * _HOUR)}
+
+
+def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """The nightly schedule, in the reporting time zone and on by default, and `activation`.
+
+    Missed nights need no catching up: the job is cumulative, and Dagster launches the last one.
+    """
+    schedules = [
+        dg.ScheduleDefinition(
+            name="nightly",
+            job_name=NIGHTLY,
+            cron_schedule=settings.nightly_cron,
+            execution_timezone=settings.reporting_timezone,
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description="CTWA_NIGHTLY_CRON, in CTWA_REPORTING_TIMEZONE.",
+        )
+    ]
+    mode = settings.meta_conversions_mode
+    # Absent, not merely stopped, if nothing is to be sent.
+    if mode != "off" or writes_to_hubspot(settings):
+        is_live = mode in ("test", "live") or writes_to_hubspot(settings)
+        schedules.append(
+            dg.ScheduleDefinition(
+                name="activation",
+                job_name=ACTIVATION,
+                cron_schedule=settings.activation_cron,
+                execution_timezone=settings.reporting_timezone,
+                default_status=(
+                    dg.DefaultScheduleStatus.RUNNING
+                    if is_live
+                    else dg.DefaultScheduleStatus.STOPPED
+                ),
+                description="CTWA_ACTIVATION_CRON; runs by default if something is really sent.",
+            )
+        )
+    return schedules

@@ -1,27 +1,24 @@
-"""`ctwa forget`: one person erased from every store, then the marts built anew without them."""
+"""`ctwa forget`: erases one person from every store, then rebuilds the marts without them.
+
+The rebuild calls no API, so that no outage can keep a person in the marts.
+"""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from comparison import store
 from ctwa.lock import refresh_lock
 from ctwa.settings import PROJECT_DIR, Settings
-from ingestion.erasure.forget import (
+from ingestion.identity.erased import Ledger
+from keeping.erasure.forget import (
     Forgotten,
     IdentityError,
     SpareHolder,
     forget_person,
     repeat_all,
 )
-from ingestion.erasure.ledger import Ledger
-from publishing import files
-from publishing.marts import baseline_path, parquet_folder, versions
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,21 +26,21 @@ class ForgetResult:
     """What was erased and what is left to do."""
 
     forgotten: Forgotten | None
-    """None where every erasure was repeated."""
+    """None if every erasure was repeated."""
     repeated: int = 0
     refreshed: bool = False
     failures: list[str] = field(default_factory=list)
-    """Why marts of before, with the erased person, are still published; empty when none are."""
+    """Why earlier marts, with the erased person, are still published; empty if they are not."""
 
     def text(self) -> str:
-        """What was done, for people."""
+        """What was done, in a sentence."""
         if self.forgotten is None:
             return f"{self.repeated} erasures carried out again"
         done = self.forgotten.erased
         if not self.forgotten.is_known:
             return (
-                "nothing of this person is here; noted, so that old messages of theirs that "
-                "come again are not taken"
+                "nothing of this person was found; the request is recorded, so that older messages "
+                "of theirs are ignored if delivered again"
             )
         rows = ", ".join(f"{count} {table}" for table, count in done.rows.items())
         return (
@@ -54,29 +51,31 @@ class ForgetResult:
     def warnings(self) -> list[str]:
         """What the operator must know or do, one text each."""
         texts = [
-            f"marts published before still show the person: {failure}. Mend it and run "
+            f"marts published earlier still show the person: {failure}. Fix this and run "
             f"`ctwa refresh --full`"
             for failure in self.failures
         ]
         texts += [_of_another(spared) for spared in self.forgotten.spared] if self.forgotten else []
+        for copy in self.forgotten.copies if self.forgotten else []:
+            texts.append(f"{copy} is a damaged vault and may still contain the person: delete it")
         backups = self.forgotten.backups if self.forgotten else []
         if backups:
             texts.append(
-                f"{len(backups)} backup(s) made before still hold the person, until they are "
+                f"{len(backups)} backup(s) made before still contain the person until they are "
                 f"deleted or age out: {', '.join(str(b) for b in backups)}. After a restore of "
-                f"one of them the erasure is done again by itself"
+                f"one of them, the erasure is repeated automatically"
             )
         return texts
 
 
 def _of_another(spared: SpareHolder) -> str:
-    """That a number is another person's at another time, and how to erase that one."""
+    """Says that another person had the number at another time, and how to erase that person."""
     when = f"from {spared.since} " if spared.since else ""
     when += f"until {spared.until}" if spared.until else "on"
     option = f" --before {spared.until}" if spared.until else ""
     return (
         f"not erased: another person had a number of this one {when} "
-        f"({spared.messages} messages show it). To erase that person, too: "
+        f"({spared.messages} messages show it). To erase that person too: "
         f"`ctwa forget --phone NUMBER{option}`"
     )
 
@@ -93,14 +92,14 @@ def forget(
 ) -> ForgetResult:
     """Erase one person (or, with `again`, all of the ledger), then rebuild and publish the marts.
 
-    Nothing is rebuilt where nothing was found. Killed anywhere: run it again. Raises what
-    `ingestion.erasure.forget.forget_person` raises.
+    If nothing was found, nothing is rebuilt. If it was killed, run it again. Raises what
+    `keeping.erasure.forget.forget_person` raises.
     """
     with refresh_lock(settings.lock_path):
         forgotten, repeated = None, 0
         if again:
             if phone or bsuid or email or before:
-                raise IdentityError("--again repeats every erasure: give it alone")
+                raise IdentityError("--again repeats every erasure: use it without other options")
             repeated = repeat_all(settings)
         else:
             forgotten = forget_person(
@@ -110,31 +109,7 @@ def forget(
             return ForgetResult(forgotten, repeated)
         from orchestration.refresh import refresh  # it loads Dagster and dbt: seconds
 
-        result = refresh(settings, full=True, project_dir=project_dir)
+        result = refresh(settings, full=True, sources=False, project_dir=project_dir)
     left = Ledger.of(settings).in_state("erased")
     failures = (result.failures or ["nothing was published"]) if left else []
     return ForgetResult(forgotten, repeated, refreshed=True, failures=failures)
-
-
-def drop_comparison_of_the_erased(settings: Settings) -> None:
-    """Forget the last comparison of rules after an erasure; called before each publication."""
-    if Ledger.of(settings).in_state("erased"):
-        store.drop(settings)
-
-
-def drop_copies_of_the_erased(settings: Settings, newest: str) -> int:
-    """Remove publications from before an erasure; called after each publication. Their number.
-
-    `newest` is the version just published, from a lake in which the erasures were done.
-    """
-    ledger = Ledger.of(settings)
-    if not ledger.in_state("erased"):
-        return 0
-    folder = parquet_folder(settings.marts_path)
-    older = [p for p in versions(settings.marts_path) if newest not in p.name]
-    older.append(baseline_path(settings.marts_path))
-    older += [p for p in folder.iterdir() if p.is_dir() and not p.is_symlink() and p.name != newest]
-    files.remove(older)
-    ledger.move("erased", "done")
-    log.info("removed %d older publications: somebody was erased", len(older))
-    return len(older)

@@ -1,32 +1,44 @@
-"""From Dagster's events to a few clear sentences."""
+"""What people read about a run: clear sentences on how it ended, and the console meanwhile.
+
+A headless refresh prints a line per step and, on a terminal, a progress line; no debug output.
+"""
 
 from __future__ import annotations
 
-import json
+import io
+import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from rich.console import Console
+from rich.status import Status
 
 from ctwa.settings import Settings
-from orchestration.assets.activation import CHECK_NAME as SENT
-from orchestration.assets.comparison import RECORDED
-from orchestration.assets.dbt import run_folder
-from orchestration.assets.publish import MARTS_KEY, VERDICT_KEY
-from orchestration.assets.raw import CHECK_NAME as LOADED
-from orchestration.assets.raw import STALE_SINCE
-from orchestration.dbt_checks import DBT_TEST_KEY
-from orchestration.freshness import CHECK_NAME as FRESH
-
-_DBT_STEP = "dbt_build"
-_BAD = {"error", "fail", "runtime error"}
+from orchestration.dbt_events import DBT_TEST_KEY, failed_nodes
+from orchestration.dbt_manifest import run_folder
+from orchestration.keys import (
+    DBT_STEP,
+    FRESH,
+    LOADED,
+    MARTS_KEY,
+    RECORDED,
+    ROWS_LOADED,
+    SAW,
+    SENT,
+    STALE_SINCE,
+    STATUS,
+    VERDICT_KEY,
+    check_name,
+)
 
 
 @dataclass(frozen=True)
 class Checks:
-    """Checks of a run. `failures`, `warnings`: those that failed, by severity, name to text."""
+    """Checks of a run. `failures` and `warnings`: failed checks by severity, name to text."""
 
     failures: dict[str, str]
     warnings: dict[str, str]
@@ -34,7 +46,7 @@ class Checks:
 
 
 def outcome_of(result: dg.ExecuteInProcessResult, settings: Settings) -> dict[str, Any]:
-    """`ok`, `failures`, `warnings`, `published`, `rows`, `run_id` of a finished run."""
+    """`ok`, `failures`, `warnings`, `published`, `rows`, `sources`, `run_id` of a finished run."""
     events = result.all_events
     failures = failures_of(events, dbt_failures(run_folder(settings)))
     published = publication_of(events)
@@ -47,18 +59,19 @@ def outcome_of(result: dg.ExecuteInProcessResult, settings: Settings) -> dict[st
         "warnings": list(dict.fromkeys(checks_of(events).warnings.values())),
         "published": published is not None,
         "rows": rows,
+        "sources": sources_of(events),
         "run_id": result.run_id,
     }
 
 
 def failures_of(events: Sequence[dg.DagsterEvent], dbt: Sequence[str] = ()) -> list[str]:
-    """What failed and what to do, each once; `dbt`: what dbt said, where that is known."""
+    """What failed and what to do, each once; `dbt`: dbt's own messages, if known."""
     checks = list(checks_of(events).failures.values())
     return list(dict.fromkeys(checks + _steps(events, dbt)))
 
 
 def publication_of(events: Sequence[dg.DagsterEvent]) -> dg.AssetMaterialization | None:
-    """The materialization of the published marts; None where nothing was published."""
+    """The materialization of the published marts; None if nothing was published."""
     for event in events:
         is_published = event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION
         if is_published and event.asset_key == MARTS_KEY:
@@ -66,10 +79,29 @@ def publication_of(events: Sequence[dg.DagsterEvent]) -> dg.AssetMaterialization
     return None
 
 
+def sources_of(events: Sequence[dg.DagsterEvent]) -> dict[str, str]:
+    """Source -> the age of its data, `read in this run` or `as of …`; without sources that are off.
+
+    If a source has several assets, the one that failed counts.
+    """
+    found: dict[str, str] = {}
+    for event in events:
+        if event.event_type != dg.DagsterEventType.ASSET_MATERIALIZATION:
+            continue
+        metadata = event.materialization.metadata
+        status, name = _plain(metadata.get(STATUS)), event.materialization.asset_key.path[0]
+        if status == "failed" and STALE_SINCE in metadata and ROWS_LOADED in metadata:
+            found[name] = f"as of {_plain(metadata[STALE_SINCE])}"
+        elif status == "loaded":
+            found.setdefault(name, "read in this run")
+    return found
+
+
 def checks_of(events: Sequence[dg.DagsterEvent]) -> Checks:
-    """Checks that ran, by how they ended; a name is `asset: check`."""
+    """Checks that ran, by result; names are `asset: check`."""
     found = Checks({}, {}, frozenset())
     passed = set()
+    outages = set()
     for event in events:
         if event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             continue
@@ -78,17 +110,17 @@ def checks_of(events: Sequence[dg.DagsterEvent]) -> Checks:
         if check.passed:
             passed.add(name)
         elif check.check_name == FRESH:
-            continue  # told by the source's own check
+            continue  # the source's own check reports it
+        elif check.check_name == LOADED and (saw := _plain(check.metadata.get(SAW))):
+            # One outage is reported once, by the first asset of the source that met it.
+            if (check.asset_key.path[0], saw) not in outages:
+                outages.add((check.asset_key.path[0], saw))
+                found.failures[name] = _check_text(check)
         elif check.severity is dg.AssetCheckSeverity.WARN:
             found.warnings[name] = _check_text(check)
-        elif DBT_TEST_KEY not in check.metadata:  # those are told in dbt's words
+        elif DBT_TEST_KEY not in check.metadata:  # those are reported in dbt's words
             found.failures[name] = _check_text(check)
     return Checks(found.failures, found.warnings, frozenset(passed))
-
-
-def check_name(asset_key: dg.AssetKey, name: str) -> str:
-    """How people and the ledger of alerts name a check."""
-    return f"{'/'.join(asset_key.path)}: {name}"
 
 
 def _check_text(check: dg.AssetCheckEvaluation) -> str:
@@ -115,14 +147,14 @@ def _plain(value: Any) -> Any:
 
 
 def _steps(events: Sequence[dg.DagsterEvent], dbt: Sequence[str]) -> list[str]:
-    """Reasons of failed steps; of the run itself when it never came to a step."""
+    """Reasons of failed steps, or of the run itself if it never reached a step."""
     verdict = "__".join(VERDICT_KEY.path)
     failures: list[str] = []
     failed = [e for e in events if e.event_type == dg.DagsterEventType.STEP_FAILURE]
     for event in failed:
         if event.step_key == verdict:
-            continue  # said already by the failed checks of the sources
-        if event.step_key == _DBT_STEP:
+            continue  # the failed checks of the sources have said it
+        if event.step_key == DBT_STEP:
             failures += dbt or [_reason(event)]
         else:
             failures.append(_reason(event))
@@ -137,16 +169,10 @@ def _steps(events: Sequence[dg.DagsterEvent], dbt: Sequence[str]) -> list[str]:
 
 
 def dbt_failures(folder: Path) -> list[str]:
-    """Models and tests that failed in the last dbt run, in dbt's words."""
-    try:
-        results = json.loads((folder / "run_results.json").read_text())["results"]
-    except (OSError, ValueError, KeyError):
-        return []
+    """Models and tests that failed in the last dbt run, and why."""
     return [
-        f"dbt {r['unique_id'].split('.')[0]} {r['unique_id'].split('.')[2]}: "
-        f"{(r.get('message') or r['status']).strip()}"
-        for r in results
-        if r["status"] in _BAD
+        f"dbt {unique_id.split('.')[0]} {unique_id.split('.')[2]}: {text}"
+        for unique_id, text in failed_nodes(folder).items()
     ]
 
 
@@ -156,7 +182,7 @@ def _reason(event: dg.DagsterEvent) -> str:
 
 
 def _innermost(error: Any) -> str:
-    """The text of the first cause, without Dagster's wrapping, class names and stack."""
+    """The text of the original cause, without Dagster's wrapping, class names and stack."""
     while error.cause is not None:
         error = error.cause
     if error.cls_name == "DagsterExecutionInterruptedError":
@@ -165,3 +191,94 @@ def _innermost(error: Any) -> str:
     prefix, colon, rest = text.partition(": ")
     plain = colon and prefix.rpartition(".")[2] == error.cls_name and "." in prefix
     return rest if plain else text
+
+
+# ---- on the console ---------------------------------------------------------------------------
+
+log = logging.getLogger("ctwa.refresh")
+
+_DBT_LINE = re.compile(r"(\d+) of (\d+) (\w+) (.*?) ?\.{2,}|(\d+) of (\d+) (\w+) (.*)")
+_BAD = {"FAIL", "WARN", "ERROR"}
+
+
+class Progress(io.TextIOBase):
+    """Standard output of the run: dbt's lines become progress, its failures lines in the log."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._status: Status | None = None
+        self._rest = ""
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._status = self._console.status("starting")
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status:
+            self._status.stop()
+
+    def show(self, text: str) -> None:
+        """Show what is being done, on a terminal only."""
+        if self._status:
+            self._status.update(text)
+
+    def writable(self) -> bool:
+        """Part of the interface of a stream."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Take dbt's lines; failed and warning tests also go to the log."""
+        lines = (self._rest + text).split("\n")
+        self._rest = lines.pop()
+        for line in lines:
+            match = _DBT_LINE.search(line)
+            if match is None:
+                continue
+            number, total, word, what = (g for g in match.groups() if g is not None)
+            if word in _BAD:
+                log.warning("dbt: %s %s", word, what.strip())
+            self.show(f"dbt {number}/{total} {what.strip()}")
+        return len(text)
+
+
+def plain_console(progress: Progress) -> dg.LoggerDefinition:
+    """A console logger for a run: starts and ends of steps, and warnings."""
+
+    @dg.logger(None, description="One plain line per step.")
+    def console(_: dg.InitLoggerContext) -> logging.Logger:
+        logger = logging.Logger("ctwa.run", logging.DEBUG)
+        logger.addHandler(_Lines(progress))
+        return logger
+
+    return console
+
+
+_SKIPPED = re.compile(r"Dependencies for step (\S+) (?:failed|were not executed): ")
+
+
+class _Lines(logging.Handler):
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Translate Dagster's events; pass on warnings and errors from assets."""
+        meta: dict[str, Any] = getattr(record, "dagster_meta", {})
+        event = meta.get("dagster_event")
+        if event is None:
+            text = meta.get("orig_message", record.getMessage())
+            if skipped := _SKIPPED.match(text):  # Dagster names each input, so it fills the screen
+                log.info("%s: not run, because something before it failed", skipped.group(1))
+            elif record.levelno >= logging.WARNING:
+                log.log(record.levelno, "%s", text)
+            return
+        if event.event_type == dg.DagsterEventType.STEP_START:
+            self._progress.show(event.step_key)
+        elif event.event_type == dg.DagsterEventType.STEP_SUCCESS:
+            seconds = event.event_specific_data.duration_ms / 1000
+            if "." not in event.step_key and seconds >= 0.05:
+                log.info("%s: %.1f s", event.step_key, seconds)
+        elif event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY:
+            log.warning("%s: will be tried again", event.step_key)

@@ -1,13 +1,13 @@
-"""Runs whose process is gone: they are ended, and their concurrency slots freed.
+"""Ends runs whose process is gone, and frees their concurrency slots.
 
 After a crash of the host, Dagster leaves its runs STARTED and their slots taken for ever: its
-default launcher cannot tell that a worker is dead. Each run of ours carries a tag that names its
-process (host, boot, pid, start time), so that dead is known, not guessed.
+default launcher cannot tell that a worker is dead. Each of our runs has a tag that identifies its
+process (host, boot, pid, start time), so that a dead one is known to be dead, not guessed.
 
     python -m orchestration.reaper [dagster-daemon run …]
 
-reaps, then becomes the given command. It holds `<DAGSTER_HOME>/daemon.lock` meanwhile and after,
-and refuses to start while another holds it: one daemon per installation.
+reaps, then becomes the given command. It holds `<DAGSTER_HOME>/daemon.lock` all the time, and
+refuses to start if another process holds it: one daemon per installation.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from ctwa.errors import CtwaError
 from orchestration.resources import WORKER_TAG, boot_id, process_start, worker_id
 
 log = logging.getLogger(__name__)
@@ -34,23 +35,23 @@ UNFINISHED = [
 ]
 _WITH_WORKER = UNFINISHED[2:]
 _UNTAGGED_SECONDS = 180
-"""A run is tagged within seconds of its start; one that is older and has no tag never began."""
+"""A run is tagged within seconds of its start; an older one without a tag never began."""
 
 EXIT_BUSY = 75
 
 
-class DaemonBusyError(RuntimeError):
-    """Another daemon works on this DAGSTER_HOME."""
+class DaemonBusyError(CtwaError):
+    """Another daemon uses this DAGSTER_HOME."""
 
 
 def reap(instance: dg.DagsterInstance) -> list[str]:
-    """End every run whose process is gone; their ids."""
+    """End every run whose process is gone; returns their ids."""
     reaped = []
     for record in instance.get_run_records(dg.RunsFilter(statuses=_WITH_WORKER)):
         run, age = record.dagster_run, time.time() - record.update_timestamp.timestamp()
         if not is_dead(run, age):
             continue
-        instance.report_run_failed(run, "The process of this run is gone (killed, or a crash).")
+        instance.report_run_failed(run, "The process of this run is gone (killed or crashed).")
         if instance.event_log_storage.supports_global_concurrency_limits:
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         reaped.append(run.run_id)
@@ -60,7 +61,7 @@ def reap(instance: dg.DagsterInstance) -> list[str]:
 
 
 def is_dead(run: dg.DagsterRun, untagged_age: float = 0.0) -> bool:
-    """Whether a run's process is known to be gone; runs of other hosts never are."""
+    """Whether a run's process is known to be gone; never true for runs of other hosts."""
     if run.status not in _WITH_WORKER:
         return False
     tag = run.tags.get(WORKER_TAG)
@@ -73,7 +74,7 @@ def is_dead(run: dg.DagsterRun, untagged_age: float = 0.0) -> bool:
 
 
 def hold_daemon_lock(home: Path) -> int:
-    """Take the lock of the one daemon, inheritable; raises `DaemonBusyError`."""
+    """Take the daemon's lock, inheritable; raises `DaemonBusyError` if it is taken."""
     home.mkdir(parents=True, exist_ok=True)
     fd = os.open(home / "daemon.lock", os.O_CREAT | os.O_RDWR, 0o600)
     try:
@@ -86,12 +87,22 @@ def hold_daemon_lock(home: Path) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Reap, then become the command in `arguments` (if any), keeping the lock."""
-    from ctwa.settings import export_environment, load_settings
+    """Reap, then become the command in `arguments`, if any, keeping the lock."""
+    from ctwa.environment import export_environment
+    from ctwa.errors import DataFolderError
+    from ctwa.files import UMASK
+    from ctwa.settings import SettingsError, load_settings
+    from keeping.data_folder import put_right
     from orchestration.instance import prepare_home
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    settings = load_settings()
+    os.umask(UMASK)
+    try:
+        settings = load_settings()
+        put_right(settings)
+    except (SettingsError, DataFolderError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     home = prepare_home(settings)
     try:
         hold_daemon_lock(home)
@@ -102,7 +113,7 @@ def main(arguments: list[str]) -> int:
     with dg.DagsterInstance.from_config(str(home)) as instance:
         reap(instance)
     if arguments:
-        os.execvp(arguments[0], arguments)  # noqa: S606 - the lock goes on in it
+        os.execvp(arguments[0], arguments)  # noqa: S606 - it inherits the lock
     return 0
 
 

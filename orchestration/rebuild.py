@@ -11,15 +11,25 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
+import ingestion.identity
+from activation.conversions_ledger import ensure_states
 from ctwa import __version__
+from ctwa.errors import CtwaError
+from ctwa.files import BROKEN, set_aside, write_durably
 from ctwa.settings import PROJECT_DIR, Settings
-from ingestion.lake import Lake
+from ingestion import sources
+from ingestion.ads.tables import convert_old_tables
+from ingestion.identity.tables import Rules
+from ingestion.identity.update import bring_up_to_date
+from ingestion.lake.lake import Lake
 from orchestration.dbt_manifest import project_files
 
 log = logging.getLogger(__name__)
@@ -28,7 +38,7 @@ _KEPT_BROKEN = 2
 _NOT_BROKEN = ("Permission denied", "No space left", "Read-only file system", "Out of Memory")
 
 
-class WarehouseInUseError(RuntimeError):
+class WarehouseInUseError(CtwaError):
     """Another program has the warehouse file open."""
 
 
@@ -56,16 +66,26 @@ class BuildState:
             rules=settings.rules,
             lake=settings.lake_url,
             last_seq=lake.max_value("event_log", "envelopes", "seq"),
-            last_read_no=lake.max_value("meta_ads", "insight_days", "read_no"),
-            last_google_read_no=lake.max_value("google_ads", "cost_days", "read_no"),
+            last_read_no=lake.max_value("meta_ads", "spend_days", "read_no"),
+            last_google_read_no=lake.max_value("google_ads", "spend_days", "read_no"),
         )
 
     def save(self, settings: Settings) -> None:
         """Remember this state as the one the warehouse was built with."""
         path = _state_path(settings)
-        draft = path.with_name(path.name + ".tmp")
-        draft.write_text(json.dumps(asdict(self), indent=1) + "\n")
-        draft.replace(path)
+        write_durably(path, json.dumps(asdict(self), indent=1) + "\n")
+
+    @staticmethod
+    def published_seq(settings: Settings) -> int:
+        """The highest envelope of the last whole build, if the marts were published after it; 0
+        if they were not, or a later build did not end well."""
+        try:
+            path = _state_path(settings)
+            built = int(json.loads(path.read_text())["last_seq"])
+            is_newer = settings.marts_path.stat().st_mtime_ns >= path.stat().st_mtime_ns
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+        return built if is_newer and not unchecked_build(settings) else 0
 
     def reasons_to_rebuild(self, settings: Settings) -> list[str]:
         """Why the warehouse cannot be continued, in words; empty: it can."""
@@ -95,8 +115,31 @@ class BuildState:
         return reasons
 
 
+def drop_left_overs(settings: Settings, manifest: Mapping[str, Any]) -> list[str]:
+    """Drop the tables and views that no node of the project makes any more; their names.
+
+    A full build replaces only what the project still has. The rows of a model that went would stay
+    for good, also those of people who are erased later.
+    """
+    made = {(node["schema"], node["alias"]) for node in manifest["nodes"].values()}
+    dropped: list[str] = []
+    if not settings.warehouse_path.exists():
+        return dropped
+    with duckdb.connect(str(settings.warehouse_path)) as warehouse:
+        found = warehouse.execute(
+            "select table_schema, table_name, table_type from information_schema.tables"
+            " where table_catalog = current_database() and table_schema <> 'main' order by all"
+        ).fetchall()
+        for schema, name, kind in found:
+            if (schema, name) not in made:
+                what = "view" if kind == "VIEW" else "table"
+                warehouse.execute(f'drop {what} "{schema}"."{name}"')
+                dropped.append(f"{schema}.{name}")
+    return dropped
+
+
 def begin_build(settings: Settings) -> bool:
-    """Note that models change from here on; whether a build before did not end well."""
+    """Note that models change from here on; returns whether an earlier build did not end well."""
     path = _unchecked_path(settings)
     was_unchecked = path.exists()
     if not was_unchecked:
@@ -114,7 +157,7 @@ def end_build(settings: Settings, *, was_unchecked: bool) -> None:
 
 
 def unchecked_build(settings: Settings) -> str:
-    """When the build began that failed, or was killed, and was not done again since; or ''."""
+    """When the build began that failed or was killed and has not been repeated since; or ''."""
     try:
         return _unchecked_path(settings).read_text().strip() or "an unknown time"
     except FileNotFoundError:
@@ -128,6 +171,22 @@ def _unchecked_path(settings: Settings) -> Path:
 def forget_state(settings: Settings) -> None:
     """Make the next whole build a full one."""
     _state_path(settings).unlink(missing_ok=True)
+
+
+def ready_lake(settings: Settings) -> Lake:
+    """The lake with every table there and nothing of killed runs; the caller holds the lock.
+
+    The states of conversion events as well, which models read beside it. Who is one person is
+    brought up to what has landed: models must not run ahead of that, or they would not look again
+    at the rows of theirs that it changes later.
+    """
+    ensure_states(settings)
+    lake = sources.known_lake(settings)
+    for source in sources.SOURCES:
+        lake.sweep(source.dataset)
+        convert_old_tables(lake, source.dataset)
+    bring_up_to_date(lake, Rules.of(settings))
+    return lake
 
 
 _CHANGES = {
@@ -166,13 +225,8 @@ def set_aside_if_broken(settings: Settings) -> Path | None:
 
 
 def _move_aside(path: Path) -> Path:
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-    broken = path.with_name(f"{path.name}.broken-{stamp}")
-    wal = path.with_name(path.name + ".wal")
-    if wal.exists():
-        wal.replace(broken.with_name(broken.name + ".wal"))
-    path.replace(broken)
-    older = sorted(p for p in path.parent.glob(f"{path.name}.broken-*") if p.suffix != ".wal")
+    broken = set_aside(path)
+    older = sorted(p for p in path.parent.glob(f"{path.name}{BROKEN}*") if p.suffix != ".wal")
     for old in older[:-_KEPT_BROKEN]:
         old.unlink()
         old.with_name(old.name + ".wal").unlink(missing_ok=True)
@@ -196,5 +250,8 @@ def _code_fingerprint(project_dir: Path) -> str:
         if path.is_relative_to(tests) or path.name == "profiles.yml" or path.suffix == ".md":
             continue
         digest.update(str(path.relative_to(project_dir)).encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    # Who is one person is worked out in Python, before the models.
+    for path in sorted(Path(ingestion.identity.__path__[0]).glob("*.py")):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -16,8 +16,12 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ctwa.errors import DataFolderError
+from ctwa.files import private_files
 from ctwa.lock import RefreshBusyError, refresh_lock
 from ctwa.settings import PROJECT_DIR, Settings
+from keeping.data_folder import put_right
+from publishing.publication import Publication
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -38,11 +42,31 @@ class RefreshResult:
     warnings: list[str] = field(default_factory=list)
     """Checks of severity WARN that failed: data to look at, nothing that stops a run."""
     published: bool = False
-    """Whether the marts were published; without it, those of before stay."""
+    """Whether the marts were published; otherwise the earlier ones stay."""
     rows: int = 0
     """Rows published, over all marts."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """Source -> from when its data is; without those that are off."""
+    before: Publication | None = None
+    """What was published before this run, and still is where it published nothing."""
     run_id: str = ""
     seconds: float = 0.0
+
+    def summary(self) -> list[str]:
+        """For a failed run, in lines: what readers see now, and from when each source's data is."""
+        if self.published:
+            stale = [name for name, since in self.sources.items() if since.startswith("as of")]
+            lacks = f", without the newest of {', '.join(stale)}" if stale else ""
+            lines = [f"published nevertheless: {self.rows:,} rows{lacks}"]
+        elif self.before is None:
+            lines = ["nothing was published, and nothing was before"]
+        else:
+            at = self.before.published_at
+            when = f", published {at:%Y-%m-%d %H:%M} UTC" if at else ""
+            lines = [f"nothing was published: the marts as of {self.before.as_of}{when} stay"]
+        if self.sources:
+            lines.append("data: " + ", ".join(f"{n} {since}" for n, since in self.sources.items()))
+        return lines
 
 
 def refresh(
@@ -52,30 +76,40 @@ def refresh(
     reparse: bool = False,
     as_of: date | None = None,
     wait: float = 0,
+    sources: bool = True,
     project_dir: Path = PROJECT_DIR,
 ) -> RefreshResult:
     """Read every source, build every model, publish; under the lock.
 
-    `full` rebuilds all from the event log, `reparse` from the vault's bodies; `as_of` is the last
-    day the marts speak of (default: today in the reporting time zone). Raises `RefreshBusyError`
-    when another refresh holds the lock for longer than `wait` seconds.
+    Without `sources` no API is asked and nothing is sent: what is in vault and lake is built and
+    published. `full` rebuilds all from the event log, `reparse` from the vault's bodies; `as_of` is
+    the last day the marts speak of (default: today in the reporting time zone). Raises
+    `RefreshBusyError` when another refresh holds the lock for longer than `wait` seconds.
     """
     started = time.monotonic()
-    with refresh_lock(settings.lock_path, wait_seconds=wait), _quiet_tools():
+    try:
+        put_right(settings)
+    except DataFolderError as error:
+        _alert(settings, [str(error)])
+        return RefreshResult(False, [str(error)], before=Publication.read(settings.marts_path))
+    with private_files(), refresh_lock(settings.lock_path, wait_seconds=wait), _quiet_tools():
+        before = Publication.read(settings.marts_path)
         try:
-            outcome = _run(settings, project_dir, _options(settings, full, reparse, as_of))
+            options = _options(settings, full, reparse, as_of)
+            outcome = _run(settings, project_dir, options, sources=sources)
         except Exception as error:
-            _tell_of(settings, [f"it could not run: {type(error).__name__}; see its log"])
+            _alert(settings, [f"it could not run: {type(error).__name__}; see its log"])
             raise
     seconds = time.monotonic() - started
-    result = RefreshResult(**outcome, seconds=seconds)
+    result = RefreshResult(**outcome, before=before, seconds=seconds)
     for warning in result.warnings:
         log.warning("check: %s", warning)
-    if result.published:
+    if result.ok:
         log.info("published %s rows to %s", f"{result.rows:,}", settings.marts_path)
-    elif not result.ok:
-        log.error("nothing was published; the marts of before stay")
-    log.info("refresh %s in %.1f s", "done" if result.ok else "FAILED", seconds)
+        log.info("refresh done in %.1f s", seconds)
+    else:
+        count = len(result.failures)
+        log.error("refresh FAILED in %.1f s: %d thing%s to fix", seconds, count, "s"[: count - 1])
     return result
 
 
@@ -90,18 +124,19 @@ def _options(
     }
 
 
-def _run(settings: Settings, project_dir: Path, options: dict[str, object]) -> dict[str, Any]:
-    from orchestration.alerts import RunEnd, tell_run
-    from orchestration.console import Progress, plain_console
+def _run(
+    settings: Settings, project_dir: Path, options: dict[str, object], *, sources: bool
+) -> dict[str, Any]:
+    from orchestration.alerts import RunEnd, send_alerts
     from orchestration.dbt_manifest import ManifestError
-    from orchestration.definitions import build_definitions
+    from orchestration.definitions import build_definitions, of_what_is_here
     from orchestration.instance import open_instance
-    from orchestration.jobs import NIGHTLY
-    from orchestration.outcome import checks_of, outcome_of
+    from orchestration.keys import NIGHTLY
+    from orchestration.outcome import Progress, checks_of, outcome_of, plain_console
     from orchestration.reaper import reap
 
     log.info("preparing")
-    with open_instance(settings) as instance, Progress() as progress:
+    with open_instance(settings, held=True) as instance, Progress() as progress:
         reap(instance)
         try:
             definitions = build_definitions(
@@ -111,12 +146,14 @@ def _run(settings: Settings, project_dir: Path, options: dict[str, object]) -> d
                 console=plain_console(progress),
             )
         except ManifestError as error:
-            _tell_of(settings, [str(error)])
+            _alert(settings, [str(error)])
             return {"ok": False, "failures": [str(error)]}
         job = definitions.resolve_job_def(NIGHTLY)
+        selected = None if sources else of_what_is_here(job)
         with redirect_stdout(progress):
             result: dg.ExecuteInProcessResult = job.execute_in_process(
                 instance=instance,
+                asset_selection=selected,
                 run_config={
                     "resources": {"options": {"config": options}},
                     # Named, or Dagster adds its own console beside it.
@@ -127,7 +164,7 @@ def _run(settings: Settings, project_dir: Path, options: dict[str, object]) -> d
             )
         outcome = outcome_of(result, settings)
         checks = checks_of(result.all_events)
-        tell_run(
+        send_alerts(
             settings,
             RunEnd(
                 NIGHTLY,
@@ -141,12 +178,12 @@ def _run(settings: Settings, project_dir: Path, options: dict[str, object]) -> d
     return outcome
 
 
-def _tell_of(settings: Settings, failures: list[str]) -> None:
-    """Of a refresh that came to no run."""
-    from orchestration.alerts import RunEnd, tell_run
-    from orchestration.jobs import NIGHTLY
+def _alert(settings: Settings, failures: list[str]) -> None:
+    """Report a refresh that came to no run."""
+    from orchestration.alerts import RunEnd, send_alerts
+    from orchestration.keys import NIGHTLY
 
-    tell_run(settings, RunEnd(NIGHTLY, failures=failures, published=False))
+    send_alerts(settings, RunEnd(NIGHTLY, failures=failures, published=False))
 
 
 _CHATTY = ("alembic", "dagster.builtin", "fsspec", "urllib3")
@@ -154,12 +191,12 @@ _CHATTY = ("alembic", "dagster.builtin", "fsspec", "urllib3")
 
 @contextmanager
 def _quiet_tools() -> Iterator[None]:
-    """Only errors of the tools below, and no telemetry, while a refresh runs."""
+    """Only errors from the tools below, and no telemetry, while a refresh runs."""
     levels = {name: logging.getLogger(name).level for name in _CHATTY}
     before = os.environ.get("DAGSTER_DISABLE_TELEMETRY")
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
     for name in _CHATTY:
-        # What asset code warns of comes by the run's own console.
+        # Warnings of asset code come through the run's own console.
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         yield

@@ -1,1 +1,1 @@
-"""Marts for BI tools: the read-only copies."""
+"""What readers get: copies of the marts, the report, alerts."""

@@ -1,15 +1,15 @@
 """The marts for BI tools: a DuckDB file and Parquet files, each switched in one step.
 
-BI never meets the writer. The marts are copied from the warehouse into a new file beside the
-published one, checked, synced and renamed over it: a reader that holds the old file goes on
-reading it, a new one sees the new file, and nobody sees half of one. The last versions stay
-beside it under their time (`marts_20260131T050312123456.duckdb`) for going back.
+BI tools never open the warehouse. The marts are copied from it into a new file beside the published
+one, checked, synced and renamed over it. A reader that has the old file open goes on reading it, a
+new one sees the new file, and none sees half of one. The last versions stay beside it, named by
+their time (`marts_20260131T050312123456.duckdb`), in case somebody wants to go back.
 
     <marts path>                          the published file
     <marts>_<version>.duckdb              the last three
     <marts>_parquet/<version>/*.parquet   the last three
     <marts>_parquet/current               link to the newest
-    <marts>_baseline.duckdb               the last of an earlier day, for `restatements`
+    <marts>_baseline.duckdb               the last one of an earlier day, for `restatements`
 
 The file is written in the storage version of DuckDB 1.0, so that clients of DuckDB 1.x open it.
 In it `marts.<table>` names every mart, whatever the file is called (see `_schema_of`).
@@ -29,10 +29,17 @@ import duckdb
 import pyarrow as pa
 
 from ctwa import __version__
-from ctwa.publication import TABLE as PUBLICATION
-from ctwa.publication import Publication
+from ctwa.errors import CtwaError
+from ctwa.files import fsync, replace_durably
 from ctwa.settings import Settings
-from publishing import files
+from publishing.publication import TABLE as PUBLICATION
+from publishing.publication import (
+    Publication,
+    link_or_copy,
+    open_to_group,
+    point_link,
+    remove_files,
+)
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +47,8 @@ STORAGE_VERSION = "v1.0.0"
 KEPT_VERSIONS = 3
 
 
-class PublishError(RuntimeError):
-    """The marts could not be published; what was published before stays."""
+class PublishError(CtwaError):
+    """The marts could not be published; the previous ones stay published."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,10 @@ class _Contents:
     beside: Mapping[str, pa.Table]
     expected: Sequence[str] | None = None
     rules: str = ""
+    group: str = ""
+    """Who may read the new files besides their owner."""
     again: Publication | None = None
-    """Set where the source is a publication itself: its marts stay, what stands beside changes."""
+    """Set if the source is itself a publication: its marts stay, the tables beside them change."""
     schema: str = field(default="marts")
 
 
@@ -78,12 +87,14 @@ def publish_marts(
     as_of: date,
     expected: Sequence[str] | None = None,
     beside: Mapping[str, pa.Table] | None = None,
+    kept_seconds: float = 0,
 ) -> Published:
     """Copy schema `marts` of the warehouse to `CTWA_MARTS_PATH`; the caller holds the lock.
 
-    `expected` names marts that must be there: a warehouse that was only half built publishes
-    nothing. `beside`: further tables by name, described by the metadata `comment` of table and
-    fields. Raises `PublishError`.
+    `expected` names marts that must exist: a half-built warehouse publishes nothing. `beside`:
+    further tables by name, described by the metadata `comment` of table and fields.
+    `kept_seconds`: Parquet files stay for so long, even if many publications follow. Raises
+    `PublishError`.
     """
     if not settings.warehouse_path.exists():
         raise PublishError(
@@ -91,15 +102,23 @@ def publish_marts(
         )
     return _publish(
         settings.marts_path,
-        _Contents(settings.warehouse_path, as_of, beside or {}, expected, settings.rules_text),
+        _Contents(
+            settings.warehouse_path,
+            as_of,
+            beside or {},
+            expected,
+            settings.rules_text,
+            settings.marts_group,
+        ),
+        kept_seconds,
     )
 
 
 def republish(settings: Settings, beside: Mapping[str, pa.Table]) -> Published | None:
-    """The marts that are published, with other tables beside them; the caller holds the lock.
+    """Publish the published marts again, with other tables beside them; the caller holds the lock.
 
-    Not from the warehouse, which may hold what a failed check keeps from being published. None
-    where nothing is published yet. Raises `PublishError`.
+    They are not taken from the warehouse, which may contain what a failed check keeps from being
+    published. None if nothing is published yet. Raises `PublishError`.
     """
     now = Publication.read(settings.marts_path)
     if now is None:
@@ -107,11 +126,18 @@ def republish(settings: Settings, beside: Mapping[str, pa.Table]) -> Published |
     schema = _schema_of(settings.marts_path)
     return _publish(
         settings.marts_path,
-        _Contents(settings.marts_path, now.as_of, beside, again=now, schema=schema),
+        _Contents(
+            settings.marts_path,
+            now.as_of,
+            beside,
+            group=settings.marts_group,
+            again=now,
+            schema=schema,
+        ),
     )
 
 
-def _publish(final: Path, contents: _Contents) -> Published:
+def _publish(final: Path, contents: _Contents, kept_seconds: float = 0) -> Published:
     started = time.monotonic()
     final.parent.mkdir(parents=True, exist_ok=True)
     sweep(final)
@@ -121,6 +147,8 @@ def _publish(final: Path, contents: _Contents) -> Published:
     try:
         rows = write_files(contents, draft, draft_folder, version)
         sync_files(draft, draft_folder)
+        opened = (draft, draft_folder, *draft_folder.iterdir())
+        open_to_group(opened, contents.group)
         _keep_baseline(final, contents.as_of)
     except PublishError:
         sweep(final)
@@ -128,10 +156,10 @@ def _publish(final: Path, contents: _Contents) -> Published:
     except (duckdb.Error, OSError) as error:
         sweep(final)
         raise PublishError(
-            f"publishing to {final} failed, the marts of before stay: {error}"
+            f"publishing to {final} failed, the previous marts stay published: {error}"
         ) from error
     switch(draft, final, draft_folder, version)
-    _forget_old(final, version)
+    _forget_old(final, version, kept_seconds)
     seconds = time.monotonic() - started
     log.info("published %d marts as of %s in %.1f s", len(rows), contents.as_of, seconds)
     return Published(final, version, contents.as_of, rows, final.stat().st_size, seconds)
@@ -145,17 +173,18 @@ def parquet_folder(marts_path: Path) -> Path:
 def versions(marts_path: Path) -> list[Path]:
     """The published files that are kept, oldest first."""
     stem, suffix = re.escape(marts_path.stem), re.escape(marts_path.suffix)
-    pattern = re.compile(stem + r"_\d{8}T\d{12}" + suffix)
+    # Ignores case: a copy may have been on a disk that does, too.
+    pattern = re.compile(stem + r"_[0-9]{8}T[0-9]{12}" + suffix, re.IGNORECASE)
     return sorted(p for p in marts_path.parent.iterdir() if pattern.fullmatch(p.name))
 
 
 def baseline_path(marts_path: Path) -> Path:
-    """The last publication of an earlier day than the newest's."""
+    """The last publication of an earlier day than the newest one."""
     return marts_path.with_name(f"{marts_path.stem}_baseline{marts_path.suffix}")
 
 
 def published_before(settings: Settings, as_of: date) -> Publication | None:
-    """The last publication of an earlier day than `as_of` that is still there."""
+    """The last publication of an earlier day than `as_of` that still exists."""
     path = settings.marts_path
     found = [Publication.read(p) for p in (path, baseline_path(path))]
     earlier = [p for p in found if p is not None and p.as_of < as_of]
@@ -163,25 +192,25 @@ def published_before(settings: Settings, as_of: date) -> Publication | None:
 
 
 def _keep_baseline(final: Path, as_of: date) -> None:
-    """Keep what is published under another name, if what follows is of a later day."""
+    """Keep the current publication under another name, if the next one is of a later day."""
     now = Publication.read(final)
     if now is None or now.as_of >= as_of:
         return
     draft = final.with_name(f"{final.name}.baseline.tmp")
-    files.link_or_copy(final, draft)
-    files.replace_durably(draft, baseline_path(final))
+    link_or_copy(final, draft)
+    replace_durably(draft, baseline_path(final))
 
 
 def sweep(marts_path: Path) -> None:
-    """Remove what killed publications left."""
-    files.remove(marts_path.parent.glob(f"{marts_path.name}.*.tmp*"))
-    files.remove(parquet_folder(marts_path).glob("*.tmp"))
+    """Remove what killed publications left behind."""
+    remove_files(marts_path.parent.glob(f"{marts_path.name}.*.tmp*"))
+    remove_files(parquet_folder(marts_path).glob("*.tmp"))
 
 
 def write_files(
     contents: _Contents, draft: Path, draft_folder: Path, version: str
 ) -> dict[str, int]:
-    """Write the new DuckDB file and Parquet files under their draft names; rows by table."""
+    """Write the new DuckDB file and Parquet files under draft names; returns rows by table."""
     draft_folder.mkdir(parents=True)
     schema = _schema_of(draft)
     rows: dict[str, int] = {}
@@ -194,7 +223,7 @@ def write_files(
         connection.execute(f"create schema if not exists publication.{schema}")
         for mart in _marts(connection, contents):
             name = f'publication.{schema}."{mart}"'
-            # The names are those of the project's own models.
+            # The names are those of our own models.
             source = f'source.{contents.schema}."{mart}"'
             connection.execute(f"create table {name} as select * from {source}")  # noqa: S608
             _copy_comments(connection, contents.schema, mart, name)
@@ -216,38 +245,49 @@ def write_files(
 
 
 def sync_files(draft: Path, draft_folder: Path) -> None:
-    """Bring the draft to the disk; a WAL beside it would be content that a rename loses."""
+    """Sync the draft to disk; a WAL beside it would be content that a rename loses."""
     wal = draft.with_name(draft.name + ".wal")
     if wal.exists():
         raise PublishError(f"{wal} was left behind: the new file is not complete")
     for path in (draft, *draft_folder.iterdir(), draft_folder):
-        files.fsync(path)
+        fsync(path)
 
 
 def switch(draft: Path, final: Path, draft_folder: Path, version: str) -> None:
-    """Make the drafts the published files. Each rename is one step for readers."""
+    """Make the drafts the published files. For readers, each rename is one step."""
     whole = draft_folder.with_suffix("")
     draft_folder.replace(whole)
-    files.fsync(whole.parent)
-    files.link_or_copy(draft, final.with_name(f"{final.stem}_{version}{final.suffix}"))
-    files.replace_durably(draft, final)
-    files.point_link(whole.parent / "current", whole.name)
+    fsync(whole.parent)
+    link_or_copy(draft, final.with_name(f"{final.stem}_{version}{final.suffix}"))
+    replace_durably(draft, final)
+    point_link(whole.parent / "current", whole.name)
 
 
-def _forget_old(marts_path: Path, newest: str) -> None:
-    """Remove all but the last versions; never the newest, wherever a wrong clock sorts it."""
+def _forget_old(marts_path: Path, newest: str, kept_seconds: float) -> None:
+    """Remove all but the last versions; never the newest, even if a wrong clock misplaces it.
+
+    A reader opens the files of a folder one after the other, so young folders stay longer.
+    """
     folder = parquet_folder(marts_path)
-    whole = sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink())
-    for kept in (versions(marts_path), whole):
-        files.remove(p for p in kept[:-KEPT_VERSIONS] if newest not in p.name)
+    whole = sorted(p for p in folder.iterdir() if p.is_dir() and _is_version(p))
+    remove_files(p for p in versions(marts_path)[:-KEPT_VERSIONS] if newest not in p.name)
+    before = time.time() - kept_seconds
+    remove_files(
+        p for p in whole[:-KEPT_VERSIONS] if newest not in p.name and p.stat().st_mtime <= before
+    )
+
+
+def _is_version(path: Path) -> bool:
+    """Whether it is not `current`, which is a folder on a disk without links."""
+    return path.name[:8].isdigit() and not path.is_symlink()
 
 
 def _schema_of(draft: Path) -> str:
-    """The schema of the tables, so that `marts.<table>` works for whoever opens the file.
+    """The schema of the tables, so that `marts.<table>` works in every file.
 
-    DuckDB calls a file's catalog by the file's name. With a schema `marts` in `marts.duckdb`,
-    `marts.fct_leads` is refused as ambiguous; with the tables in its default schema it means
-    that catalog. In a file of another name, the schema has to be called `marts`.
+    DuckDB names a file's catalog after the file. With a schema `marts` in `marts.duckdb`,
+    `marts.fct_leads` is refused as ambiguous; with the tables in the default schema it means that
+    catalog. In a file of another name, the schema must be called `marts`.
     """
     return "main" if draft.name.split(".")[0].lower() == "marts" else "marts"
 
@@ -257,7 +297,7 @@ def _marts(connection: duckdb.DuckDBPyConnection, contents: _Contents) -> list[s
     found = [
         name
         for (name,) in connection.execute(
-            # A view is read now: conversion_events shows what was sent after the build.
+            # Views are read now: conversion_events shows what was sent after the build.
             "select table_name from information_schema.tables "
             "where table_catalog = 'source' and table_schema = ? order by table_name",
             [contents.schema],
@@ -268,9 +308,9 @@ def _marts(connection: duckdb.DuckDBPyConnection, contents: _Contents) -> list[s
         names = ", ".join(missing) or "all of them"
         raise PublishError(
             f"the warehouse lacks marts ({names}); run `ctwa refresh --full`. "
-            "The marts of before stay published"
+            "The previous marts stay published"
         )
-    # Only what the project defines: a mart that was dropped from it may still lie in the file.
+    # Only what the project defines: a mart that was removed from it may still be in the file.
     left_out = {*contents.beside, PUBLICATION}
     return [m for m in found if m not in left_out and (expected is None or m in expected)]
 
@@ -278,7 +318,7 @@ def _marts(connection: duckdb.DuckDBPyConnection, contents: _Contents) -> list[s
 def _copy_comments(
     connection: duckdb.DuckDBPyConnection, schema: str, mart: str, name: str
 ) -> None:
-    """Descriptions of table and columns, where dbt has put them into the warehouse."""
+    """Copy descriptions of table and columns, if dbt has put them into the warehouse."""
     table = connection.execute(
         "select comment from duckdb_tables() where database_name = 'source' "
         "and schema_name = ? and table_name = ? and comment is not null",
@@ -324,7 +364,7 @@ def _describe(
     contents: _Contents,
     rows: dict[str, int],
 ) -> None:
-    """The row of `publication`; marts published again keep the time they were published at."""
+    """Write the row of `publication`; marts published again keep their time of publication."""
     if contents.again is not None:
         connection.execute(
             f"create table {name} as select * replace (cast(? as varchar) as version, "  # noqa: S608

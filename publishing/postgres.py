@@ -1,9 +1,9 @@
-"""The marts in PostgreSQL as well (`CTWA_MARTS_URL`): every table in one transaction.
+"""Copies the marts to PostgreSQL (`CTWA_MARTS_URL`), every table in one transaction.
 
-A reader sees the marts of one publication or of the one before, never a mixture and never an
-empty table: rows are deleted and copied in within one transaction, which blocks no reader.
-Tables stay the same tables, so grants and views on them stay too. A table whose columns have
-changed is made anew; where a view of yours stands in the way, the error names it.
+A reader sees the marts of one publication or of the one before, never a mixture and never an empty
+table: rows are deleted and copied in one transaction, which blocks no reader. Tables are kept, and
+with them grants and views on them. A table whose columns have changed is created again; if one of
+your views is in the way, the error names it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class PublishedToPostgres:
-    """What was published: rows by mart, seconds."""
+    """What was published: rows by mart, and how long it took in seconds."""
 
     rows: dict[str, int]
     seconds: float
@@ -61,8 +61,8 @@ def publish_to_postgres(url: str, marts_path: Path) -> PublishedToPostgres:
     except psycopg.Error as error:
         reason = str(error).strip().splitlines()[0]
         raise PublishError(
-            f"publishing to PostgreSQL at {address.host}/{address.database} failed, the marts of "
-            f"before stay there: {reason}"
+            f"publishing to PostgreSQL at {address.host}/{address.database} failed, the previous "
+            f"marts stay there: {reason}"
         ) from error
     return PublishedToPostgres(rows, time.monotonic() - started)
 
@@ -86,7 +86,7 @@ def _copy_all(marts: duckdb.DuckDBPyConnection, target: psycopg.Connection) -> d
 
 
 def _prepare(target: psycopg.Connection, table: str, columns: list[tuple[str, str]]) -> None:
-    """An empty table with these columns: the one that is there, or a new one."""
+    """Provide an empty table with these columns: the existing one, or a new one."""
     from psycopg import sql
 
     name = sql.Identifier(SCHEMA, table)
@@ -108,7 +108,7 @@ def _prepare(target: psycopg.Connection, table: str, columns: list[tuple[str, st
 
 
 def _spelled(kind: str) -> str:
-    """A type as PostgreSQL spells it back."""
+    """A type as PostgreSQL reports it."""
     if kind == "timestamptz":
         return "timestamp with time zone"
     return kind.replace("decimal", "numeric")
@@ -131,5 +131,5 @@ def _copy(
 
 
 def _storable(value: Any) -> Any:
-    """PostgreSQL's text holds no NUL."""
+    """Drop NULs, which PostgreSQL's text cannot hold."""
     return value.replace("\x00", "") if isinstance(value, str) else value

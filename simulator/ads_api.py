@@ -5,14 +5,15 @@
 | `GET /act_<id>` | the account |
 | `GET /debug_token` | `token_told`: whether the token is valid, until when, what it may |
 | `GET /<waba id>/dataset` | `datasets`: of a WhatsApp account; None where it has none |
-| `GET /act_<id>/{campaigns,adsets,ads}`, `/adcreatives` | pages; archived if asked for |
-| `GET /<id>`, `GET /?ids=a,b` | any object by its own id, deleted ones too |
+| `GET /act_<id>/{campaigns,adsets,ads}`, `/adcreatives` | pages; archived if asked for, ids too |
+| `GET /<id>` | any object by its own id, deleted ones too |
 | `GET /act_<id>/insights` | pages of days, level `ad` or `account` |
 | `GET /<ad id>/insights` | pages of days of one ad, whatever its status |
 | `POST /act_<id>/insights`, `GET /<run>`, `GET /<run>/insights` | report runs |
 
-A wrong token, an unknown parameter or field, a token in a URL, a DELETED filter, more than 50 ids:
-each is an error, so that a client that asks wrongly fails its test. `paging.next` carries the
+A wrong token, an unknown parameter or field, a token in a URL, a DELETED filter, `ids` at the root
+(which Meta refuses since October 2026; its code is not known): each is an error, so that a client
+that asks wrongly fails its test. `paging.next` carries the
 token, as Meta's does. An id that is hidden from us is 100/33; one that nobody has is 803.
 
 >>> with serve_ads_api(state, token="t") as api:  # doctest: +SKIP
@@ -49,8 +50,11 @@ class AdsApi(AdsGraph):
     synchronous range of ads is 100/1504018. `report_max_days`: a longer report run fails with
     -3/1504045. `jobs_to_come`: scripts of the next report runs, in their order. `calls`: each
     call as `METHOD /path?query`, decoded, without token. `wrong`: requests refused as wrong.
-    `tells_deleted`: whether insights of a deleted ad, asked by its id, have rows; Meta's
-    documentation contradicts itself.
+    `phone_numbers`: WhatsApp account to its numbers, id to how it is shown; `routing_roles`: number
+    to the answer, or the error, of the Routing Roles API.
+    `ended_versions`: versions of the API that answer with error 2635. `edges_tell_deleted`: whether
+    an edge takes DELETED beside a filter on ids. `tells_deleted`: whether insights of a deleted ad,
+    asked by its id, have rows; Meta's documentation contradicts itself in both.
     """
 
     faults: FaultScript = field(default_factory=FaultScript)
@@ -69,9 +73,11 @@ class AdsApi(AdsGraph):
         call = f"{request.method} {path}?{_readable(params)}"
         self.calls.append(call)
         fault = self.faults.next(call)
-        if fault is not None and fault.kind in ("error", "html", "empty", "body"):
+        if fault is not None and fault.kind in ("error", "html", "empty", "body", "raw"):
             return self._fault_answer(fault)
         try:
+            if request.path_params["version"] in self.ended_versions:
+                raise ApiError(2635, "(#2635) You are calling a deprecated version of the Ads API.")
             self._authenticate(request, params)
             body = self.route(request.method, path, params)
             answer = self._answer(200, json.dumps(body).encode())
@@ -113,6 +119,8 @@ class AdsApi(AdsGraph):
             return self._answer(fault.status, page, "text/html")
         if fault.kind == "empty":
             return self._answer(fault.status, b"")
+        if fault.kind == "raw":
+            return self._answer(fault.status, fault.body)
         if fault.kind == "body":
             answer = self._answer(fault.status, json.dumps(fault.body).encode())
         else:

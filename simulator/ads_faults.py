@@ -1,4 +1,4 @@
-"""Faults of the Marketing API by script: which call fails, how, and how often.
+"""Scripted faults of the Marketing API: which call fails, how, and how often.
 
 >>> faults = FaultScript([Fault("GET /act_1/ads", nth=2, code=190, subcode=463)])
 """
@@ -14,11 +14,11 @@ from typing import Any, Literal
 # error: Meta's JSON error. html: an HTML page, as a proxy answers. truncated: half of the right
 # body, as if whole. cut: the connection ends inside the body. empty: no body. repeat: the page
 # before, once more. endless: the right page, with itself as its `next`. body: `body` as JSON, for
-# answers that are well-formed but not as documented. drop, hang, no_messages: of requests with
-# events only (`simulator.conversions_api`).
+# answers that are well-formed but not as documented. raw: `body` as these bytes. drop, hang,
+# no_messages: of requests with events only (`simulator.conversions_api`).
 Kind = Literal[
     "error", "html", "truncated", "cut", "empty", "repeat", "endless", "body",
-    "drop", "hang", "no_messages",
+    "raw", "drop", "hang", "no_messages",
 ]  # fmt: skip
 
 
@@ -97,7 +97,7 @@ class FaultScript:
         self._rows: dict[str, int] = {}
 
     def next(self, call: str) -> Fault | None:
-        """The fault for this call, or None: answer it rightly."""
+        """The fault for this call, or None if it is to be answered properly."""
         fault = next((f for f in self.faults if f.strikes(call)), None)
         if fault is None and self._share and self._random.random() < self._share:
             self._rows[call] = self._rows.get(call, 0) + 1

@@ -1,4 +1,4 @@
-"""Nodes and edges of the stand-in of the Marketing API: what a right request is, and its answer."""
+"""Nodes and edges of the Marketing API's stand-in: valid requests, and their answers."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from simulator.ads_state import Account, Ad, AdSet, AdsState, Campaign
 
 _EDGES = ("campaigns", "adsets", "ads", "adcreatives")
 _TABLES = {"adcreatives": "creatives"}
+_WORDS = {"campaigns": "campaign", "adsets": "adset", "ads": "ad"}
+_LONGEST_FILTER = 6_000  # characters, before they are encoded for a URL
 _STATUSES = {
     *("ACTIVE", "PAUSED", "ARCHIVED", "IN_PROCESS", "WITH_ISSUES", "CAMPAIGN_PAUSED"),
     *("ADSET_PAUSED", "PENDING_REVIEW", "DISAPPROVED", "PREAPPROVED", "PENDING_BILLING_INFO"),
@@ -44,7 +46,8 @@ class AdsGraph:
     state: AdsState
     token: str = "test-token"
     page_size: int = 3
-    version: str = "v25.0"
+    version: str = "v27.0"
+    ended_versions: frozenset[str] = frozenset({"v23.0", "v24.0"})
     sync_max_days: int | None = None
     report_max_days: int | None = None
     run_ids_as_numbers: bool = True
@@ -52,7 +55,10 @@ class AdsGraph:
         default_factory=lambda: {"is_valid": True, "expires_at": 0, "scopes": ["ads_read"]}
     )
     tells_deleted: bool = True
+    edges_tell_deleted: bool = True
     datasets: dict[str, str | None] = field(default_factory=dict)
+    phone_numbers: dict[str, dict[str, str]] = field(default_factory=dict)
+    routing_roles: dict[str, dict[str, Any] | ApiError] = field(default_factory=dict)
     jobs_to_come: list[JobScript] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     url: str = ""
@@ -79,12 +85,17 @@ class AdsGraph:
             elif method == "GET" and head == "debug_token":
                 self._only(params, {"input_token"})
                 return {"data": self.token_told}
+            elif method == "GET" and edge == "phone_numbers":
+                return self._phone_numbers(head, params)
+            elif method == "GET" and edge == "routing_roles":
+                return self._routing_roles(head, params)
             elif method == "GET" and edge == "dataset":
                 return self._dataset(head, params)
             elif method == "GET" and head in self.jobs:
                 return self._run(self.jobs[head], edge, params)
-            elif method == "GET" and not head:
-                return self._by_ids(params)
+            elif method == "GET" and not head and "ids" in params:
+                self.wrong.append("ids at the root")
+                raise ApiError(100, "(#100) Multi-ID requests are no longer supported")
             elif method == "GET" and edge == "insights":
                 return self._ad_insights(head, params)
             elif method == "GET" and not edge:
@@ -109,12 +120,30 @@ class AdsGraph:
         return account
 
     def _dataset(self, waba_id: str, params: dict[str, str]) -> dict[str, Any]:
-        """Of a WhatsApp account: its dataset for conversion events, where it has one."""
+        """A WhatsApp account's dataset for conversion events, if it has one."""
         self._only(params, set())
         if waba_id not in self.datasets:
             raise ApiError(100, f"Unsupported get request. Object with ID '{waba_id}'", 33)
         found = self.datasets[waba_id]
         return {"id": found} if found else {}
+
+    def _phone_numbers(self, waba_id: str, params: dict[str, str]) -> dict[str, Any]:
+        """A WhatsApp account's numbers: phone number id to displayed number."""
+        self._only(params, {"fields"})
+        if waba_id not in self.phone_numbers:
+            raise ApiError(100, f"Unsupported get request. Object with ID '{waba_id}'", 33)
+        found = self.phone_numbers[waba_id]
+        return {"data": [{"id": n, "display_phone_number": s} for n, s in found.items()]}
+
+    def _routing_roles(self, number_id: str, params: dict[str, str]) -> dict[str, Any]:
+        """The roles that the token's own business holds for a number, or a refusal."""
+        self._only(params, set())
+        found = self.routing_roles.get(number_id)
+        if found is None:
+            raise ApiError(100, f"Unsupported get request. Object with ID '{number_id}'", 33)
+        if isinstance(found, ApiError):
+            raise found
+        return found
 
     def _by_id(self, object_id: str, fields: str) -> dict[str, Any]:
         thing = self.state.find(object_id)
@@ -132,22 +161,19 @@ class AdsGraph:
             )
         return self._render.thing(thing, parse_fields(fields))
 
-    def _by_ids(self, params: dict[str, str]) -> dict[str, Any]:
-        self._only(params, {"ids", "fields"})
-        ids = params.get("ids", "").split(",")
-        if len(ids) > 50 or "" in ids:
-            self._wrong(f"{len(ids)} ids in one call")
-        return {i: self._by_id(i, params.get("fields", "")) for i in ids}
-
     def _edge(self, account: Account, edge: str, params: dict[str, str]) -> dict[str, Any]:
         self._only(params, {"fields", "limit", "after", "effective_status", "filtering"})
-        statuses = self._statuses(params, "effective_status")
+        word = _WORDS.get(edge, edge)
+        statuses = self._statuses(params, f"{word}.effective_status")
+        ids = self._ids(params, f"{word}.id")
         fields = parse_fields(params.get("fields", ""))
         table: dict[str, Any] = getattr(self.state, _TABLES.get(edge, edge))
         rows = [
             self._render.thing(thing, fields)
             for thing in table.values()
-            if thing.account_id == account.id and self._is_listed(thing, statuses)
+            if thing.account_id == account.id
+            and self._is_listed(thing, statuses)
+            and (ids is None or thing.id in ids)
         ]
         return self._page(f"/act_{account.id}/{edge}", rows, params)
 
@@ -155,22 +181,39 @@ class AdsGraph:
     def _is_listed(thing: Any, statuses: list[str] | None) -> bool:
         if not isinstance(thing, (Campaign, AdSet, Ad)):
             return True
-        if thing.effective_status == "DELETED":
-            return False
         if statuses is not None:
             return thing.effective_status in statuses
-        return thing.effective_status != "ARCHIVED"
+        return thing.effective_status not in ("ARCHIVED", "DELETED")
 
     def _statuses(self, params: dict[str, str], filter_field: str) -> list[str] | None:
-        """Statuses asked for by `effective_status` or by `filtering`; DELETED is an error."""
+        """Statuses asked for by `effective_status` or by `filtering`. DELETED is an error, but
+        beside a filter on ids (`edges_tell_deleted`)."""
         asked: list[str] | None = json.loads(params.get("effective_status", "null"))
+        ids_field = filter_field.replace("effective_status", "id")
+        known = set(_STATUSES)
         for clause in json.loads(params.get("filtering", "[]")):
-            if clause.get("field") != filter_field or clause.get("operator") != "IN":
+            if clause.get("operator") != "IN":
+                self._wrong(f"filter {clause}")
+            if clause.get("field") == ids_field:
+                if self.edges_tell_deleted:
+                    known.add("DELETED")
+                continue
+            if clause.get("field") != filter_field:
                 self._wrong(f"filter {clause}")
             asked = clause["value"]
-        if asked is not None and not set(asked) <= _STATUSES:
-            self._wrong(f"status {sorted(set(asked) - _STATUSES)} in a filter")
+        if asked is not None and not set(asked) <= known:
+            if set(asked) - known == {"DELETED"} and ids_field in params.get("filtering", ""):
+                raise ApiError(100, "(#100) Filtering by DELETED is not supported", 1815001)
+            self._wrong(f"status {sorted(set(asked) - known)} in a filter")
         return asked
+
+    def _ids(self, params: dict[str, str], filter_field: str) -> set[str] | None:
+        for clause in json.loads(params.get("filtering", "[]")):
+            if clause.get("field") == filter_field:
+                if len(params.get("filtering", "")) > _LONGEST_FILTER:
+                    self._wrong(f"{len(clause['value'])} ids in one filter")
+                return set(clause["value"])
+        return None
 
     # ---- insights ------------------------------------------------------------------------
 
@@ -185,7 +228,7 @@ class AdsGraph:
     def _ad_insights(self, ad_id: str, params: dict[str, str]) -> dict[str, Any]:
         """`GET /<ad id>/insights`: by its own id an ad is readable whatever its status."""
         self._only(params, _INSIGHTS_PARAMS - {"filtering"} | {"after"})
-        self._by_id(ad_id, "")  # refuses ids that nobody has or that are hidden
+        self._by_id(ad_id, "")  # refuses ids that do not exist or are hidden
         if ad_id not in self.state.ads:
             self._wrong(f"insights of {ad_id}, which is no ad")
         ad = self.state.ads[ad_id]

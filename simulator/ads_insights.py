@@ -45,7 +45,7 @@ class JobScript:
 
 @dataclass
 class Job:
-    """A report run in the making."""
+    """A report run that is being prepared."""
 
     run_id: str
     account_id: str
@@ -54,7 +54,7 @@ class Job:
     polls: int = 0
 
     def poll(self) -> dict[str, Any]:
-        """The answer to `GET /{report_run_id}`; each call moves the run on by one state."""
+        """The answer to `GET /{report_run_id}`; each call advances the run by one state."""
         last = len(self.script.states) - 1
         state = self.script.states[min(self.polls, last)]
         percent = self.script.percent if self.polls >= last else 40 * self.polls
@@ -169,7 +169,7 @@ def _row(
 
 
 def _actions(stats: DailyStats) -> list[dict[str, str]] | None:
-    """Overlapping types and look-alikes, as there are at Meta; None where nothing happened."""
+    """Overlapping types and look-alikes, as Meta has them; None if nothing happened."""
     started = stats.conversations
     counts = {
         "link_click": stats.link_clicks,

@@ -25,11 +25,11 @@ from simulator.ads_state import (
 
 
 class BadFieldError(ValueError):
-    """A field was asked for that the node does not have."""
+    """A field was requested that the node does not have."""
 
 
 Fields = dict[str, "Fields"]
-"""Asked fields: name to what stands in its braces."""
+"""Requested fields: name to the fields inside its braces."""
 
 
 def parse_fields(text: str) -> Fields:
@@ -79,7 +79,7 @@ class Renderer:
         return _pick("AdAccount", f"act_{account.id}", values, fields)
 
     def thing(self, thing: AdObject, fields: Fields) -> dict[str, Any]:
-        """A campaign, ad set, ad or creative, with nested ones where braces ask for them."""
+        """A campaign, ad set, ad or creative, with nested ones if braces ask for them."""
         kinds: dict[type, Callable[[Any, Fields], dict[str, Any]]] = {
             Campaign: self._campaign,
             AdSet: self._adset,
@@ -137,7 +137,7 @@ class Renderer:
         return {"id": object_id} if thing is None else self.thing(thing, fields[name])
 
     def _creative(self, thing: Creative, _: Fields) -> dict[str, Any]:
-        # Signed and short-lived, as Meta's are: another one at each read.
+        # Signed and short-lived, as Meta's are: a different one at each read.
         self._thumbnails += 1
         thumbnail = f"https://scontent.example/{thing.id}.jpg?oh=00_{self._thumbnails:08x}"
         return {

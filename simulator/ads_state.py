@@ -165,7 +165,7 @@ class AdsState:
         self.spend[ad.account_id, day, ad_id] = DailyStats(Decimal(spend), **stats)
 
     def withdraw(self, ad_id: str, day: date) -> None:
-        """Take an ad's row of a day away, as a restatement to nothing does."""
+        """Remove an ad's row of a day, as a restatement to nothing does."""
         self.spend.pop((self.ads[ad_id].account_id, day, ad_id), None)
 
     def ad_days(self, account_id: str, since: date, until: date) -> Iterator[tuple[date, str]]:
@@ -209,7 +209,7 @@ class AdsState:
         below: list[AdSet | Ad] = [a for a in self.adsets.values() if a.campaign_id == object_id]
         below += [a for a in self.ads.values() if object_id in (a.campaign_id, a.adset_id)]
         for child in below:
-            # What is deleted stays deleted when its parent is merely archived.
+            # A deleted object stays deleted when its parent is only archived.
             if child.effective_status != "DELETED":
                 self.update(child.id, effective_status=status)
 

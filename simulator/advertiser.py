@@ -1,4 +1,4 @@
-"""What the company's ads cost, and what Meta's API says of it at each of several nights.
+"""What the company's ads cost, and what Meta's API says about it on each of several nights.
 
 Money is never stated twice: the truth of a world is the last night's state itself. What the nights
 before showed differs from it in every way that Meta and media buyers change things.
@@ -28,9 +28,9 @@ CASES = {
     "E50": "ads in every state, archived and deleted ones too",
     "E56": "boosted posts cost money",
 }
-"""Edge cases that the advertiser tells, beside those of the stories of people."""
+"""Edge cases that the advertiser covers, beside those of the stories about people."""
 _LEADS_OF_BUDGETS = 1_200
-"""With so many leads the ads' budgets give prices of leads as they are in life."""
+"""With this many leads the ads' budgets give realistic costs per lead."""
 _DELETED_LATER = ad_named("@promo\tcom tab")
 
 
@@ -49,7 +49,7 @@ def nights(seed: int, today: date, leads: int, count: int = 2) -> tuple[AdsState
             _spend(state, ad, today, leads, rng)
     for account in ACCOUNTS:
         for back in rng.sample(range(1, DAYS), 25):
-            # Never shown at any ad: credits, rounding, ads of deleted campaigns (E45).
+            # Not shown under any ad: credits, rounding, ads of deleted campaigns (E45).
             cents = rng.choice((-120, 1, 7, 199, 4_321))
             state.extra_spend[account.account_id, today - timedelta(days=back)] = _money(cents)
     shown = []
@@ -162,7 +162,7 @@ def _as_seen(state: AdsState, day: date, *, is_last: bool) -> AdsState:
 
 
 def _restate(state: AdsState, day: date, rng: random.Random, *, empties: bool) -> None:
-    """What Meta changes of the days that an earlier night has shown (E40, E41)."""
+    """What Meta changes about days that an earlier night has shown (E40, E41)."""
     since, until = day - timedelta(days=20), day - timedelta(days=2)
     recent = sorted(k for k in state.spend if since <= k[1] <= until)
     for key in rng.sample(recent, len(recent) // 8):
@@ -172,7 +172,7 @@ def _restate(state: AdsState, day: date, rng: random.Random, *, empties: bool) -
         # Invalid clicks: the row is withdrawn; on one day the whole account's.
         state.withdraw(ad_id, back)
         emptied = (account, day - timedelta(days=19))
-    # A row of an ad that had none: a credit that was taken back.
+    # A row for an ad that had none: a credit that was reversed.
     account, back, ad_id = rng.choice(recent)
     state.spend[account, back - timedelta(days=1), ad_id] = DailyStats(_money(77), 9, 1)
     if empties:
@@ -183,7 +183,7 @@ def _restate(state: AdsState, day: date, rng: random.Random, *, empties: bool) -
 
 def _rename_and_delete(state: AdsState) -> None:
     """What the media buyer does before the last night (E32, E36)."""
-    # Older days would keep the ad's row, as Meta told it then; this ad is too young for that.
+    # Older days would keep the ad's row as Meta reported it then; this ad is too new for that.
     state.delete(_DELETED_LATER.ad_id)
     for campaign in CAMPAIGNS:
         if campaign.first_name:

@@ -1,6 +1,6 @@
 """The synthetic company: business numbers, ad accounts, and ads in every state the APIs know.
 
-Ids have 18 digits and are neighbours above 2^53, so that whoever turns one into a float merges two
+Ids have 18 digits and are neighbours above 2^53, so that turning one into a float merges two
 ads. Names are hostile on purpose: they must pass through every table and report as they are.
 """
 
@@ -50,7 +50,7 @@ class CampaignRef:
 
 @dataclass(frozen=True, slots=True)
 class AdRef:
-    """An ad with its one ad set and creative. `foreign`: of a company we may not look into.
+    """An ad with its one ad set and creative. `foreign`: of a company that we cannot see.
 
     `gone`: no API knows it. `deleted`: no list shows it, its own id does. `story_id` and
     `instagram_id` are the posts that the ad shows, where it is a boosted one. `delivers`: from how
@@ -88,7 +88,7 @@ class AdRef:
 SAO_PAULO = AccountRef("1204090807060501", "Clínica Aurora — São Paulo", "BRL", "America/Sao_Paulo")
 NEW_YORK = AccountRef("1204090807060502", 'Aurora "US" & Co', "USD", "America/New_York")
 LISBON = AccountRef("1204090807060503", "Clínica Aurora — Europe", "EUR", "Europe/Lisbon")
-"""A zone and a currency never change: for others Meta makes a new account (E43)."""
+"""An account's zone and currency never change: Meta makes a new account instead (E43)."""
 FOREIGN = AccountRef("1204090807060599", "Somebody else", "BRL", "America/Sao_Paulo")
 
 GOOGLE_BR = AccountRef("4402211001", "Aurora Search — Brasil", "BRL", "America/Sao_Paulo", "google")
@@ -103,7 +103,10 @@ MOVED = BusinessNumber("104200000000002", "206600000000014", MAIN.display)
 """The main number after its move to the other WABA: new ids, same display number (E30)."""
 
 TEST_LINE = BusinessNumber("104200000000001", "206600000000015", "551140028999")
-"""Where the agency tries things out: declared as not to be counted (E20)."""
+"""The agency's number for trying things out: excluded from counts (E20)."""
+
+PLATFORM_TEST = BusinessNumber("0", "123456123", "16505551111")
+"""Meta's own, which the Test button of the App Dashboard writes to: in no count (E84)."""
 
 NUMBERS = (MAIN, SECOND, OTHER_WABA)
 
@@ -176,7 +179,7 @@ def _ads(campaigns: list[CampaignRef]) -> list[AdRef]:
         (7, "boosted post on Instagram", "active", 1, 1_099),
     ]
     delivers = {
-        "archived in spring": (10_000, 20),  # stopped; its leads still come (E47)
+        "archived in spring": (10_000, 20),  # stopped; its leads still arrive (E47)
         "@promo\tcom tab": (18, 1),
         IN_LISBON: (25, 1),
         NEW_AD: (1, 1),

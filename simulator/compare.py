@@ -25,7 +25,7 @@ class Comparison:
 
     @property
     def is_equal(self) -> bool:
-        """Whether something was compared and nothing differs."""
+        """Whether anything was compared and nothing differs."""
         return not self.differences and all(self.compared.values()) and bool(self.compared)
 
     @property
@@ -60,14 +60,14 @@ def compare(truth: Truth, marts_path: Path) -> Comparison:
                 result.differences.append(f"{table.name}: cannot be read: {reason}")
                 continue
             result.differences += _differences(table, found)
-            result.compared[table.name] = len(table.rows.keys() & found.keys())
+            result.compared.setdefault(table.name, len(table.rows.keys() & found.keys()))
             if table.name == "campaign_performance":
                 result.campaigns_compared = len({key[2] for key in table.rows})
     return result
 
 
 def _read(marts: duckdb.DuckDBPyConnection, table: Expected) -> Rows:
-    """The mart's rows by key. A repeated key is kept apart, so that it shows as one too many."""
+    """The mart's rows by key. A repeated key stays apart, so that it shows as a row too many."""
     columns = sorted({c for row in table.rows.values() for c in row})
     quoted = ", ".join(f'"{c}"' for c in (*table.keys, *columns))
     source = table.source or f'marts."{table.name}"'
@@ -99,7 +99,7 @@ def _differences(table: Expected, found: Rows) -> list[str]:
 
 
 def _same(found: Any, expected: Any) -> bool:
-    """Equality without mercy: a float is never a decimal, None never 0."""
+    """Strict equality: a float is never a decimal, and None is never 0."""
     if isinstance(expected, datetime) and isinstance(found, datetime):
         found = found if found.tzinfo else found.replace(tzinfo=UTC)
         return found == expected

@@ -31,7 +31,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from ctwa.settings import CONVERSION_NAMES
+from ctwa.setting_types import CONVERSION_NAMES
 from simulator.ads_api import _cut, serve_app
 from simulator.ads_faults import Fault, FaultScript
 from simulator.ads_graph import ApiError
@@ -67,7 +67,7 @@ class ConversionsApi:
 
     datasets: dict[str, set[str]]
     token: str = "test-token"
-    version: str = "v25.0"
+    version: str = "v27.0"
     faults: FaultScript = field(default_factory=FaultScript)
     refused_names: set[str] = field(default_factory=set)
     poison: set[str] = field(default_factory=set)
@@ -100,7 +100,7 @@ class ConversionsApi:
             answer = _error(error)
         return answer if fault is None else await self._strike(request, fault, answer)
 
-    # ---- right requests ----------------------------------------------------------------------
+    # ---- valid requests ----------------------------------------------------------------------
 
     def _route(self, request: Request, path: str, raw: bytes, takes: bool) -> dict[str, Any]:
         if "access_token" in request.query_params or b"access_token" in raw:

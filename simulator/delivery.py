@@ -42,18 +42,18 @@ CASES = {
     "E3": "several entries, changes and elements in one body, statuses among messages",
     "E12": "out of order, hours, days and nights late",
 }
-"""Edge cases that deliveries tell, beside those of the stories of people."""
+"""Edge cases that deliveries cover, beside those of the stories about people."""
 
 
 class DeliveryError(RuntimeError):
-    """The receiver did not take a body it must take."""
+    """The receiver refused a body that it must accept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One request body. `malformed`: how many of its elements must end in quarantine.
 
-    `exclusions` are nobody's webhook: somebody in the company runs `ctwa exclude`.
+    `exclusions` are no webhooks: somebody in the company runs `ctwa exclude`.
     """
 
     path: Path
@@ -67,13 +67,13 @@ class Delivery:
 
     @property
     def source(self) -> str:
-        """What its envelope in the vault is called."""
+        """The source under which its envelope is in the vault."""
         return self.path.rpartition("/")[2]
 
 
 @dataclass(slots=True)
 class Receipts:
-    """What became of deliveries: how many answers of each status, and how many tries."""
+    """What became of deliveries: how many answers of each status, and how many attempts."""
 
     answers: Counter[int] = field(default_factory=Counter)
     tries: int = 0
@@ -113,7 +113,7 @@ def deliveries(
     if night in (None, len(world.nights)):
         bodies += [Delivery("/webhooks/whatsapp", junk, 1) for junk in world.junk]
     bodies += [b for b in bodies if not b.malformed and rng.random() < duplicates]
-    # Mostly in order, as in life: a body overtakes a few others, some come last.
+    # Mostly in order, as in reality: a body overtakes a few others, some come last.
     places = [
         (i + (rng.expovariate(1 / 40) if rng.random() < 0.3 else 0), i) for i in range(len(bodies))
     ]
@@ -121,13 +121,13 @@ def deliveries(
 
 
 def _statement(rows: list[dict[str, Any]], rng: random.Random) -> bytes:
-    """A list, or now and then the one object alone."""
+    """A list, or sometimes just the one object."""
     alone = len(rows) == 1 and rng.random() < 0.5
     return json.dumps(rows[0] if alone else rows).encode()
 
 
 def _nights(world: World) -> Callable[[Item], int]:
-    """Which night brings what; the same for every delivery seed.
+    """What arrives in which night; the same for every delivery seed.
 
     What is not pinned comes in the first night that can have it, but for a few that come up to
     six nights late. What is pinned to come late comes after all that its scene has pinned early.
@@ -135,7 +135,7 @@ def _nights(world: World) -> Callable[[Item], int]:
     last = len(world.nights)
 
     def on_time(item: Item) -> int:
-        # A webhook may come in a night that is at least a day after it.
+        # A webhook may arrive in a night that is at least a day later.
         over = (world.end - timedelta(days=1) - _time_of(item)) / timedelta(days=1)
         return min(max(last - max(0, math.ceil(over) - 1), 1), last)
 
@@ -203,8 +203,11 @@ def _envelope(events: list[Event], rng: random.Random) -> Delivery:
     for event in events:
         number = event.number
         entry = entries.setdefault(number.waba_id, {"id": number.waba_id, "changes": []})
+        if event.field == "messaging_handovers":
+            entry["changes"].append({"value": event.element, "field": event.field})
+            continue
         lanes = changes.setdefault((number.phone_number_id, event.field), [])
-        # Statuses mostly come in a change of their own, now and then beside messages (E3).
+        # Statuses mostly come in a change of their own, sometimes beside messages (E3).
         apart = event.part == "statuses" and rng.random() < 0.8
         value = None if apart else next((v for v in lanes if _fits(event, v)), None)
         if value is None:
@@ -213,8 +216,12 @@ def _envelope(events: list[Event], rng: random.Random) -> Delivery:
                 "phone_number_id": number.phone_number_id,
             }
             value = {"messaging_product": "whatsapp", "metadata": metadata}
+            whole = value
+            if event.field == "standby":  # its lists are in an object of that name
+                value = {}
+                whole = {**whole, "standby": value}
             lanes.append(value)
-            entry["changes"].append({"value": value, "field": event.field})
+            entry["changes"].append({"value": whole, "field": event.field})
         if event.contact is not None and event.contact not in value.setdefault("contacts", []):
             value["contacts"].append(event.contact)
         value.setdefault(event.part, []).append(event.element)

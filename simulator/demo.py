@@ -23,7 +23,7 @@ from rich.console import Console
 
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
-from ingestion.exclude import exclude
+from ingestion.files.declarations import exclude
 from simulator import report
 from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.compare import Comparison, compare
@@ -78,8 +78,8 @@ def _run(data: Path, world: World, say: report.Story) -> int:
     say.title(world)
     with (
         serve_ads_api(world.nights[0], token=secrets.token_urlsafe(24), page_size=25) as api,
-        serve_google_api(google_now(world, 1), batch_size=40) as google,
-        # Read on the real clock, so what happened there has happened by the first night.
+        serve_google_api(google_now(world, 1), batch_size=40, version="v26") as google,
+        # Read on the real clock, so everything has happened there by the first night.
         serve_hubspot_api(world.hubspot(world.end)) as crm,
     ):
         settings = demo_settings(data, api, google, crm, world)
@@ -156,7 +156,7 @@ def _deliver(settings: Settings, url: str, bodies: list[Delivery], say: report.S
 
 
 def _exclude(settings: Settings, said: dict[str, Any]) -> None:
-    """As somebody in the company does it: `ctwa exclude`."""
+    """As somebody in the company would do it: `ctwa exclude`."""
     moment = datetime.fromisoformat(said["declared_at"])
     exclude(
         settings,
@@ -178,7 +178,7 @@ def _forge(url: str, say: report.Story) -> None:
 
 
 def _refresh(settings: Settings, as_of: date, say: report.Story) -> None:
-    from orchestration.refresh import refresh  # it loads Dagster and dbt: seconds
+    from orchestration.refresh import refresh  # loads Dagster and dbt, which takes seconds
 
     text = f"nightly job as of {as_of}: load, build, test, publish"
     with say.waiting(text, spins=False) as done:
@@ -192,12 +192,12 @@ def _refresh(settings: Settings, as_of: date, say: report.Story) -> None:
         )
 
 
-# ---- manners -------------------------------------------------------------------------------------
+# ---- output and signals --------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def _calm() -> Iterator[None]:
-    """No log lines of the tools between ours; what fails is told by the job's result.
+    """No log lines from the tools between ours; the job's result says what failed.
 
     By the handlers, not the loggers: tools set the levels of theirs. `ctwa -v demo` shows all.
     """
@@ -217,14 +217,14 @@ def _calm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """A polite `kill` ends what was started, as Ctrl-C does."""
+    """A plain `kill` ends what was started, as Ctrl-C does."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     try:
         before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not in the main thread: the caller minds signals
+    except ValueError:  # not in the main thread: the caller handles signals
         yield
         return
     try:

@@ -1,4 +1,4 @@
-"""What the company's Google ads cost and who clicked them, as the API says it at each night.
+"""What the company's Google ads cost and who clicked them, as the API reports it each night.
 
 Money is never stated twice: the truth of a world is the last night's state itself.
 """
@@ -39,8 +39,9 @@ CASES = {
     "E40": "costs of the last weeks are corrected, every night",
     "E41": "rows are withdrawn, and whole days become empty",
     "E45": "the account's total holds money of no campaign, campaigns have some of no ad",
+    "E91": "an account is suspended before the last night, which corrects its days",
 }
-"""Edge cases that Google's side tells."""
+"""Edge cases that Google's side covers."""
 _LEADS_OF_BUDGETS = 1_200
 _REMOVED_LATER = GOOGLE_CAMPAIGNS[4].campaign_id
 
@@ -105,7 +106,7 @@ def _company(today: date) -> GoogleState:
 
 
 def _spend(state: GoogleState, ad: AdRef, today: date, leads: int, rng: random.Random) -> None:
-    """Delivery of one ad, and now and then some of its ad group's that is shown at no ad."""
+    """Delivery of one ad, and sometimes some of its ad group's that is under no ad."""
     account = ad.campaign.account.account_id
     for back in range(1, DAYS + 1):
         if rng.random() < 0.12:
@@ -147,7 +148,7 @@ def _as_seen(state: GoogleState, day: date) -> GoogleState:
 
 
 def _correct(state: GoogleState, day: date, rng: random.Random) -> None:
-    """What Google changes of days that an earlier night has shown (E40, E41)."""
+    """What Google changes about days that an earlier night has shown (E40, E41)."""
     since, until = day - timedelta(days=40), day - timedelta(days=2)
     recent = sorted(k for k in state.spend if since <= k[1] <= until)
     for key in rng.sample(recent, len(recent) // 10):
@@ -163,7 +164,9 @@ def _correct(state: GoogleState, day: date, rng: random.Random) -> None:
 
 
 def _rename_and_remove(state: GoogleState) -> None:
-    """What the media buyer does before the last night (E36)."""
+    """What the media buyer does before the last night (E36), and Google (E91)."""
+    suspended = state.customers[GOOGLE_US.account_id]
+    suspended.status, suspended.reads_inactive = "SUSPENDED", True
     state.campaigns[_REMOVED_LATER].status = "REMOVED"
     for campaign in GOOGLE_CAMPAIGNS:
         if campaign.first_name:

@@ -5,7 +5,7 @@
 | `POST /token` | an access token for the refresh token |
 | `POST /<version>/customers/<id>/googleAds:searchStream` | batches of rows of a GAQL query |
 
-What of GAQL is spoken stands in `google_gaql`, rows in `google_rows`, faults in `google_faults`.
+`google_gaql` has the supported part of GAQL, `google_rows` the rows, `google_faults` the faults.
 A wrong token, a missing header, an account that is not reached by this user or through this
 manager, an unknown field: each is Google's error, so that a client that asks wrongly fails its
 test. As at Google, the user of the stand-in has been given access to accounts without a manager
@@ -54,6 +54,7 @@ class GoogleApi:
 
     `wants_developer_token`: as before Google ended them in September 2026; since then the header is
     ignored. `direct`: accounts that the user was given access to, None for those without a manager.
+    `reads_inactive`: whether suspended, cancelled and closed accounts are read all the same.
     `calls`: each call as `token` or `searchStream <customer> FROM …`. `wrong`: calls refused as
     wrong, with Google's word. `batch_size`: rows of a batch. `omits_zeros`: metrics of zero are
     absent. `access_tokens`: those that are valid now.
@@ -67,6 +68,7 @@ class GoogleApi:
     client_secret: str = "GOCSPX-stand-in"
     refresh_token: str = "1//stand-in-refresh-token"
     direct: set[str] | None = None
+    reads_inactive: bool = False
     faults: FaultScript = field(default_factory=FaultScript)
     batch_size: int = 3
     omits_zeros: bool = True
@@ -170,7 +172,7 @@ class GoogleApi:
             customer is not None
             and customer.visible
             and login in (customer_id, *managers(customer_id))
-            # Access that was given to a manager reaches all below it.
+            # Access to a manager includes all accounts below it.
             and any(
                 map(self._is_direct, [login] if login == customer_id else [login, *managers(login)])
             )
@@ -178,7 +180,8 @@ class GoogleApi:
         if customer is None or not is_reached:
             word = {"authorizationError": "USER_PERMISSION_DENIED"}
             raise CallError(403, word, _DENIED)
-        if customer.status != "ENABLED":
+        is_read = self.reads_inactive or customer.reads_inactive
+        if customer.status != "ENABLED" and not is_read:
             word = {"authorizationError": "CUSTOMER_NOT_ENABLED"}
             raise CallError(403, word, "The customer account can't be accessed.")
 

@@ -1,4 +1,4 @@
-"""Faults of the Google Ads API by script; `simulator.ads_faults` says when they strike.
+"""Scripted faults of the Google Ads API; `simulator.ads_faults` says when they strike.
 
 >>> faults = FaultScript([GoogleFault("FROM campaign", status=503)])
 """
@@ -36,13 +36,13 @@ class GoogleFault(Fault):
 
 
 def quota(match: str = "searchStream", delay: str | None = "5s", **when: Any) -> GoogleFault:
-    """The quota is used up: 429, come back after `delay`."""
+    """The quota is used up: 429, retry after `delay`."""
     word = {"quotaError": "RESOURCE_EXHAUSTED"}
     return GoogleFault(match, status=429, error_code=word, retry_delay=delay, **when)
 
 
 def expired(match: str = "searchStream", **when: Any) -> GoogleFault:
-    """The access token has ended: 401."""
+    """The access token has expired: 401."""
     return GoogleFault(
         match, status=401, error_code={"authenticationError": "OAUTH_TOKEN_EXPIRED"}, **when
     )
@@ -65,7 +65,7 @@ GOOGLE_FAULTS: tuple[Fault, ...] = (
     Fault("", kind="cut", status=200),
     Fault("", kind="empty", status=503),
 )
-"""Random ones for `FaultScript(share=…, pool=GOOGLE_FAULTS)`: each passes by itself."""
+"""Random ones for `FaultScript(share=…, pool=GOOGLE_FAULTS)`: each goes away by itself."""
 
 __all__ = [
     "GOOGLE_FAULTS",

@@ -1,4 +1,4 @@
-"""The part of the Google Ads Query Language that is spoken here, and errors in Google's shape.
+"""The part of the Google Ads Query Language that is supported here, and errors in Google's shape.
 
 `SELECT fields FROM resource [WHERE condition AND condition]`, with `=`, `!=`, `IN (…)` and
 `BETWEEN … AND …`. A field that does not exist, or does not go with the resource, is Google's error.
@@ -133,16 +133,16 @@ class Query:
 
     @property
     def has_metrics(self) -> bool:
-        """Whether figures are asked for."""
+        """Whether the query asks for figures."""
         return any(name.startswith("metrics.") for name in self.fields)
 
     @property
     def by_day(self) -> bool:
-        """Whether figures come by day."""
+        """Whether figures are by day."""
         return "segments.date" in self.fields
 
     def days(self) -> tuple[date, date] | None:
-        """The days asked for, both included; None without such a condition."""
+        """The requested days, both included; None without such a condition."""
         found = next((c for c in self.conditions if c.field == "segments.date"), None)
         if found is None or found.is_not is not None:
             return None

@@ -1,4 +1,4 @@
-"""Rows of the Google Ads API: camelCase, int64 as text, nothing where there is nothing."""
+"""Rows of the Google Ads API: camelCase, int64 as text, and absent values left out."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _clicks(state: GoogleState, customer_id: str, query: Query) -> Iterator[Flat
         yield row
 
 
-# ---- one thing each --------------------------------------------------------------------------
+# ---- one value each --------------------------------------------------------------------------
 
 
 def _of_customer(customer: Customer) -> Flat:
@@ -186,7 +186,7 @@ def _stats(day: date, stats: Stats) -> Flat:
 
 
 def _nested(row: Flat, query: Query, omits_zeros: bool) -> dict[str, Any]:
-    """What was selected, nested; each object that is told brings its resource name."""
+    """What was selected, nested; each selected object has its resource name."""
     kinds = [name.partition(".")[0] for name in query.fields]
     names = [f"{kind}.resource_name" for kind in dict.fromkeys([query.resource, *kinds])]
     if any(name.startswith("ad_group_ad.ad.") for name in query.fields):

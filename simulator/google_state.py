@@ -18,7 +18,8 @@ K = TypeVar("K")
 
 @dataclass
 class Customer:
-    """An account. `visible=False`: the user has no access to it. `zone`: an IANA name."""
+    """An account. `visible=False`: the user has no access to it. `zone`: an IANA name.
+    `reads_inactive`: it can be read whatever its status."""
 
     customer_id: str  # digits, without hyphens
     name: str
@@ -28,6 +29,7 @@ class Customer:
     is_manager: bool = False
     manager_id: str | None = None
     visible: bool = True
+    reads_inactive: bool = False
 
 
 @dataclass
@@ -77,7 +79,7 @@ class Stats:
     clicks: int = 0
 
     def __bool__(self) -> bool:
-        """Whether anything happened: rows of nothing but zeros are never told."""
+        """Whether anything happened: rows of only zeros are never reported."""
         return bool(self.spend or self.impressions or self.clicks)
 
     def __add__(self, other: Stats) -> Stats:
@@ -90,7 +92,7 @@ class Stats:
 
 @dataclass
 class ClickView:
-    """A click with its click id. `ad_group_id` and `ad_id` lack where Google places ads itself."""
+    """A click with its click id. Where Google places ads, `ad_group_id` and `ad_id` are None."""
 
     gclid: str
     customer_id: str
@@ -156,7 +158,7 @@ class GoogleState:
         return _within(self.spend, customer_id, since, until)
 
     def ad_group_days(self, customer_id: str, since: date, until: date) -> dict[Day, Stats]:
-        """(day, ad group id) to what its ads did, and what it did beyond them."""
+        """(day, ad group id) to what its ads did, and what it did outside them."""
         below = self.ad_days(customer_id, since, until).items()
         own = _within(self.ad_group_spend, customer_id, since, until)
         return _summed(
@@ -164,7 +166,7 @@ class GoogleState:
         )
 
     def campaign_days(self, customer_id: str, since: date, until: date) -> dict[Day, Stats]:
-        """(day, campaign id) to what its ad groups did, and what it did beyond them."""
+        """(day, campaign id) to what its ad groups did, and what it did outside them."""
         below = self.ad_group_days(customer_id, since, until).items()
         own = _within(self.campaign_spend, customer_id, since, until)
         return _summed(

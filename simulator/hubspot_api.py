@@ -2,14 +2,15 @@
 
 | call | answers |
 |---|---|
-| `POST /crm/v3/objects/{contacts,deals}/search` | pages of live records, as the index has them |
-| `POST /crm/v3/objects/{contacts,deals}/batch/read` | records by id; 207 if some lack |
-| `GET /crm/v3/objects/{contacts,deals}` | pages of all records, or of the bin |
-| `POST /crm/v4/associations/deals/contacts/batch/read` | contacts of deals |
-| `POST /crm/v3/objects/contacts/batch/update` | writes contacts; 207 if some fail |
-| `/crm/v3/properties/contacts`, `/batch/create` and `/groups` of it | our own properties |
-| `GET /crm/v3/properties/contacts/lifecyclestage`, `GET /crm/v3/pipelines/deals` | stages |
-| `GET /account-info/v3/details` | currency and time zone of the account |
+| `POST /crm/objects/2026-09/{contacts,deals}/search` | pages of live records, as indexed |
+| `POST /crm/objects/2026-09/{contacts,deals}/batch/read` | records by id; 207 if some lack |
+| `GET /crm/objects/2026-09/{contacts,deals}` | pages of all records, or of the bin |
+| `POST /crm/associations/2026-09/deals/contacts/batch/read` | contacts of deals |
+| `POST /crm/objects/2026-09/contacts/batch/update` | writes contacts; 207 if some fail |
+| `/crm/properties/2026-09/contacts`, `/batch/create` and `/groups` of it | our own properties |
+| `GET /crm/properties/2026-09/contacts/lifecyclestage` | stages of contacts |
+| `GET /crm/pipelines/2026-09/deals` | stages of deals |
+| `GET /account-info/2026-09/details` | currency and time zone of the account |
 
 A wrong token, a missing scope, an unknown property, a page that is too long, results beyond
 10,000: each is the error that HubSpot gives, so that a client that asks wrongly fails its test.
@@ -121,13 +122,13 @@ def _needed(method: str, path: str) -> frozenset[str]:
     """Scopes of which one is enough."""
     if path.endswith("/contacts/batch/update"):
         return frozenset({"crm.objects.contacts.write"})
-    if path.startswith("/crm/v3/properties/contacts") and method == "POST":
+    if path.startswith("/crm/properties/2026-09/contacts") and method == "POST":
         return frozenset({"crm.schemas.contacts.write"})
-    if path.startswith("/crm/v3/properties/contacts"):
+    if path.startswith("/crm/properties/2026-09/contacts"):
         return frozenset({"crm.objects.contacts.read", "crm.schemas.contacts.read"})
-    if path.startswith("/crm/v3/pipelines/deals"):
+    if path.startswith("/crm/pipelines/2026-09/deals"):
         return frozenset({"crm.objects.deals.read", "crm.schemas.deals.read"})
-    if path.startswith("/crm/v3/objects/contacts"):
+    if path.startswith("/crm/objects/2026-09/contacts"):
         return frozenset({"crm.objects.contacts.read"})
     if path.startswith("/account-info"):
         return frozenset()

@@ -1,4 +1,4 @@
-"""The calls of the HubSpot stand-in: what is checked of a request, and the shape of its answer."""
+"""The calls of the HubSpot stand-in: what is checked in a request, and the shape of its answer."""
 
 from __future__ import annotations
 
@@ -45,23 +45,30 @@ class HubspotCalls(HubspotWrites):
     def route(self, method: str, path: str, params: dict[str, str], body: Json) -> tuple[int, Json]:
         """Status and body of an answer; raises `CallError`."""
         match method, path.strip("/").split("/"):
-            case "POST", ["crm", "v3", "objects", ("contacts" | "deals") as kind, "search"]:
+            case "POST", ["crm", "objects", "2026-09", ("contacts" | "deals") as kind, "search"]:
                 return 200, self._search(kind, body)
-            case "POST", ["crm", "v3", "objects", ("contacts" | "deals") as kind, "batch", "read"]:
+            case "POST", [
+                "crm",
+                "objects",
+                "2026-09",
+                "contacts" | "deals" as kind,
+                "batch",
+                "read",
+            ]:
                 return self._batch(kind, body, archived=params.get("archived") == "true")
-            case "POST", ["crm", "v3", "objects", "contacts", "batch", "update"]:
+            case "POST", ["crm", "objects", "2026-09", "contacts", "batch", "update"]:
                 return self._update(body)
-            case method, ["crm", "v3", "properties", "contacts", *rest] if rest != _LIFECYCLE:
+            case method, ["crm", "properties", "2026-09", "contacts", *rest] if rest != _LIFECYCLE:
                 return self._properties(method, rest, body)
-            case "GET", ["crm", "v3", "objects", ("contacts" | "deals") as kind]:
+            case "GET", ["crm", "objects", "2026-09", ("contacts" | "deals") as kind]:
                 return 200, self._list(kind, params)
-            case "POST", ["crm", "v4", "associations", "deals", "contacts", "batch", "read"]:
+            case "POST", ["crm", "associations", "2026-09", "deals", "contacts", "batch", "read"]:
                 return self._associations(body)
-            case "GET", ["crm", "v3", "properties", "contacts", _]:
+            case "GET", ["crm", "properties", "2026-09", "contacts", _]:
                 return 200, self._lifecycle()
-            case "GET", ["crm", "v3", "pipelines", "deals"]:
+            case "GET", ["crm", "pipelines", "2026-09", "deals"]:
                 return 200, self._pipelines()
-            case "GET", ["account-info", "v3", "details"]:
+            case "GET", ["account-info", "2026-09", "details"]:
                 zone = {"timeZone": "America/Sao_Paulo", "utcOffset": "-03:00"}
                 money = {"companyCurrency": self.state.currency, "additionalCurrencies": []}
                 return 200, {"portalId": 4711, "accountType": "STANDARD", **zone, **money}
@@ -122,7 +129,7 @@ class HubspotCalls(HubspotWrites):
         return True
 
     def _bears(self, record: Record, test: Json) -> bool:
-        """Whether a text property has one of these values, whatever their case."""
+        """Whether a text property has one of these values, in upper or lower case."""
         if test["operator"] not in ("EQ", "IN"):
             raise wrong_request("this stand-in takes EQ and IN of text")
         wanted = test["values"] if test["operator"] == "IN" else [test["value"]]

@@ -59,7 +59,7 @@ class Record:
     contacts: list[int] = field(default_factory=list)
 
     def set(self, at: datetime, values: dict[str, str]) -> None:
-        """Write properties; only what differs makes history, the write itself always counts."""
+        """Write properties; only differences make history, but any write counts as a change."""
         for name, value in values.items():
             if self.properties.get(name) != value:
                 self.properties[name] = value
@@ -67,14 +67,14 @@ class Record:
         self.writes.append(at)
 
     def indexed_at(self, now: datetime, lag: timedelta) -> datetime | None:
-        """The time of change that searches know by now; None: they do not know the record."""
+        """The time of change that searches know by now; None if they do not know the record."""
         return max((at for at in self.writes if at + lag <= now), default=None)
 
 
 @dataclass
 class HubspotState:
     """The account. `now` is its clock, which tests move. `custom`: contact properties that were
-    made, by name; `groups`: theirs."""
+    created, by name; `groups`: their groups."""
 
     now: datetime
     index_lag: timedelta = timedelta()
@@ -98,27 +98,29 @@ class HubspotState:
         return self._new("contacts", properties)
 
     def deal(self, dealstage: str, *contacts: int, **properties: str) -> int:
-        """A new deal in a stage, of these contacts; its id."""
+        """A new deal in a stage, with these contacts; its id."""
         found = self._new("deals", {"pipeline": "default", "dealstage": dealstage, **properties})
         self.records["deals"][found].contacts = list(contacts)
         return found
 
     def update(self, kind: str, record_id: int, **properties: str) -> None:
-        """Write properties at the account's `now`; without any: a change of no interest."""
+        """Write properties at the account's `now`; without any, only the time of change moves."""
         self.find(kind, record_id).set(self.now, properties)
 
-    def associate(self, deal_id: int, *contacts: int) -> None:
-        """Give a deal these contacts, in place of those it has."""
+    def associate(self, deal_id: int, *contacts: int, quietly: bool = False) -> None:
+        """Give a deal these contacts in place of its own; `quietly`: without updating its time of
+        change, as HubSpot does for some ways of adding a contact to a deal."""
         deal = self.find("deals", deal_id)
         deal.contacts = list(contacts)
-        deal.writes.append(self.now)
+        if not quietly:
+            deal.writes.append(self.now)
 
     def delete(self, kind: str, record_id: int) -> None:
-        """Into the bin."""
+        """Move it to the recycle bin."""
         self.find(kind, record_id).archived_at = self.now
 
     def restore(self, kind: str, record_id: int) -> None:
-        """Out of the bin; that is a change, too."""
+        """Restore it from the recycle bin, which is a change as well."""
         record = self.find(kind, record_id)
         record.archived_at = None
         record.writes.append(self.now)

@@ -1,7 +1,9 @@
-"""What is written to the HubSpot stand-in: contacts by batches, properties and their groups."""
+"""What is written to the HubSpot stand-in: contacts in batches, properties and their groups."""
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -37,7 +39,7 @@ class CallError(Exception):
 
 
 def wrong_request(message: str) -> CallError:
-    """Refused, because it asks for what there is not."""
+    """Refused because it asks for something that does not exist."""
     return CallError(400, "VALIDATION_ERROR", message)
 
 
@@ -45,15 +47,17 @@ def wrong_request(message: str) -> CallError:
 class HubspotWrites:
     """Answers writes. `updates`: contact id to the properties of each write, in order.
 
-    `refused_ids`: contacts of which an update fails by itself (207). `poison`: a value that makes
-    HubSpot refuse the whole batch.
+    `refused_ids`: contacts of which an update fails by itself (207). `rules`: property to a pattern
+    that its values fit, and the error of one that does not; `required`: properties that no contact
+    may lack. Since 2026-09 both hold for every write, and a batch is refused as a whole.
     """
 
     state: HubspotState
     wrong: list[str] = field(default_factory=list)
     updates: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     refused_ids: set[str] = field(default_factory=set)
-    poison: str | None = None
+    rules: dict[str, tuple[str, str]] = field(default_factory=dict)
+    required: set[str] = field(default_factory=set)
 
     # ---- contacts ------------------------------------------------------------------------
 
@@ -66,6 +70,7 @@ class HubspotWrites:
             raise wrong_request("Duplicate IDs found in batch input")
         for given in inputs:
             self._check_values(given["properties"])
+            self._check_rules(given)
         results, missing, failed = [], [], []
         for given in inputs:
             found = self.state.resolve("contacts", int(given["id"]))
@@ -93,13 +98,32 @@ class HubspotWrites:
         for name, value in properties.items():
             if type(value) is not str:
                 raise wrong_request(f"{name} is not text")
-            if self.poison is not None and value == self.poison:
-                raise CallError(400, "VALIDATION_ERROR", "Property values were not valid")
             if len(value.encode("utf-16-le")) > 2 * TEXT_UNITS:
                 raise wrong_request(f"{name} is too long")
             kind = self.state.custom.get(name, {}).get("type")
             if kind == "datetime" and value:
                 datetime.fromisoformat(value)
+
+    def _check_rules(self, given: Json) -> None:
+        """As set by an account's administrators."""
+        record = self.state.records["contacts"].get(
+            self.state.resolve("contacts", int(given["id"]))
+        )
+        after = {**(record.properties if record else {}), **given["properties"]}
+        broken = [
+            {"isValid": False, "message": f"{after[name]} is not allowed", "error": code,
+             "name": name}
+            for name, (pattern, code) in self.rules.items()
+            if after.get(name) and not re.fullmatch(pattern, after[name])
+        ] + [
+            {"isValid": False, "message": f"{name} is required", "error": "REQUIRED_PROPERTY",
+             "name": name}
+            for name in sorted(self.required)
+            if record is not None and not after.get(name)
+        ]  # fmt: skip
+        if broken:
+            text = f"Property values were not valid: {json.dumps(broken)}"
+            raise CallError(400, "VALIDATION_ERROR", text)
 
     # ---- properties ----------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""An installation of the demo's own: its folder, its settings, its receiver.
+"""The demo's own installation: its folder, its settings, its receiver.
 
 Nothing of the machine's real installation may be read or touched: not its `.env`, not its
 environment, not its data.
@@ -22,7 +22,9 @@ from typing import Any
 
 import urllib3
 
+from ctwa.live_state import LiveState
 from ctwa.lock import RefreshBusyError, refresh_lock
+from ctwa.setting_types import as_text
 from ctwa.settings import Settings, load_settings
 from simulator.ads_api import AdsApi
 from simulator.company import SITE, SITE_ID
@@ -53,6 +55,8 @@ def fresh_folder(data: Path) -> Path:
                 pass
         except RefreshBusyError as error:
             raise DemoError(f"{data} is in use: {error}") from error
+        if (worker := LiveState.read(data)) is not None and worker.is_fresh:
+            raise DemoError(f"{data} is in use by `ctwa live` (process {worker.pid}): end it first")
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
     (data / _MARKER).write_text("made by `ctwa demo`; wiped by the next\n")
@@ -60,14 +64,14 @@ def fresh_folder(data: Path) -> Path:
 
 
 def google_now(world: World, night: int) -> GoogleState:
-    """Google's accounts of a night, on the real clock: that is what the product goes by."""
+    """Google's accounts of a night, moved to the real clock, which the product uses."""
     shown = copy.deepcopy(world.google_nights[night - 1])
     shown.now = lambda: datetime.now(UTC)
     return shown
 
 
 def clicks_since() -> date:
-    """The first day whose clicks Google still tells of, in whatever zone."""
+    """The first day whose clicks Google still reports, in any time zone."""
     return datetime.now(UTC).date() - timedelta(days=88)
 
 
@@ -89,7 +93,7 @@ def google_settings(api: GoogleApi) -> dict[str, Any]:
 def demo_settings(
     data: Path, api: AdsApi, google: GoogleApi, crm: HubspotApi, world: World
 ) -> Settings:
-    """Settings of the demo alone: each one is given, so that none comes from `.env`."""
+    """Settings of the demo only: each one is given, so that none comes from `.env`."""
     own: dict[str, Any] = {
         name: None if field.default is None else field.default
         for name, field in Settings.model_fields.items()
@@ -123,17 +127,15 @@ def _variables(settings: Settings) -> dict[str, str]:
     for name, field in Settings.model_fields.items():
         alias = field.validation_alias
         value = getattr(settings, name)
-        if hasattr(value, "get_secret_value"):
-            value = value.get_secret_value()
         values[alias if isinstance(alias, str) else name.upper()] = (
-            "" if value is None else str(value)
+            "" if value is None else as_text(value)
         )
     return values
 
 
 @contextlib.contextmanager
 def only_settings(settings: Settings) -> Iterator[None]:
-    """This process and its children see the demo's settings and nobody else's."""
+    """This process and its children see the demo's settings and no others."""
     saved = {k: v for k, v in os.environ.items() if k.startswith(_PREFIXES)}
     for name in saved:
         os.environ.pop(name)
@@ -154,7 +156,7 @@ def running_receiver(settings: Settings) -> Iterator[str]:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     log = settings.data_dir / "receiver.log"
-    command = [sys.executable, "-m", "ctwa.cli", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "commands.cli", "serve", "--port", str(port)]
     with log.open("wb") as sink:
         child = subprocess.Popen(
             command, stdout=sink, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL

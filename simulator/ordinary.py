@@ -26,7 +26,7 @@ _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """What is frequent in one company: weights in the order of what they weigh."""
+    """How frequent things are in one company: weights, in the order of what they weigh."""
 
     kinds: tuple[float, ...]
     countries: tuple[float, ...]
@@ -35,7 +35,7 @@ class Mix:
 
     @classmethod
     def of(cls, rng: random.Random) -> Mix:
-        """Around the usual, so that no two seeds are one company with other names."""
+        """Close to the usual values, so that two seeds are not one company with different names."""
 
         def about(*weights: float) -> tuple[float, ...]:
             return tuple(w * rng.uniform(0.5, 1.6) for w in weights)
@@ -50,7 +50,7 @@ class Mix:
 
 @dataclass(slots=True)
 class _Chat:
-    """What is known of the lead while it is put together."""
+    """What is known about the lead while it is being built."""
 
     person: Person
     number: BusinessNumber
@@ -98,7 +98,7 @@ def ordinary_lead(s: Scene, *, mix: Mix) -> Lead:
 
 
 def ordinary_visitor(s: Scene, *, mix: Mix) -> Lead:
-    """One person who comes by the site: sends the form, or writes by its WhatsApp button."""
+    """One person who comes through the site: submits the form, or uses its WhatsApp button."""
     rng = s.rng
     person, at = s.person(rng.choice(("BR", "BR9"))), s.moment(before=2)
     kind = rng.choices(("google", "meta", "mail", "bare"), (60, 15, 10, 15))[0]
@@ -125,7 +125,7 @@ def ordinary_visitor(s: Scene, *, mix: Mix) -> Lead:
     else:
         code = s.clicks_button(at - timedelta(minutes=1), page)
         s.hears(person, at, text=f"Oi ({shown(code)})")
-    # Of a form the CRM knows the phone; so does it of the chat.
+    # The CRM knows the phone of a form, and likewise of a chat.
     shown_ad = click.ad if click else ad
     funnel, event_ids = _outcomes(s, person, "phone", at, shown_ad, mix.quality)
     return s.lead(
@@ -167,7 +167,7 @@ def _goes_on(s: Scene, chat: _Chat, billing: str, *, answered: bool) -> None:
 
 
 def _comes_back(s: Scene, chat: _Chat, mix: Mix) -> None:
-    """Later: by an ad within the gap; or after it by themselves, by an ad, or woken by us."""
+    """Later: by an ad within the gap; or after it on their own, by an ad, or because we wrote."""
     rng = s.rng
     how = rng.choices(("", "ad", "direct", "ad after", "woken"), mix.sequels)[0]
     # Not within 72 hours: there an ad would explain a suspicious opening.

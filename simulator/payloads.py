@@ -130,7 +130,7 @@ def _content(kind: str, text: str, person: Person) -> Any:
             return [card(person.name, person.wa_id)]
         case "unsupported":
             return {"type": "unknown"}
-    return None  # request_welcome, and whatever WhatsApp invents next: no content object
+    return None  # request_welcome, and any future type: no content object
 
 
 def card(name: str, phone: str) -> dict[str, Any]:
@@ -183,6 +183,43 @@ def echo(person: Person, number: BusinessNumber, wamid: str, at: datetime) -> di
     }
 
 
+def standby_echo(
+    person: Person, number: BusinessNumber, wamid: str, at: datetime, *, ids: str = "phone"
+) -> dict[str, Any]:
+    """Element of `standby.message_echoes[]`: what another responder asked WhatsApp to send."""
+    whom = {"recipient": person.bsuid} if ids == "bsuid" else {"to": person.wa_id}
+    sent: dict[str, Any] = {"messaging_product": "whatsapp", "recipient_type": "individual"} | whom
+    sent |= {"type": "text", "text": {"body": "Olá! Sou a assistente da clínica 🤖"}}
+    return {"id": wamid, "timestamp": stamp(at), "message": sent}
+
+
+def handover(
+    person: Person,
+    number: BusinessNumber,
+    at: datetime,
+    event: str,
+    previous: str | None,
+    new: str | None,
+) -> dict[str, Any]:
+    """The value of a `messaging_handovers` change: roles only, never names."""
+    roles = {"previous_owner_role": previous, "new_owner_role": new}
+    told: dict[str, Any] = {name: role for name, role in roles.items() if role}
+    if event == "control_passed":
+        told["metadata"] = "quer falar com uma pessoa"
+        told["conversation_context"] = {"type": "summary", "summary": {"text": "pediu preço"}}
+    return {
+        "messaging_product": "whatsapp",
+        "recipient": {
+            "display_phone_number": number.display,
+            "phone_number_id": number.phone_number_id,
+        },
+        "sender": {"phone_number": person.wa_id},
+        "type": event,
+        "timestamp": stamp(at),
+        event: told,
+    }
+
+
 def history(
     person: Person, number: BusinessNumber, rows: list[tuple[str, datetime, bool]]
 ) -> dict[str, Any]:
@@ -222,7 +259,7 @@ def number_change(person: Person, wamid: str, at: datetime, new_phone: str) -> d
 
 
 def id_change(person: Person, wamid: str, at: datetime, new_id: str) -> dict[str, Any]:
-    """System notice: the person has a new BSUID; the old one stands in `from_user_id`."""
+    """System notice: the person has a new BSUID; the old one is in `from_user_id`."""
     return {
         "from_user_id": person.bsuid,
         "id": wamid,
@@ -236,8 +273,29 @@ def id_change(person: Person, wamid: str, at: datetime, new_id: str) -> dict[str
     }
 
 
+def new_number(person: Person, new: Person, wamid: str, at: datetime) -> dict[str, Any]:
+    """The same notice from the new number: the old one is only in the sentence (E81)."""
+    element = number_change(person, wamid, at, new.wa_id)
+    return {**element, "from": new.wa_id}
+
+
+def ids_replaced(person: Person, new: Person, wamid: str, at: datetime) -> dict[str, Any]:
+    """A new user id as Meta reports it since August 2026: no sender, and no id in the sentence."""
+    return {
+        "id": wamid,
+        "timestamp": stamp(at),
+        "type": "system",
+        "system": {
+            "body": "User...",
+            "user_id": new.bsuid,
+            "previous_user_id": person.bsuid,
+            "type": "user_changed_user_id",
+        },
+    }
+
+
 def id_update(person: Person, at: datetime, new_id: str) -> dict[str, Any]:
-    """`user_id_update[]` element: the same news by its own webhook field."""
+    """`user_id_update[]` element: the same news in its own webhook field."""
     return {
         "wa_id": person.wa_id,
         "detail": "User changed their id",

@@ -1,4 +1,4 @@
-"""People, what they do, and what the product must say of them.
+"""People, what they do, and what the product must say about them.
 
 A story tells both at once: it emits events (a message, a status, an outcome) and states the lead
 that follows from them. Nothing here repeats the product's SQL: the person who wrote the story knew
@@ -17,7 +17,7 @@ from simulator.company import AdRef, BusinessNumber, CampaignRef
 from simulator.hubspot_state import HubspotState
 
 Night = Literal[1, 2]
-"""To come early or late: evidence of the second night finds that of the first already built."""
+"""Arrives early or late: evidence of the second night meets a build of the first night's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One CRM event, as JSON for `/webhooks/outcomes`, with what must come of it."""
+    """One CRM event, as JSON for `/webhooks/outcomes`, with its expected result."""
 
     body: dict[str, Any]
     occurred_at: datetime
@@ -86,7 +86,7 @@ class Click:
 
 @dataclass(frozen=True, slots=True)
 class GoogleClick:
-    """A click on an ad of Google's, as `click_view` tells it for 90 days."""
+    """A click on a Google ad, as `click_view` reports it for 90 days."""
 
     gclid: str
     at: datetime
@@ -109,14 +109,14 @@ class CrmStage:
     source: Literal["hubspot", "hubspot_deals"]
     stage: str
     at: datetime
-    funnel_stage: str
+    funnel_stage: str | None
     value: Decimal | None = None
     currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """Somebody in the company declares a person or a number as not to be counted (E20)."""
+    """Somebody in the company excludes a person or a number from counts (E20)."""
 
     body: dict[str, Any]
     declared_at: datetime
@@ -144,8 +144,8 @@ class Lead:
 
     `campaign`: where evidence names no ad and a campaign all the same. `gclid`: the click that
     leads to `ad` (`latest_gclid`: to `latest_ad`), as long as Google tells of it. `replied`: wrote
-    again after our first answer. `excluded`: the reason, where not to be counted. `boosted`: how
-    many ads show the post they came by.
+    again after our first answer. `excluded`: the reason, where not to be counted; `is_test`: in no
+    count, not even of those. `boosted`: how many ads show the post they came by.
     """
 
     story: str
@@ -171,13 +171,28 @@ class Lead:
     latest_gclid: GoogleClick | None = None
     has_gclid: bool = False
     is_from_form: bool = False
+    is_test: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """One expected row of `fct_conversations` of a number with several responders (E78, E79)."""
+
+    lead: Lead
+    started_at: datetime
+    answered_by: Literal["own", "ai_agent", "escalation", "other"]
+    handovers: int
+    inbound: int
+    outbound: int
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """One expected row of `identity_conflicts`: two people who had one phone number (E28)."""
+    """One expected row of `identity_conflicts`: two people who had one phone number (E28), or whose
+    identifier is also many others' (E86)."""
 
     earlier: Lead
     later: Lead
     last_seen: datetime
     first_seen: datetime
+    reason: str = "recycled_number"

@@ -21,33 +21,43 @@ from simulator.world import World
 _SHOWN = 40
 _FIGURES_WIDTH = 64
 
-# Sums over sums (rule R11): never an average of ratios.
+# Sums over sums (rule R11): never an average of ratios; a sum with a day that was not read is not
+# known (rule R13).
 _CAMPAIGNS = """
     select
         campaign_name,
         currency,
-        sum(spend) as spend,
+        case when bool_and(spend is not null) then sum(spend) end as spend,
         cast(sum(leads) as bigint) as leads,
         cast(sum(qualified_leads) as bigint) as qualified
     from marts.campaign_performance
     group by platform, campaign_id, campaign_name, account_id, currency
-    order by sum(spend_reporting) / nullif(sum(qualified_leads), 0) nulls last, spend desc
+    order by
+        case when bool_and(spend_reporting is not null)
+            then sum(spend_reporting) / nullif(sum(qualified_leads), 0) end nulls last,
+        spend desc nulls last
 """
 _CHANNELS = """
     select
         channel,
-        sum(spend_reporting) as spend,
+        case when bool_and(spend_reporting is not null) then sum(spend_reporting) end as spend,
         cast(sum(leads) as bigint) as leads,
         cast(sum(qualified_leads) as bigint) as qualified
     from marts.channel_performance
     group by channel
-    order by leads desc, spend desc
+    order by leads desc, spend desc nulls last
+"""
+_UNREAD = """
+    select platform, account_id, account_name, spend_unread_since, spend_unread_days
+    from marts.dim_accounts
+    where spend_unread_days > 0
+    order by platform, account_id
 """
 _EXCLUDED = "select cast(sum(excluded_leads) as bigint) from marts.channel_performance"
 
 
 class Story:
-    """Tells step by step what happens; a spinner on a terminal, plain lines elsewhere."""
+    """Shows step by step what happens: a spinner on a terminal, plain lines elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -92,6 +102,7 @@ def cost_tables(console: Console, marts_path: Path) -> None:
         campaigns = marts.sql(_CAMPAIGNS).fetchall()
         channels = marts.sql(_CHANNELS).fetchall()
         ((excluded,),) = marts.sql(_EXCLUDED).fetchall()
+        unread = marts.sql(_UNREAD).fetchall()
     table = _table(
         console.width, "Cost per qualified lead, by campaign; cheapest first", "campaign", ""
     )
@@ -103,10 +114,15 @@ def cost_tables(console: Console, marts_path: Path) -> None:
     for channel, spend, leads, qualified in channels:
         table.add_row(str(channel), *_figures(spend, leads, qualified))
     counted = sum(leads for _, _, leads, _ in channels)
-    everything = (sum(Decimal(row[1] or 0) for row in channels), counted)
+    amounts = [row[1] for row in channels]
+    everything = (None if None in amounts else sum(amounts, Decimal(0)), counted)
     table.add_section()
     table.add_row("all", *_figures(*everything, sum(row[3] for row in channels)))
     console.print(table)
+    for platform, account, name, since, days in unread:
+        when = f"not read since {since}" if since else f"{days} day(s) could not be read"
+        what = f"{platform} {name or account} ({account}): {when}"
+        console.print(Text(f"! {what}; sums with such a day show a dash"), style="yellow")
     if excluded:
         console.print(
             f"{counted:,} leads counted + {excluded:,} excluded (staff, tests: `ctwa exclude`) "
@@ -123,7 +139,7 @@ def _table(width: int, title: str, name: str, *labels: str) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    # Names give way on narrow terminals, figures never.
+    # Names are shortened on narrow terminals, figures never.
     table.add_column(name, max_width=max(12, min(32, width - _FIGURES_WIDTH)), no_wrap=True)
     for label in labels:
         table.add_column(label, min_width=3)
@@ -134,10 +150,10 @@ def _table(width: int, title: str, name: str, *labels: str) -> Table:
 
 
 def _figures(spend: Any, leads: int, qualified: int) -> tuple[str, ...]:
-    """What costs nothing has no price: 0.00 would rank as the cheapest."""
+    """What costs nothing has no price: 0.00 would rank as the cheapest. None: not known."""
     money = Decimal(spend or 0)
     return (
-        _money(money),
+        "–" if spend is None else _money(money),
         f"{leads:,}",
         _money(money / leads) if leads and money else "–",
         f"{qualified:,}",

@@ -29,6 +29,7 @@ from simulator.company import (
 )
 from simulator.hubspot_state import HubspotState
 from simulator.people import (
+    Chat,
     Click,
     Conflict,
     CrmStage,
@@ -80,7 +81,7 @@ _CHANNELS = {
 
 @dataclass(slots=True)
 class Scene:
-    """Where one story plays: its own luck, its own people, and what it emitted so far.
+    """Where one story takes place: its own random numbers and people, and what it emitted so far.
 
     `start` and `end` bound the moments; all times are whole seconds in UTC, like WhatsApp's.
     """
@@ -100,6 +101,8 @@ class Scene:
     stages_of_nobody: list[CrmStage] = field(default_factory=list)
     leads: list[Lead] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
+    chats: list[Chat] = field(default_factory=list)
+    tests: list[Lead] = field(default_factory=list)
     _made: int = 0
 
     def _next(self) -> int:
@@ -107,7 +110,7 @@ class Scene:
         return self.serial * 200 + self._made
 
     def person(self, country: str = "BR", *, local: str | None = None, area: str = "") -> Person:
-        """A new person; nobody else in the world has the same last eight digits by accident."""
+        """A new person; no one else in the world has the same last eight digits by accident."""
         serial = self._next()
         prefix, written, areas = _SPELLINGS[country]
         area = area or (self.rng.choice(areas.split()) if areas else "")
@@ -161,12 +164,14 @@ class Scene:
         *,
         number: BusinessNumber = MAIN,
         ids: str = "both",
+        by: str = "messages",
         **message: Any,
     ) -> str:
         """An inbound message. `ids`: both, phone, bsuid, or swapped (BSUID where phones stand).
 
-        Further keywords go to `payloads.message` (kind, referral, errors, group ...), `night` and
-        `wamid` to the event. Returns the message id.
+        `by`: the webhook field, `standby` where another responder holds the chat. Further keywords
+        go to `payloads.message` (kind, referral, errors, group ...), `night` and `wamid` to the
+        event. Returns the message id.
         """
         night, wamid = message.pop("night", None), message.pop("wamid", None) or self.wamid(person)
         message.setdefault("text", self.rng.choice(_HOSTILE_TEXTS))
@@ -174,9 +179,7 @@ class Scene:
         contact = payloads.contact(person, ids)
         key = (number.display, wamid)
         self.events.append(
-            Event(
-                at, number, "messages", "messages", element, contact, night, False, key, self.serial
-            )
+            Event(at, number, by, "messages", element, contact, night, False, key, self.serial)
         )
         return wamid
 
@@ -190,16 +193,18 @@ class Scene:
         ids: str = "both",
         statuses: tuple[str, ...] = ("sent", "delivered", "read"),
         night: Night | None = None,
+        by: str = "messages",
+        wamid: str | None = None,
     ) -> str:
-        """We write by the API: nothing but statuses tells. Returns the message id."""
-        wamid = self.wamid(person)
+        """We write through the API, which only statuses show. Returns the message id."""
+        wamid = wamid or self.wamid(person)
         for delay, status in enumerate(statuses):
             moment = at + timedelta(seconds=2 * delay)
             element = payloads.status(person, wamid, moment, status, billing=billing, ids=ids)
             contact = payloads.contact(person, ids) if status != "failed" else None
             self.events.append(
                 Event(
-                    moment, number, "messages", "statuses", element, contact, night,
+                    moment, number, by, "statuses", element, contact, night,
                     scene=self.serial,
                 )
             )  # fmt: skip
@@ -220,6 +225,34 @@ class Scene:
         self.emits(at, element, message_key=(number.display, wamid), night=night, **where)
         return wamid
 
+    def answers_for_us(
+        self, person: Person, at: datetime, *, number: BusinessNumber = MAIN, ids: str = "phone"
+    ) -> str:
+        """Another responder writes: its echo on `standby`, and a status. Returns the message id."""
+        wamid = self.wamid(person)
+        element = payloads.standby_echo(person, number, wamid, at, ids=ids)
+        where = {"number": number, "field": "standby", "part": "message_echoes"}
+        self.emits(at, element, message_key=(number.display, wamid), **where)
+        self.says(
+            person, at, number=number, ids=ids, statuses=("delivered",), by="standby", wamid=wamid
+        )
+        return wamid
+
+    def hands_over(
+        self,
+        person: Person,
+        at: datetime,
+        event: str,
+        previous: str | None,
+        new: str | None,
+        *,
+        number: BusinessNumber = MAIN,
+        night: Night | None = None,
+    ) -> None:
+        """A notice that the chat went from one responder to another."""
+        element = payloads.handover(person, number, at, event, previous, new)
+        self.emits(at, element, number=number, field="messaging_handovers", part="", night=night)
+
     def emits(self, at: datetime, element: Any, **where: Any) -> None:
         """Any other element: a notice, a history chunk, something malformed."""
         number = where.pop("number", MAIN)
@@ -239,7 +272,7 @@ class Scene:
         superseded: bool = False,
         **who: Any,
     ) -> str:
-        """The CRM reports a stage of whoever `who` names (phone, wa_id, user_id ...)."""
+        """The CRM reports a stage of the person that `who` names (phone, wa_id, user_id ...)."""
         event_id = event_id or f"{self.name}-{self._next()}"
         body: dict[str, Any] = {
             "event_id": event_id,
@@ -350,11 +383,12 @@ class Scene:
         day: date | None = None,
         replied: bool = False,
         excluded: str | None = None,
+        is_test: bool = False,
         boosted: int = 0,
     ) -> Lead:
         """State the lead this story makes. `latest` defaults to the first touch itself.
 
-        `form`: the lead id of the form it is born of. `gclid`: the click that leads to the ad.
+        `form`: the lead id of the form it starts with. `gclid`: the click that leads to the ad.
         `unknown_click`: there is a gclid that Google does not know.
         `has_country`: false where neither phone nor user id tells it at birth.
         """
@@ -389,15 +423,36 @@ class Scene:
             latest_gclid=latest_gclid or (gclid if latest is None else None),
             has_gclid=gclid is not None or unknown_click,
             is_from_form=form is not None,
+            is_test=is_test,
         )
-        self.leads.append(row)
+        (self.tests if is_test else self.leads).append(row)
         return row
 
-    def conflict(
-        self, earlier: Lead, later: Lead, *, last_seen: datetime, first_seen: datetime
+    def chat(
+        self,
+        lead: Lead,
+        at: datetime,
+        answered_by: Literal["own", "ai_agent", "escalation", "other"],
+        *,
+        handovers: int = 0,
+        inbound: int = 1,
+        outbound: int = 0,
     ) -> None:
-        """State that the two had one phone number: when the first last, the second first."""
-        self.conflicts.append(Conflict(earlier, later, last_seen, first_seen))
+        """State who holds a chat that other responders had, or had no part in all the same."""
+        self.chats.append(Chat(lead, at, answered_by, handovers, inbound, outbound))
+
+    def conflict(
+        self,
+        earlier: Lead,
+        later: Lead,
+        *,
+        last_seen: datetime,
+        first_seen: datetime,
+        reason: str = "recycled_number",
+    ) -> None:
+        """State that the two had one phone number: when the first last, the second first. Of an
+        identifier that is also many others': when it was first said of each."""
+        self.conflicts.append(Conflict(earlier, later, last_seen, first_seen, reason))
 
 
 def _platform(channel: str, place: AdRef | CampaignRef | None) -> str | None:

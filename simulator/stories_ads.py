@@ -1,4 +1,4 @@
-"""Stories of people who come by ads and posts, and of the days and ids of those.
+"""Stories about people who come through ads and posts, and about their days and ids.
 
 Each is a case users met (ids of the edge cases in brackets). Moments leave room at both ends of
 the world's time, so that what follows still happens in it.
@@ -65,7 +65,7 @@ def click_id_without_ad(s: Scene) -> None:
 
 @told("E8")
 def referral_without_any_id(s: Scene) -> None:
-    """Said to be an ad, and nothing more: suspected, and Meta's."""
+    """Said to be an ad and nothing else: suspected, and Meta's."""
     ana, at = s.person(), s.moment()
     referral = s.referral(s.ad(), click=False)
     del referral["source_id"]
@@ -147,7 +147,7 @@ def back_within_the_gap(s: Scene) -> None:
 
 @told("E10", "E56")
 def post(s: Scene) -> None:
-    """A post is organic, even one that ads show: that is said beside it."""
+    """A post is organic, even one that ads show; that is marked beside it."""
     for post_id, ads in ((POST_ID, 2), (STORY_ID, 2), (INSTAGRAM_ID, 1), (OTHER_POST_ID, 0)):
         ana, at = s.person(), s.moment()
         s.hears(ana, at, referral=payloads.post_referral(post_id))
@@ -164,7 +164,7 @@ def post_without_id(s: Scene) -> None:
 
 @told("E10", "E39")
 def post_with_the_id_of_an_ad(s: Scene) -> None:
-    """Ids are of a kind: a post's that equals an ad's names no ad."""
+    """Ids have a kind: a post's id that equals an ad's names no ad."""
     ana, ad, at = s.person(), s.ad(), s.moment()
     s.hears(ana, at, referral=payloads.post_referral(ad.ad_id))
     s.lead(ana, at, "post")
@@ -233,7 +233,7 @@ def ads_in_every_state(s: Scene) -> None:
 
 @told("E37")
 def same_texts_other_ad(s: Scene) -> None:
-    """Duplicated ads share name, texts and link: only the id tells (E37)."""
+    """Duplicated ads share name, texts and link; only the id differs (E37)."""
     for ad in (ad_named("carrossel v1"), s.ad(but=ad_named("carrossel v1"))):
         ana, at = s.person(), s.moment()
         s.hears(ana, at, referral=s.referral(ad))

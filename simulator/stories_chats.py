@@ -1,4 +1,4 @@
-"""Stories of chats: organic, begun by us, imported, copied, on several numbers."""
+"""Stories about chats: organic, started by us, imported, copied, on several numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CTWA = "click_to_whatsapp"
 
 @told("E6")
 def other_unsupported_is_direct(s: Scene) -> None:
-    """131051 is a poll or the like: a message as any other."""
+    """131051 is a poll or the like: a message like any other."""
     ana, at = s.person(), s.moment()
     s.hears(ana, at, kind="unsupported", error=131051)
     s.lead(ana, at, "direct")
@@ -33,7 +33,7 @@ def billed_as_free_entry(s: Scene) -> None:
 
 @told()
 def direct(s: Scene) -> None:
-    """They wrote by themselves; replies are free customer service."""
+    """They wrote on their own; replies are free customer service."""
     ana, at = s.person(), s.moment(before=2)
     s.hears(ana, at)
     s.says(ana, at + HOUR)
@@ -122,7 +122,7 @@ def never_conversational(s: Scene) -> None:
 
 @told("E12")
 def history_then_ad(s: Scene) -> None:
-    """Imported history shows an older chat: the lead is born there (E12)."""
+    """Imported history shows an older chat, and the lead starts there (E12)."""
     ana, ad, at = s.person(), s.ad(), s.moment()
     old = s.start - 70 * DAY
     rows = [(s.wamid(ana), old, True), (s.wamid(ana), old + HOUR, False)]

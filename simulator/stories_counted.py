@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 
-from simulator.company import TEST_LINE, ad_of_kind
+from simulator.company import PLATFORM_TEST, TEST_LINE, ad_of_kind
 from simulator.people import Funnel
 from simulator.scene import Scene
 from simulator.stories import Chapter
@@ -100,7 +100,7 @@ def declared_by_address(s: Scene) -> None:
 
 @told("E20")
 def declared_and_taken_back(s: Scene) -> None:
-    """The latest word counts, also when it comes first."""
+    """The latest statement counts, even if it arrives first."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
     s.hears(ana, at, referral=s.referral(ad))
     s.excludes(at + DAY, "mistake", phone=ana.crm_phone, night=2)
@@ -108,9 +108,19 @@ def declared_and_taken_back(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
+@told("E84")
+def test_button(s: Scene) -> None:
+    """A correctly signed sample from Meta's own test line: never a lead that counts."""
+    ana, ad, at = s.person("US"), s.ad(), s.moment(before=9)
+    s.hears(ana, at, number=PLATFORM_TEST, ids="phone", referral=s.referral(ad))
+    s.says(ana, at + HOUR, number=PLATFORM_TEST, ids="phone")
+    reason = "test traffic of the platform"
+    s.lead(ana, at, "ctwa_click", ad, identity="phone", excluded=reason, is_test=True)
+
+
 @told("E20", "E12")
 def declared_after_a_night(s: Scene) -> None:
-    """Counted for a night, and then no more."""
+    """Counted for one night, then no longer."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
     s.hears(ana, at, referral=s.referral(ad), night=1)
     s.excludes(at + DAY, "test", user_id=ana.bsuid, night=2)
@@ -119,7 +129,7 @@ def declared_after_a_night(s: Scene) -> None:
 
 @told("E20")
 def test_line(s: Scene) -> None:
-    """Whoever first writes to it is trying things out; a customer who comes to it later is not."""
+    """The first person to write to it is testing; a customer who writes to it later is not."""
     ana, bia, ad, at = s.person(), s.person(), s.ad(), s.moment(before=9)
     s.excludes(s.start, "test line", business_number=f"+{TEST_LINE.display}")
     s.hears(ana, at, number=TEST_LINE, referral=s.referral(ad))
@@ -151,7 +161,7 @@ def back_by_an_ad_after_two_months(s: Scene) -> None:
 
 @told("E48", "E47")
 def writes_a_week_after_the_click(s: Scene) -> None:
-    """A tap is told only with the message: its day is the lead's, though the ad had stopped."""
+    """A tap is reported only with the message: the lead has its day, though the ad had stopped."""
     ana, ad = s.person(), ad_of_kind("archived")
     at = s.end - 5 * DAY + timedelta(seconds=s.rng.randrange(80_000))
     s.hears(ana, at, referral=s.referral(ad))

@@ -1,4 +1,4 @@
-"""Stories of the CRM: contacts and deals of HubSpot, their stages, merges and deletions.
+"""Stories about the CRM: HubSpot's contacts and deals, their stages, merges and deletions.
 
 What somebody does there is told as they do it; what must come of it is stated as for any other
 outcome.
@@ -66,6 +66,43 @@ def deal_that_is_won(s: Scene) -> None:
         stages=(
             CrmStage("hubspot_deals", "appointmentscheduled", at + DAY, "lead"),
             CrmStage("hubspot_deals", "closedwon", done, "won", Decimal("1780.25"), "BRL"),
+        ),
+    )  # fmt: skip
+
+
+@told("E90")
+def deal_that_moves_on(s: Scene) -> None:
+    """After the win the deal moves to a delivery pipeline, to an unmapped stage, and its amount
+    becomes what is left to invoice: the win keeps its value (E90)."""
+    ana, ad, at = s.person(), s.ad(), s.moment(before=16)
+    s.hears(ana, at, referral=s.referral(ad))
+    done, onboard = at + 6 * DAY, at + 9 * DAY
+
+    def new(crm: HubspotState, ids: Ids) -> None:
+        crm.pipelines["4471"] = ("Onboarding", {"44711": "Kick-off"})
+        ids["ana"] = crm.contact(phone=ana.crm_phone)
+        ids["deal"] = crm.deal("qualifiedtobuy", ids["ana"], amount="800")
+
+    def win(crm: HubspotState, ids: Ids) -> None:
+        crm.update("deals", ids["deal"], dealstage="closedwon", amount="915.40")
+
+    def move(crm: HubspotState, ids: Ids) -> None:
+        crm.update("deals", ids["deal"], pipeline="4471", dealstage="44711", amount="100")
+
+    def invoice(crm: HubspotState, ids: Ids) -> None:
+        crm.update("deals", ids["deal"], amount="0")
+
+    s.hubspot(at + DAY, new)
+    s.hubspot(done, win)
+    s.hubspot(onboard, move)
+    s.hubspot(onboard + DAY, invoice)
+    won = ((Decimal("915.40"), "BRL", done.date()),)
+    s.lead(
+        ana, at, "ctwa_click", ad, funnel=Funnel(at + DAY, True, won),
+        stages=(
+            CrmStage("hubspot_deals", "qualifiedtobuy", at + DAY, "qualified"),
+            CrmStage("hubspot_deals", "closedwon", done, "won", Decimal("915.40"), "BRL"),
+            CrmStage("hubspot_deals", "44711", onboard, None),
         ),
     )  # fmt: skip
 

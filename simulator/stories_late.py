@@ -1,4 +1,4 @@
-"""Stories of evidence that comes a night late and changes what the first night said.
+"""Stories about evidence that arrives a night late and changes what the first night said.
 
 The second night must repair exactly the people it touches, and end where one run over everything
 would.
@@ -58,7 +58,7 @@ def our_template_shows_late(s: Scene) -> None:
 
 @told("E6", "E12")
 def bill_shows_late(s: Scene) -> None:
-    """The bill that makes an organic chat suspicious comes a night late."""
+    """The billing that makes an organic chat suspicious arrives a night late."""
     ana, at = s.person(), s.moment(before=5)
     s.hears(ana, at, night=1)
     s.says(ana, at + HOUR, billing="free_entry_point", night=2)

@@ -1,4 +1,4 @@
-"""Stories of numbers that change hands, copies under several addresses, and our numbers that move.
+"""Stories about numbers that change hands, copies under several addresses, and moved numbers.
 
 A phone number is a person only for a time: after weeks of silence a payload may show it with
 another user id, and from then on it is somebody else's (E28). Without that evidence it is not.
@@ -115,7 +115,7 @@ def heir_shows_in_the_second_night(s: Scene) -> None:
 
 @told("E28", "E12")
 def late_message_closes_the_silence(s: Scene) -> None:
-    """Two people for a night; a late message shows that Ana had the number all along."""
+    """Two people for one night; a late message shows that Ana had the number all along."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=56)
     other = _heir(s, ana)
     s.hears(ana, at, referral=s.referral(ad), night=1)
@@ -222,7 +222,7 @@ def one_parent_two_user_ids(s: Scene) -> None:
 
 @told("E25")
 def user_id_of_the_longer_form(s: Scene) -> None:
-    """Nothing but an id with ENT in it."""
+    """Only an id with ENT in it."""
     ana = s.person()
     ana, ad, at = replace(ana, bsuid=f"BR.ENT.{ana.bsuid[3:]}"), s.ad(), s.moment(before=9)
     s.hears(ana, at, ids="bsuid", referral=s.referral(ad))

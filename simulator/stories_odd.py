@@ -1,4 +1,4 @@
-"""Stories of payloads and ads that are not as one would expect, and count all the same."""
+"""Stories about unexpected payloads and ads that still count."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def another_creative_of_the_ad(s: Scene) -> None:
 
 @told("E76", "E11")
 def fields_of_other_types(s: Scene) -> None:
-    """Texts turn into objects and numbers over night: the ad is still told by its id."""
+    """Texts turn into objects and numbers overnight: the ad is still identified by its id."""
     ana, ad, at = s.person(), s.ad(), s.moment()
     drifted = {"media_type": {"kind": "image"}, "headline": 7, "seen": [1, {"deep": None}]}
     s.hears(ana, at, referral={**s.referral(ad), **drifted}, extra={"context": "none"})
@@ -57,7 +57,7 @@ def fields_of_other_types(s: Scene) -> None:
 
 @told("E33", "E32")
 def ad_that_is_listed_a_night_late(s: Scene) -> None:
-    """Made yesterday: for a night nobody knows the ad nor its campaign."""
+    """Created yesterday: for one night neither the ad nor its campaign is known."""
     for _ in range(2):
         ana, ad, at = s.person(), ad_named(NEW_AD), s.moment(before=2.5)
         s.hears(ana, at, referral=s.referral(ad), night=1)
@@ -66,7 +66,7 @@ def ad_that_is_listed_a_night_late(s: Scene) -> None:
 
 @told("E43", "E42")
 def account_of_another_zone_goes_on(s: Scene) -> None:
-    """An account never changes its zone: another one comes, and its leads have its days."""
+    """An account never changes its zone: a new one takes over, and its leads have its days."""
     day = s.moment(before=3, after=2).date()
     midnight = local_time(day, 0, 30, LISBON.zone)
     for ad, expected in (

@@ -1,4 +1,4 @@
-"""Stories of what the CRM says of a lead, and of input that cannot be taken."""
+"""Stories about what the CRM says about a lead, and about input that cannot be read."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def won_twice_in_dollars(s: Scene) -> None:
 
 @told("E57")
 def qualified_after_two_months(s: Scene) -> None:
-    """Born two months ago, qualified now: the old cohort moves, only its widest window with it."""
+    """Came in two months ago, qualified now: the old cohort changes, and only its widest window."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=66)
     s.hears(ana, at, referral=s.referral(ad), night=1)
     done = s.crm("qualified", at + 62 * DAY, phone=ana.crm_phone, night=2)
@@ -141,7 +141,7 @@ def told_again_and_again(s: Scene) -> None:
 
 @told("E58")
 def stages_by_other_names(s: Scene) -> None:
-    """Each CRM has its own words, in letters of any size."""
+    """Each CRM has its own names, in upper or lower case."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=15)
     s.hears(ana, at, referral=s.referral(ad))
     words = (("Contacted", "lead"), ("SQL", "qualified"), ("Proposal", "opportunity"))
@@ -163,7 +163,7 @@ def outcome_before_the_first_message(s: Scene) -> None:
 
 @told("E60")
 def outcome_of_nobody(s: Scene) -> None:
-    """No lead: kept and counted, by no means matched by time (E60)."""
+    """No lead: kept and counted, never matched by time (E60)."""
     ana, at = s.person(), s.moment()
     s.crm("qualified", at, phone=ana.crm_phone)
     s.crm("won", at, email=ana.email, value=("10", "BRL"))
@@ -196,7 +196,7 @@ def outcome_by_email(s: Scene) -> None:
 
 @told("E63")
 def outcome_corrected(s: Scene) -> None:
-    """One event id, told twice: the later word counts, whichever came first."""
+    """One event id, reported twice: the later version counts, whichever arrived first."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
     s.hears(ana, at, referral=s.referral(ad))
     when = at + 3 * DAY
@@ -216,7 +216,7 @@ def outcome_of_direct_lead(s: Scene) -> None:
 
 @told()
 def malformed_beside_good(s: Scene) -> None:
-    """What cannot be taken goes to quarantine alone (R1)."""
+    """Only what cannot be read goes to quarantine (R1)."""
     ana, ad, at = s.person(), s.ad(), s.moment()
     s.hears(ana, at, referral=s.referral(ad))
     bad = {"from": ana.wa_id, "timestamp": "1781000000", "type": "text", "text": {"body": "x"}}

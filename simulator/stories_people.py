@@ -76,7 +76,7 @@ def the_crm_joins_two_leads(s: Scene) -> None:
 def number_change(s: Scene) -> None:
     """A new number, and with it a new user id: the notice joins them, and is no touch (E27)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=12)
-    # The new number is of another area, its user id another one.
+    # The new number is in another area and has another user id.
     new = replace(s.person(), name=ana.name)
     s.hears(ana, at, referral=s.referral(ad))
     notice = payloads.number_change(ana, s.wamid(ana), at + 5 * DAY, new.wa_id)
@@ -115,6 +115,45 @@ def user_id_update(s: Scene) -> None:
     s.lead(ana, at, "ctwa_click", ad)
 
 
+@told("E81")
+def user_id_replaced(s: Scene) -> None:
+    """Reported without a sender, with old and new id in their own fields."""
+    ana, ad, at = s.person(), s.ad(), s.moment(before=9)
+    new = replace(ana, bsuid=s.person().bsuid)
+    s.hears(ana, at, ids="bsuid", referral=s.referral(ad))
+    s.emits(at + DAY, payloads.ids_replaced(ana, new, s.wamid(ana), at + DAY))
+    s.hears(new, at + 2 * DAY, ids="bsuid")
+    s.lead(ana, at, "ctwa_click", ad)
+
+
+@told("E81", "E12")
+def number_change_told_by_the_new_number(s: Scene) -> None:
+    """The notice comes from the new number, after what they write from it."""
+    ana, ad, at = s.person(), s.ad(), s.moment(before=9)
+    new = replace(s.person(), name=ana.name)
+    s.hears(ana, at, ids="phone", referral=s.referral(ad), night=1)
+    notice = payloads.new_number(ana, new, s.wamid(new), at + DAY)
+    s.emits(at + DAY, notice, night=2)
+    s.hears(new, at + 2 * DAY, ids="phone", night=1)
+    s.lead(ana, at, "ctwa_click", ad, identity="phone")
+
+
+@told("E82")
+def renumbered(s: Scene) -> None:
+    """WhatsApp has the number from before the new plan, the CRM the one since; both appear."""
+    local = f"07{s.serial:06d}"
+    ana = replace(
+        s.person(), country="CI", wa_id=f"225{local}", crm_phone=f"+225 07 {local}",
+        bsuid=f"CI.{s.serial:016d}",
+    )  # fmt: skip
+    ad, at = s.ad(), s.moment(before=6)
+    s.hears(ana, at, ids="phone", referral=s.referral(ad))
+    s.hears(replace(ana, wa_id=f"22507{local}"), at + DAY, ids="phone")
+    done = s.crm("qualified", at + 2 * DAY, phone=ana.crm_phone)
+    funnel = Funnel(at + 2 * DAY, True)
+    s.lead(ana, at, "ctwa_click", ad, identity="phone", funnel=funnel, event_ids=(done,))
+
+
 @told("E23")
 def shares_their_own_card(s: Scene) -> None:
     """Answering "share contact info": the card's phone is the sender's (E23)."""
@@ -129,7 +168,7 @@ def shares_their_own_card(s: Scene) -> None:
 
 @told("E23")
 def shares_a_friends_card(s: Scene) -> None:
-    """A card that nobody asked for is somebody else's: two people, two leads."""
+    """An unrequested card is somebody else's: two people, two leads."""
     ana, bia, ad, at = s.person(), s.person(), s.ad(), s.moment(before=3)
     card = [payloads.card(bia.name, bia.wa_id)]
     s.hears(ana, at, kind="contacts", content=card, referral=s.referral(ad))

@@ -1,6 +1,6 @@
-"""Stories of the company's site: forms, coded links, and what the address of a page tells.
+"""Stories about the company's site: forms, coded links, and what a page's address says.
 
-Whoever tells a story states what must come of it: by an id that the platform put there, by a click
+The author of a story states its expected result: by an id that the platform put there, by a click
 id, by UTM parameters, or by nothing.
 """
 
@@ -50,7 +50,7 @@ def meta_ad_then_google_form(s: Scene) -> None:
 
 @told("E62", "E12")
 def form_told_after_the_chat(s: Scene) -> None:
-    """The form was first and is told a night later: then the lead is the form's (E12)."""
+    """The form was first but arrives a night later: then the lead is the form's (E12)."""
     ana, at = s.person(), s.moment(before=9)
     click, ad = s.google_click(at - MINUTE), s.ad()
     s.hears(ana, at + DAY, referral=s.referral(ad), night=1)
@@ -63,7 +63,7 @@ def form_told_after_the_chat(s: Scene) -> None:
 
 @told()
 def form_that_qualifies_by_its_id(s: Scene) -> None:
-    """Known by nothing but the form's id: neither phone nor address; the CRM names that id."""
+    """Known only by the form's id, with neither phone nor address; the CRM names that id."""
     ana, at = s.person(), s.moment(before=12)
     click = s.google_click(at - DAY)
     form = s.submits(ana, at, s.page(gclid=click.gclid), phone=False, email=False)
@@ -103,7 +103,7 @@ def form_with_the_id_of_a_hidden_or_deleted_ad(s: Scene) -> None:
 
 @told()
 def form_with_an_unexpanded_macro(s: Scene) -> None:
-    """`{{ad.id}}` as it stands is no id: the channel, and no ad."""
+    """A literal `{{ad.id}}` is no id: it gives the channel, but no ad."""
     ana, at = s.person(), s.moment(before=9)
     page = s.page(utm_source="instagram", utm_medium="paid_social", utm_content="{{ad.id}}")
     form = s.submits(ana, at, page)
@@ -112,7 +112,7 @@ def form_with_an_unexpanded_macro(s: Scene) -> None:
 
 @told()
 def form_of_a_facebook_link(s: Scene) -> None:
-    """`fbclid` alone tells the channel, not the ad."""
+    """`fbclid` alone gives the channel, not the ad."""
     ana, at = s.person(), s.moment(before=9)
     form = s.submits(ana, at, s.page(fbclid="IwAR1" + s.click_id()))
     s.lead(ana, at, "web_click_id", form=form, channel="meta_web")
@@ -137,7 +137,7 @@ def form_of_a_click_that_google_forgot(s: Scene) -> None:
 
 @told()
 def forms_of_other_pages(s: Scene) -> None:
-    """UTM parameters decide a channel at most; without any it is the site, and nothing more."""
+    """UTM parameters decide a channel at most; without any it is just the site."""
     for page, basis, channel, platform in (
         (s.page(utm_source="newsletter", utm_medium="email"), "web_utm", "web_other", None),
         (s.page(utm_source="instagram", utm_medium="social"), "web_utm", "organic_social", None),
@@ -243,7 +243,7 @@ def codes_that_do_not_count(s: Scene) -> None:
 
 @told("E21")
 def code_used_by_a_friend(s: Scene) -> None:
-    """Whoever wrote first has it; the friend's message, delivered first, does not (E21)."""
+    """The person who wrote first has it; the friend's message, delivered first, does not (E21)."""
     ana, bia, at = s.person(), s.person(), s.moment(before=9)
     code = s.clicks_button(at, s.page(utm_source="blog"))
     s.hears(bia, at + HOUR, night=1, **_writes(code))
@@ -254,7 +254,7 @@ def code_used_by_a_friend(s: Scene) -> None:
 
 @told("E21")
 def code_beside_a_referral(s: Scene) -> None:
-    """Meta's own word beats the code (E21)."""
+    """Meta's own referral beats the code (E21)."""
     ana, ad, at = s.person(), s.ad(), s.moment(before=9)
     code = s.clicks_button(at, s.page(utm_source="blog"))
     s.hears(ana, at + MINUTE, referral=s.referral(ad), **_writes(code))
@@ -263,9 +263,22 @@ def code_beside_a_referral(s: Scene) -> None:
 
 @told("E21")
 def code_in_a_later_message(s: Scene) -> None:
-    """Who is talking already has come by another way (E21)."""
+    """Somebody already in a conversation came in another way (E21)."""
     ana, at = s.person(), s.moment(before=9)
     s.hears(ana, at - HOUR)
     code = s.clicks_button(at, s.page(utm_source="blog"))
     s.hears(ana, at + MINUTE, **_writes(code))
     s.lead(ana, at - HOUR, "direct")
+
+
+@told("E93")
+def form_with_the_id_of_a_campaign_in_utm_id(s: Scene) -> None:
+    """`utm_id={campaignid}`: Google's campaign, because its tables know that id; else no id."""
+    ana, at = s.person(), s.moment(before=9)
+    page = s.page(utm_source="google", utm_medium="cpc", utm_id=PMAX.campaign_id)
+    form = s.submits(ana, at, page)
+    s.lead(ana, at, "web_ad_id", form=form, campaign=PMAX, channel="paid_search")
+    bia, at = s.person(), s.moment(before=9)
+    page = s.page(utm_source="google", utm_medium="cpc", utm_id="9" + PMAX.campaign_id)
+    form = s.submits(bia, at, page)
+    s.lead(bia, at, "web_utm", form=form, channel="paid_search", platform="google")

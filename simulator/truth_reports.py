@@ -22,25 +22,31 @@ Row = dict[str, Any]
 Rows = dict[tuple[Any, ...], Row]
 Facts = list[tuple[Lead, Row]]
 """Stated leads, each with its row of `fct_leads`."""
+READ_PLATFORMS = {"meta", "google"}
+"""Those whose spend can be read; what others' leads cost is not known, which is not 0."""
+UNBILLED = {"direct", "organic_social", "outbound", "web_other", "unknown_ad"}
+"""Channels without spend of their own: their leads have no price."""
+_COSTS = ("cost_per_lead", "cost_per_qualified_lead")
+_OF_PLATFORM = ("spend", "spend_reporting", "impressions", "clicks")
 WINDOWS = (7, 14, 30, 90)
 """Ages in days within which qualified leads are counted."""
 
 
 def campaigns(facts: Facts, spend: Rows, today: date) -> Rows:
     """Rows of `campaign_performance`."""
-    return _performance(facts, spend, today, _campaign_of_lead, _campaign_of_spend)
+    return _performance(facts, spend, today, campaign_of_lead, campaign_of_spend)
 
 
 def ads(facts: Facts, spend: Rows, today: date) -> Rows:
     """Rows of `ad_performance`."""
-    return _performance(facts, spend, today, _ad_of_lead, _ad_of_spend)
+    return _performance(facts, spend, today, ad_of_lead, ad_of_spend)
 
 
 def cash(facts: Facts, outcomes: Iterable[Outcome], spend: Rows, rates: Rates) -> Rows:
     """Rows of `campaign_cash_performance`: what was spent and what happened on the same day."""
     cells: dict[tuple[Any, ...], _CashDay] = defaultdict(_CashDay)
     for key, row in spend.items():
-        cell = cells[key[1], row["platform"], _campaign_of_spend(key, row)]
+        cell = cells[key[1], row["platform"], campaign_of_spend(key, row)]
         cell.spend += row["spend"]
         cell.spend_reporting += row["spend_reporting"]
     told = {o.body["event_id"]: o for o in outcomes if not o.superseded}
@@ -50,7 +56,7 @@ def cash(facts: Facts, outcomes: Iterable[Outcome], spend: Rows, rates: Rates) -
         place = lead.ad.campaign if lead.ad and lead.ad.is_resolved else lead.campaign
         account = place.account if place else None
         zone = ZoneInfo(account.zone if account else REPORTING_ZONE)
-        where = (row["platform"], _campaign_of_lead(row))
+        where = (row["platform"], campaign_of_lead(row))
         if lead.funnel.qualified_at:
             cells[lead.funnel.qualified_at.astimezone(zone).date(), *where].qualifications += 1
         won = [_sale(told[e]) for e in lead.event_ids if told[e].funnel_stage == "won"]
@@ -60,7 +66,13 @@ def cash(facts: Facts, outcomes: Iterable[Outcome], spend: Rows, rates: Rates) -
             cell.wins += number == 0
             if amount is not None and currency is not None:
                 cell.won_value += rates.convert(amount, currency, at.date())
-    return {key: cell.row() for key, cell in cells.items()}
+    rows = {key: cell.row() for key, cell in cells.items()}
+    for (_, platform, campaign), row in rows.items():
+        if campaign == "unresolved":
+            row |= dict.fromkeys(("cost_per_qualification", "cost_per_qualification_reporting"))
+        if platform not in READ_PLATFORMS:
+            row |= dict.fromkeys(("spend", "spend_reporting"))
+    return rows
 
 
 def _sale(outcome: Outcome) -> tuple[datetime, Decimal | None, str | None]:
@@ -89,26 +101,30 @@ class _CashDay:
         }
 
 
-def _campaign_of_lead(row: Row) -> str:
+def campaign_of_lead(row: Row) -> str:
+    """Key of a lead in `campaign_performance`."""
     return row["campaign_id"] or "unresolved"
 
 
-def _campaign_of_spend(key: tuple[Any, ...], row: Row) -> str:
+def campaign_of_spend(key: tuple[Any, ...], row: Row) -> str:
+    """Key of spend in `campaign_performance`."""
     return row["campaign_id"] or f"unallocated:{key[0]}"
 
 
-def _ad_of_lead(row: Row) -> str:
+def ad_of_lead(row: Row) -> str:
+    """Key of a lead in `ad_performance`."""
     campaign = row["campaign_id"]
     return row["ad_id"] or (f"campaign:{campaign}" if campaign else "unknown")
 
 
-def _ad_of_spend(key: tuple[Any, ...], row: Row) -> str:
+def ad_of_spend(key: tuple[Any, ...], row: Row) -> str:
+    """Key of spend in `ad_performance`."""
     return f"unallocated:{key[0]}" if key[3] == "unallocated" else key[2]
 
 
 @dataclass(slots=True)
 class _Cell:
-    """One row of a report in the making."""
+    """One row of a report that is being built."""
 
     spend: Decimal = Decimal(0)
     spend_reporting: Decimal = Decimal(0)
@@ -116,10 +132,13 @@ class _Cell:
     clicks: int = 0
     accounts: set[tuple[str, str]] = field(default_factory=set)
     leads: list[Row] = field(default_factory=list)
+    born: list[Row] = field(default_factory=list)
+    """With those that do not count."""
     excluded: int = 0
 
     def take(self, lead: Row) -> None:
-        """A lead born in the cell: counted, or counted as left out (E20)."""
+        """A lead that first came in within the cell: counted, or counted as excluded (E20)."""
+        self.born.append(lead)
         if lead["is_excluded"]:
             self.excluded += 1
         else:
@@ -183,6 +202,11 @@ def _performance(
             "cost_per_lead": _ratio(cell.spend, len(cell.leads)),
             "cost_per_qualified_lead": _ratio(cell.spend, cell.qualified),
         }
+        if not cell.accounts and not any(r["account_id"] for r in cell.born):
+            # It is unknown whose ads these are: their spend is in none of our rows.
+            rows[day, platform, name] |= dict.fromkeys(_COSTS)
+        if platform not in READ_PLATFORMS:
+            rows[day, platform, name] |= dict.fromkeys(_OF_PLATFORM)
         for account, currency in cell.accounts:
             rows[day, platform, name] |= {"account_id": account, "currency": currency}
     return rows
@@ -208,6 +232,7 @@ def channels(facts: Facts, spend: Rows) -> Rows:
             **cell.counts(),
             "cost_per_lead": _ratio(cell.spend_reporting, len(cell.leads)),
             "cost_per_qualified_lead": _ratio(cell.spend_reporting, cell.qualified),
+            **(dict.fromkeys(_COSTS) if key[1] in UNBILLED else {}),
         }
         for key, cell in cells.items()
     }

@@ -19,11 +19,13 @@ from simulator import (
     stories_chats,
     stories_counted,
     stories_crm,
+    stories_identifiers,
     stories_late,
     stories_numbers,
     stories_odd,
     stories_outcomes,
     stories_people,
+    stories_shared,
     stories_web,
 )
 from simulator.ads_state import AdsState
@@ -34,6 +36,7 @@ from simulator.google_state import GoogleState
 from simulator.hubspot_state import HubspotState
 from simulator.ordinary import Mix, ordinary_lead, ordinary_visitor
 from simulator.people import (
+    Chat,
     Click,
     Conflict,
     CrmStage,
@@ -58,10 +61,12 @@ STORIES: tuple[Story, ...] = (
     *stories_people.told,
     *stories_outcomes.told,
     *stories_numbers.told,
+    *stories_shared.told,
     *stories_counted.told,
     *stories_odd.told,
     *stories_web.told,
     *stories_crm.told,
+    *stories_identifiers.told,
 )
 
 _JUNK = (
@@ -74,7 +79,7 @@ _JUNK = (
 
 @dataclass(frozen=True)
 class World:
-    """What happened. `nights`: the ad accounts as the API shows them at each of the nights.
+    """What happened. `nights`: the ad accounts as the API shows them on each of the nights.
 
     `junk`: bodies that are rightly signed and no webhook; each must end in quarantine.
     """
@@ -93,6 +98,9 @@ class World:
     stages_of_nobody: tuple[CrmStage, ...]
     leads: tuple[Lead, ...]
     conflicts: tuple[Conflict, ...]
+    chats: tuple[Chat, ...]
+    tests: tuple[Lead, ...]
+    """Leads of test traffic: in `fct_leads`, and in no count (E84)."""
     nights: tuple[AdsState, ...]
     google_nights: tuple[GoogleState, ...]
     junk: tuple[bytes, ...] = _JUNK
@@ -113,7 +121,7 @@ class World:
         return [a.account_id for a in ACCOUNTS]
 
     def hubspot(self, until: datetime) -> HubspotState:
-        """The CRM as it was at a moment; ids are the same whenever one looks."""
+        """The CRM as it was at a moment; ids do not depend on when one looks."""
         state = HubspotState(now=until)
         ids: dict[int, dict[str, int]] = defaultdict(dict)
         for step in self.crm_steps:
@@ -171,6 +179,8 @@ def build_world(
         stages_of_nobody=tuple(x for s in scenes for x in s.stages_of_nobody),
         leads=tuple(lead for s in scenes for lead in s.leads),
         conflicts=tuple(c for s in scenes for c in s.conflicts),
+        chats=tuple(c for s in scenes for c in s.chats),
+        tests=tuple(t for s in scenes for t in s.tests),
         nights=nights(seed, today, made, count),
         google_nights=google_nights(seed, today, made, google_clicks, count),
     )

@@ -3,7 +3,7 @@
  *
  *   <script src="/ctwa.js" data-site="aurora" data-receiver="https://hooks.example.com" defer></script>
  *
- * docs/connect/website.md says what is kept where. Nothing is kept or sent under Global Privacy
+ * docs/connect/website.md says what is stored where. Nothing is stored or sent under Global Privacy
  * Control, or while window.ctwaConsent is false.
  */
 (() => {
@@ -22,7 +22,7 @@
 
   const isAllowed = () => !navigator.globalPrivacyControl && window.ctwaConsent !== false;
 
-  // What `use` finds in the first store that lets us; blocked ones throw.
+  // What `use` finds in the first available store; blocked ones throw.
   const inStores = (use) => {
     for (const kind of ["localStorage", "sessionStorage"]) {
       try {
@@ -48,7 +48,7 @@
     inStores((store) => store.removeItem(KEPT));
   };
 
-  // Host, path, and of the query only the parameters named above.
+  // Host, path, and only the query parameters named above.
   const here = () => {
     let page = location.origin + location.pathname.slice(0, 512);
     let mark = "?";
@@ -72,7 +72,7 @@
     if (!kept || last.tells) write({ first: kept ? kept.first : last, last });
   };
 
-  // The "first" or the "last" visit that told where somebody came from.
+  // The "first" or the "last" visit that showed where somebody came from.
   const touch = (which) => {
     if (!isAllowed()) return null;
     if (!read()) remember();
@@ -98,7 +98,7 @@
     navigator.sendBeacon(settings.receiver.replace(/\/+$/, "") + "/clicks", JSON.stringify(click));
   };
 
-  // Short links (wa.me/message/…) take no text.
+  // Short links (wa.me/message/…) accept no text.
   const isWhatsApp = (url) =>
     /^https?:\/\/(www\.)?wa\.me\/(\+?\d+)?\/?(\?|$)/.test(url.href) ||
     /^(https?:\/\/(api|web)\.whatsapp\.com|whatsapp:\/)\/send\b/.test(url.href);
@@ -140,7 +140,7 @@
     if (coded !== old) anchor.setAttribute("href", coded);
   };
 
-  // Neither searches nor sign-ins are leads.
+  // Searches and sign-ins are not leads.
   const onSubmit = (event) => {
     const form = origin(event);
     if (isOff(form) || form.querySelector("[type=search],[type=password]")) return;

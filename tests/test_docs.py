@@ -27,16 +27,17 @@ def test_a_case_without_test_a_stale_open_and_a_wrong_id_are_named() -> None:
     cases.append(Case(2, "Capture", "long since proven", "…", "a source"))
     tests = {**proofs(), 2: [Proof("tests/test_x.py", "test_e02_x")]}
     del tests[1]
-    tests[78] = [Proof("tests/test_x.py", "test_e78_x")]
+    tests[990] = [Proof("tests/test_x.py", "test_e990_x")]
     found = complaints(cases, tests)
     assert "E3 is not in edge_cases.yml" in found
     assert "E1 has no test test_e01_..., and is not open" in found
     assert "E2 is called open, but has tests: test_e02_x" in found
-    assert "tests/test_x.py: test_e78_x names E78, which is no case" in found
+    assert "tests/test_x.py: test_e990_x names E990, which is no case" in found
 
 
 def test_the_dictionary_has_every_mart_and_a_meaning_for_every_column() -> None:
-    marts = {p.stem for p in (ROOT / "dbt_project/models/marts").rglob("*.sql")}
+    found = {p.stem for p in (ROOT / "dbt_project/models/marts").rglob("*.sql")}
+    marts = {name for name in found if not name.startswith("int_")}
     known = {table.name: table for table in tables()}
     beside = {"publication", "restatements"} | {n for n in known if n.startswith("credit_diff")}
     assert set(known) == marts | beside

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ctwa.link_code import ALPHABET
-from ingestion.parser.pages import KNOWN
+from ingestion.pages import KNOWN
 
 SNIPPET = Path(__file__).resolve().parent.parent / "site" / "ctwa.js"
 

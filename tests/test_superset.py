@@ -29,6 +29,9 @@ _SQL = {
     "and",
     "not",
     "like",
+    "is",
+    "distinct",
+    "from",
 }
 _TEXTS = re.compile(r"'[^']*'")
 

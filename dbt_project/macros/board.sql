@@ -9,16 +9,3 @@
 {% macro z_90() -%}
     {{ return('1.644854') }}
 {%- endmacro %}
-
-{# How sentences for people show an amount, a rate, the name of an ad. #}
-{% macro money_text(amount, currency) -%}
-    {{ currency }} || ' ' || cast(cast(round({{ amount }}, 2) as decimal(18, 2)) as varchar)
-{%- endmacro %}
-
-{% macro percent_text(rate) -%}
-    cast(cast(round(100 * {{ rate }}, 0) as integer) as varchar) || ' %'
-{%- endmacro %}
-
-{% macro ad_text(name, ad_id) -%}
-    '“' || coalesce({{ name }}, {{ ad_id }}) || '”'
-{%- endmacro %}

@@ -4,7 +4,8 @@
     {{ return([7, 14, 30, 90]) }}
 {%- endmacro %}
 
-{# As with spend, a sum without a value that has no rate would be too low: it is null (rule R13). #}
+{# As with spend, a sum that left out a value without a rate would be too low, so it is null (rule
+   R13). #}
 {% macro cohort_measures() -%}
         {%- set is_excluded = 'coalesce(is_excluded, false)' %}
         sum(case when is_excluded then 0 else 1 end) as leads,
@@ -24,25 +25,33 @@
         end as won_value_reporting
 {%- endmacro %}
 
-{# The same counts in a report's row, 0 where a day has spend and no leads (E46). #}
+{# Columns of a report that count leads; 0 if a day has spend and no leads (E46). #}
 {% macro cohort_columns(cohorts, report_date) -%}
-        cast(coalesce({{ cohorts }}.leads, 0) as bigint) as leads,
-        cast(coalesce({{ cohorts }}.excluded_leads, 0) as bigint) as excluded_leads,
-        cast(coalesce({{ cohorts }}.replied_leads, 0) as bigint) as replied_leads,
-        cast(coalesce({{ cohorts }}.qualified_leads, 0) as bigint) as qualified_leads,
-        {% for days in cohort_windows() %}
-        cast(coalesce({{ cohorts }}.qualified_leads_{{ days }}d, 0) as bigint)
-            as qualified_leads_{{ days }}d,
+        {% for column in counted_leads() %}
+        cast(coalesce({{ cohorts }}.{{ column }}, 0) as bigint) as {{ column }},
         {% endfor %}
         {% for days in cohort_windows() %}
         -- `as_of` is only partly over.
         {{ dbt.dateadd('day', days, report_date) }} < {{ as_of() }} as is_mature_{{ days }}d,
         {% endfor %}
-        cast(coalesce({{ cohorts }}.currently_qualified_leads, 0) as bigint)
-            as currently_qualified_leads,
-        cast(coalesce({{ cohorts }}.won_leads, 0) as bigint) as won_leads,
         cast(
             case when {{ cohorts }}.leads is null then 0 else {{ cohorts }}.won_value_reporting end
             as decimal(18, 6)
         ) as won_value_reporting
+{%- endmacro %}
+
+{% macro cohort_column_names() -%}
+    {%- set names = counted_leads() + ['won_value_reporting'] -%}
+    {%- for days in cohort_windows() -%}
+        {%- do names.append('is_mature_' ~ days ~ 'd') -%}
+    {%- endfor -%}
+    {{ return(names) }}
+{%- endmacro %}
+
+{% macro counted_leads() -%}
+    {%- set names = ['leads', 'excluded_leads', 'replied_leads', 'qualified_leads'] -%}
+    {%- for days in cohort_windows() -%}
+        {%- do names.append('qualified_leads_' ~ days ~ 'd') -%}
+    {%- endfor -%}
+    {{ return(names + ['currently_qualified_leads', 'won_leads']) }}
 {%- endmacro %}

@@ -1,4 +1,4 @@
-{# Closed forms in place of quantiles that SQL does not have. `z` is the quantile of the normal
+{# Closed forms instead of the quantiles that SQL does not have. `z` is the quantile of the normal
    distribution: -1.644854 and 1.644854 are the ends of a 90 % interval. Plain arithmetic on doubles
    of one row, so that the same rows always give the same figures. #}
 

@@ -1,40 +1,62 @@
-{# Values of the rules. A var wins (tests, rule comparison); else the settings' environment. #}
+{# Values of the rules. A var wins (tests, comparison of rules), else the environment from the
+   settings. #}
 
-{# The last day the marts speak of; no model reads the clock (rule R3). #}
+{# The last day that the marts cover; no model reads the clock (rule R3). #}
 {% macro as_of() -%}
     cast('{{ var("as_of", env_var("CTWA_AS_OF", "1970-01-01")) }}' as date)
 {%- endmacro %}
 
+{# A setting of the rules (ctwa/settings.py) by its name, as an integer if it is one. There is no
+   default here: `ctwa` runs dbt and passes every value. Only targets that build nothing (linting,
+   dbt's docs, queries of metrics) do without. #}
+{% macro rule(name) -%}
+    {%- set value = var(name, env_var("CTWA_" ~ name | upper, "")) | string -%}
+    {%- if value == "" and target.name in ("lint", "marts") -%}
+        {%- set value = "0" -%}
+    {%- elif value == "" -%}
+        {{ exceptions.raise_compiler_error(
+            "The setting " ~ name ~ " is not handed down: run the models by `ctwa refresh`"
+        ) }}
+    {%- endif -%}
+    {{ return(value | int if value.isdigit() else value) }}
+{%- endmacro %}
+
 {% macro conversation_gap_days() -%}
-    {{ var("conversation_gap_days", env_var("CTWA_CONVERSATION_GAP_DAYS", "30")) | int }}
+    {{ return(rule("conversation_gap_days")) }}
 {%- endmacro %}
 
 {# `company`: one lead per person. `brand`: one per person and brand (seed business_numbers, E31). #}
 {% macro lead_scope() -%}
-    {{ return(var("lead_scope", env_var("CTWA_LEAD_SCOPE", "company"))) }}
+    {{ return(rule("lead_scope")) }}
 {%- endmacro %}
 
-{# Days of silence after which a person becomes a new lead (E18); 0: never. #}
+{# Days of silence after which a person becomes a new lead (E18); 0 means never. #}
 {% macro lead_cycle_days() -%}
-    {{ return(var("lead_cycle_days", env_var("CTWA_LEAD_CYCLE_DAYS", "0")) | int) }}
+    {{ return(rule("lead_cycle_days")) }}
 {%- endmacro %}
 
 {# `any`: the earliest touch is the source (rule R5). `paid`: the earliest with an ad, if any (E16). #}
 {% macro first_touch() -%}
-    {{ return(var("first_touch", env_var("CTWA_FIRST_TOUCH", "any"))) }}
+    {{ return(rule("first_touch")) }}
 {%- endmacro %}
 
-{# Days between two user ids of one number after which it is held to have changed hands (E28). #}
+{# Days between two user ids of one number after which it is taken to have changed hands (E28). #}
 {% macro recycled_number_days() -%}
-    {{ return(var("recycled_number_days", env_var("CTWA_RECYCLED_NUMBER_DAYS", "45")) | int) }}
+    {{ return(rule("recycled_number_days")) }}
 {%- endmacro %}
 
-{# Days after a click on the site's button in which the code in the message counts (E21). #}
+{# From this many people on, a phone, e-mail or id that they are all said to have joins nobody
+   (E86). #}
+{% macro shared_identifier_degree() -%}
+    {{ return(rule("shared_identifier_degree")) }}
+{%- endmacro %}
+
+{# Days after a click on the site's button within which the code in the message counts (E21). #}
 {% macro link_code_days() -%}
-    {{ return(var("link_code_days", env_var("CTWA_LINK_CODE_DAYS", "7")) | int) }}
+    {{ return(rule("link_code_days")) }}
 {%- endmacro %}
 
-{# Stages of the funnel that conversion events tell of, each with the event's name: `stage:Name`. #}
+{# Stages of the funnel that become conversion events, each with the event's name: `stage:Name`. #}
 {% macro _conversion_pairs() -%}
     {{ return(var(
         "conversion_stages",
@@ -50,7 +72,7 @@
     {{ return(stages) }}
 {%- endmacro %}
 
-{# What an event of this stage is called, unless Meta refused the name. #}
+{# The name of this stage's event, unless Meta refused the name. #}
 {% macro conversion_name(stage) -%}
     case {{ stage }}
             {%- for pair in _conversion_pairs() %}
@@ -64,22 +86,22 @@
     {{ return(var("conversion_click", env_var("CTWA_CONVERSION_CLICK", "latest_ad"))) }}
 {%- endmacro %}
 
-{# Days before the outcome within which that click must have been (E67). #}
+{# Days before the outcome within which that click must lie (E67). #}
 {% macro conversion_click_days() -%}
     {{ return(var("conversion_click_days", env_var("CTWA_CONVERSION_CLICK_DAYS", "7")) | int) }}
 {%- endmacro %}
 
 {# `ecb`: the European Central Bank's rates count beside those of the seed (rule R13). #}
 {% macro exchange_rates_source() -%}
-    {{ return(var("exchange_rates", env_var("CTWA_EXCHANGE_RATES", "seed"))) }}
+    {{ return(rule("exchange_rates")) }}
 {%- endmacro %}
 
 {% macro reporting_currency() -%}
-    '{{ var("reporting_currency", env_var("CTWA_REPORTING_CURRENCY", "BRL")) }}'
+    '{{ rule("reporting_currency") }}'
 {%- endmacro %}
 
 {% macro reporting_timezone() -%}
-    '{{ var("reporting_timezone", env_var("CTWA_REPORTING_TIMEZONE", "America/Sao_Paulo")) }}'
+    '{{ rule("reporting_timezone") }}'
 {%- endmacro %}
 
 {% macro rule_version() -%}

@@ -1,33 +1,87 @@
-{# Rules R11-R13: what the reports add up of spend, over rows of fct_ad_spend. Converted spend is
-   null as soon as one of its parts is: a sum without it would be too low, not merely incomplete. #}
-{% macro sum_or_null(amount) -%}
-    case when count({{ amount }}) = count(*) then sum({{ amount }}) end
+{# Rules R11-R13: how the reports add up spend, over rows of int_ad_spend__reported. A sum is null
+   if one of its parts is: converted spend without a rate, and anything of an account day that was
+   not read. A sum without that part would be too low, not merely incomplete. `awaited` is the
+   condition of the rows whose amount must not be missing. #}
+{% macro sum_or_null(amount, awaited='true') -%}
+    case when count({{ amount }}) = sum(case when {{ awaited }} then 1 else 0 end) then sum({{ amount }}) end
 {%- endmacro %}
 
-{% macro spend_measures() -%}
-        sum(spend) as spend,
-        sum(case when channel = 'click_to_whatsapp' then spend else 0 end)
-            as click_to_whatsapp_spend,
-        {{ sum_or_null('spend_reporting') }} as spend_reporting,
-        sum(impressions) as impressions,
-        sum(clicks) as clicks,
-        sum(inline_link_clicks) as inline_link_clicks,
-        sum(platform_conversations) as platform_conversations,
-        max(case when is_day_complete then 0 else 1 end) as has_partial_day
+{# What a platform counts is unknown if it was not read; a row that was read may lack a count. #}
+{% macro counted_or_null(count) -%}
+    case when {{ is_any_unread() }} = 0 then coalesce(sum({{ count }}), 0) end
 {%- endmacro %}
 
-{# The same in a report's row. `spend` is a CTE grouped by the report's key; a row without spend has
-   0, a row with spend that could not be converted stays null. #}
-{% macro spend_columns(spend) -%}
-        cast(coalesce({{ spend }}.spend, 0) as decimal(18, 6)) as spend,
-        cast(coalesce({{ spend }}.click_to_whatsapp_spend, 0) as decimal(18, 6))
-            as click_to_whatsapp_spend,
+{% macro is_any_unread() -%}
+    max(case when spend_status = 'unread' then 1 else 0 end)
+{%- endmacro %}
+
+{# Amounts of a report: money, then counts of the platform. #}
+{% macro money_amounts() -%}
+    {{ return(['spend', 'click_to_whatsapp_spend', 'spend_reporting']) }}
+{%- endmacro %}
+
+{% macro counted_amounts() -%}
+    {{ return(['impressions', 'clicks', 'inline_link_clicks', 'platform_conversations']) }}
+{%- endmacro %}
+
+{# Sums of these amounts, how much of the day was read, and why not all of it. #}
+{% macro spend_measures(amounts, awaited='true') -%}
+        {% for amount in amounts %}
+        {% if amount == 'click_to_whatsapp_spend' %}
+        case
+            when count(spend) = count(*)
+                then sum(case when channel = 'click_to_whatsapp' then spend else 0 end)
+        end as click_to_whatsapp_spend,
+        {% elif amount in money_amounts() %}
+        {{ sum_or_null(amount, awaited) }} as {{ amount }},
+        {% else %}
+        {{ counted_or_null(amount) }} as {{ amount }},
+        {% endif %}
+        {% endfor %}
+        max(case when is_day_complete then 0 else 1 end) as has_partial_day,
+        {{ is_any_unread() }} as has_unread_day,
+        coalesce(min(case when spend_status = 'unread' then unread_reason end), min(unread_reason))
+            as unread_reason
+{%- endmacro %}
+
+{# The same in a report's row. `spend` is a CTE grouped by the report's key. A row without spend has
+   0, because its account was read completely; a row with an unknown part stays null. #}
+{% macro spend_columns(spend, amounts) -%}
+        {% for amount in amounts %}
         cast(
-            case when {{ spend }}.spend is null then 0 else {{ spend }}.spend_reporting end
-            as decimal(18, 6)
-        ) as spend_reporting,
-        cast(coalesce({{ spend }}.impressions, 0) as bigint) as impressions,
-        cast(coalesce({{ spend }}.clicks, 0) as bigint) as clicks,
-        cast(coalesce({{ spend }}.inline_link_clicks, 0) as bigint) as inline_link_clicks,
-        cast(coalesce({{ spend }}.platform_conversations, 0) as bigint) as platform_conversations
+            case when {{ spend }}.report_date is null then 0 else {{ spend }}.{{ amount }} end
+            as {{ 'decimal(18, 6)' if amount in money_amounts() else 'bigint' }}
+        ) as {{ amount }}{{ ',' if not loop.last }}
+        {% endfor %}
+{%- endmacro %}
+
+{# How far the spend of a report's row is known (rule R13), from these three expressions. #}
+{% macro day_columns(report_date, is_unread, has_partial_day, unread_reason) -%}
+        {%- set is_partial = '(' ~ has_partial_day ~ ' or ' ~ report_date ~ ' >= ' ~ as_of() ~ ')' %}
+        {{ is_partial }} as is_partial_day,
+        case
+            when {{ is_unread }} then 'unread'
+            when {{ is_partial }} then 'partial'
+            else 'read'
+        end as spend_status,
+        coalesce({{ unread_reason }}, case when {{ is_partial }} then 'day_not_over' end)
+            as spend_unread_reason
+{%- endmacro %}
+
+{# Channels that no platform bills, and the channel of unnamed ads, whose spend is in the other
+   channels: what their leads cost is not known, which is not a cost of 0. #}
+{% macro channels_without_spend() -%}
+    ('direct', 'organic_social', 'outbound', 'web_other', 'unknown_ad')
+{%- endmacro %}
+
+{# Cost per lead and per qualified lead of a report's row. #}
+{% macro cost_columns(row, amount, suffix='') -%}
+        {{ exact_ratio(amount, row ~ '.leads') }} as cost_per_lead{{ suffix }},
+        {{ exact_ratio(amount, row ~ '.qualified_leads') }} as cost_per_qualified_lead{{ suffix }}
+{%- endmacro %}
+
+{# The amount that a cost is based on. Leads of an ad whose account is not known have none: what the
+   ad spent is in another row, or in another company's account. #}
+{% macro priced(row, amount) -%}
+    case when {{ row }}.account_id is not null then {{ row }}.{{ amount }} end
 {%- endmacro %}

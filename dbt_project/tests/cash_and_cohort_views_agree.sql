@@ -1,7 +1,7 @@
 {{ config(meta={'dagster': {'ref': {'name': 'campaign_cash_performance'}}}) }}
 /*
     Rules R11, R12: over all days the cash view and the cohort view of a campaign hold the same
-    spend, qualified and won leads; and the same won value where all of it could be converted.
+    spend, qualified and won leads; and the same won value if all of it could be converted.
 */
 
 with

@@ -1,4 +1,4 @@
--- E9: a click id is never taken for an ad id, nor the reverse.
+-- E9: a click id is never taken for an ad id, nor an ad id for a click id.
 select
     message_key,
     referral_source_id

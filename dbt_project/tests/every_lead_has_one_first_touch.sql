@@ -1,5 +1,5 @@
--- Rule R5: of a lead's touches exactly one is the first, and none is earlier; exactly one gives the
--- source, and only a setting (E16) may make that another than the first.
+-- Rule R5: exactly one of a lead's touches is the first, and none is earlier; exactly one gives the
+-- source, and only a setting (E16) may make that a later one.
 select
     leads.lead_id,
     count(*) as touches,

@@ -1,5 +1,5 @@
--- Rule R5: whoever wrote is exactly one lead in each scope and cycle, cycles have no gaps, and
--- nobody else is a lead. By default there is one scope and one cycle: one lead per person.
+-- Rule R5: every person who wrote is exactly one lead in each scope and cycle, cycles have no gaps,
+-- and nobody else is a lead. By default there is one scope and one cycle: one lead per person.
 with
 
 writers as (

@@ -6,11 +6,11 @@ counted as (
     select
         (
             select coalesce(sum(envelopes.message_elements), 0)
-            from {{ ref('stg_event_log__envelopes') }} as envelopes
+            from {{ source('event_log', 'envelopes') }} as envelopes
         ) as in_envelopes,
         (
             select coalesce(sum(envelopes.quarantined_messages), 0)
-            from {{ ref('stg_event_log__envelopes') }} as envelopes
+            from {{ source('event_log', 'envelopes') }} as envelopes
         ) as quarantined,
         (
             select count(*) from {{ ref('int_messages__deduplicated') }}

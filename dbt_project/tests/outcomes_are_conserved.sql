@@ -1,4 +1,4 @@
--- Rule R1 for outcomes: every one in an envelope is a row or a repeat of one.
+-- Rule R1 for outcomes: every outcome in an envelope is a row or a repeat of one.
 with
 
 counted as (
@@ -6,13 +6,13 @@ counted as (
     select
         (
             select coalesce(sum(envelopes.outcomes), 0)
-            from {{ ref('stg_event_log__envelopes') }} as envelopes
+            from {{ source('event_log', 'envelopes') }} as envelopes
         ) as in_envelopes,
         (
             select coalesce(sum(outcomes.copies), 0)
-            from {{ ref('int_outcomes__deduplicated') }} as outcomes
+            from {{ ref('int_outcomes__staged') }} as outcomes
         ) as in_rows,
-        (select count(*) from {{ ref('int_outcomes__deduplicated') }}) as outcome_rows,
+        (select count(*) from {{ ref('int_outcomes__staged') }}) as outcome_rows,
         (select count(*) from {{ ref('fct_outcomes') }}) as mart_rows
 
 )

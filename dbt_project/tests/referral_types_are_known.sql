@@ -1,7 +1,7 @@
 {{ config(severity='warn', store_failures=true, store_failures_as='view', schema='checks') }}
 
--- E11: names the kinds of referral that Meta has invented since. Their leads are in channel
--- `unknown_ad`, taken for paid; rule R7 has to be taught what they are.
+-- E11: names the kinds of referral that Meta has added since. Their leads are in channel
+-- `unknown_ad` and count as paid; rule R7 has to be extended to them.
 select
     referral_source_type,
     count(*) as touches,

@@ -1,7 +1,8 @@
 {{ config(meta={'dagster': {'ref': {'name': 'channel_performance'}}}) }}
 /*
-    Rule R12: spend of each day is the same in the fact and in the three reports. Native amounts
-    are compared by platform and currency; converted ones where the whole day could be converted.
+    Rule R12: each day's spend is the same in the fact table and in the three reports. Native
+    amounts are compared by platform and currency, converted ones if the whole day could be
+    converted.
 */
 
 with

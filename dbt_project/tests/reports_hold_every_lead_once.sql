@@ -1,7 +1,7 @@
 {{ config(meta={'dagster': {'ref': {'name': 'channel_performance'}}}) }}
 /*
-    Rule R12: every lead is in exactly one row of each report it belongs to, among those that count
-    or among those that do not (E20).
+    Rule R12: every lead is in exactly one row of each report it belongs to, among the leads that
+    count or those that do not (E20); leads of test traffic are in none (R14).
 */
 
 with
@@ -15,6 +15,7 @@ leads as (
         sum(case when is_qualified and not is_excluded then 1 else 0 end) as qualified_leads
 
     from {{ ref('fct_leads') }}
+    where not is_test
 
 ),
 

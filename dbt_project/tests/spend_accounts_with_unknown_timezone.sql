@@ -1,7 +1,7 @@
 {{ config(severity='warn', meta={'dagster': {'ref': {'name': 'dim_accounts'}}}) }}
 /*
-    Names accounts whose time zone the warehouse does not know (E42): the days of their leads are
-    those of the reporting zone until the zone's name is known.
+    Names accounts whose time zone the warehouse does not know (E42): until it is known, the days of
+    their leads are days in the reporting time zone.
 */
 
 select

@@ -1,6 +1,6 @@
 {{ config(severity='warn', meta={'dagster': {'ref': {'name': 'fct_ad_spend'}}}) }}
 /*
-    Names each currency that was converted at the made-up rates shipped with the project. Replace
+    Names each currency that was converted at the made-up rates that ship with the project. Replace
     them in dbt_project/seeds/exchange_rates.csv.
 */
 

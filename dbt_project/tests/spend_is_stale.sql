@@ -6,8 +6,9 @@
     meta={'dagster': {'ref': {'name': 'dim_accounts'}}}
 ) }}
 /*
-    Names every account, of whatever platform, whose spend was not read up to 2 days before the last
-    day of the marts, and what to do.
+    Names every account, on any platform, that has a day before yesterday that was not read to the
+    end, or no day that was: since when, how far its spend is known, and what to do (E87). An
+    account whose days are no longer expected is named as well.
 */
 
 select
@@ -15,9 +16,12 @@ select
     account_id,
     account_name,
     spend_complete_through,
+    spend_read_through,
+    spend_unread_since,
+    spend_unread_days,
     case platform
-        when 'meta' then 'run `ctwa doctor`: is META_ACCESS_TOKEN valid, and may it read this account'
-        when 'google' then 'run `ctwa doctor`: is GOOGLE_ADS_REFRESH_TOKEN valid, and may its user read this'
+        when 'meta' then 'run `ctwa doctor`, to see if META_ACCESS_TOKEN is valid and may read this account'
+        when 'google' then 'run `ctwa doctor`, to see if GOOGLE_ADS_REFRESH_TOKEN is valid and its user may read this'
         else 'run `ctwa doctor`'
     end || '; then `ctwa refresh`' as mend
 
@@ -25,3 +29,4 @@ from {{ ref('dim_accounts') }}
 where
     spend_complete_through is null
     or {{ dbt.dateadd('day', 2, 'spend_complete_through') }} < {{ as_of() }}
+    or {{ dbt.dateadd('day', 1, 'spend_unread_since') }} < {{ as_of() }}

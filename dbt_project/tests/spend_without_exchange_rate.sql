@@ -7,8 +7,8 @@
 ) }}
 /*
     Rule R13: names each currency whose spend could not be converted, with its accounts and days.
-    Add rates to dbt_project/seeds/exchange_rates.csv, or set CTWA_EXCHANGE_RATES=ecb; a rate
-    serves its own day and the 7 after it.
+    Add rates to dbt_project/seeds/exchange_rates.csv, or set CTWA_EXCHANGE_RATES=ecb; a rate holds
+    for its own day and the 7 days after it.
 */
 
 with

@@ -1,4 +1,4 @@
--- Rule R1 for web forms: every one in an envelope is a row or a repeat of one, and a touch.
+-- Rule R1 for web forms: every form in an envelope is a row or a repeat of one, and a touch.
 with
 
 counted as (
@@ -6,7 +6,7 @@ counted as (
     select
         (
             select coalesce(sum(envelopes.web_leads), 0)
-            from {{ ref('stg_event_log__envelopes') }} as envelopes
+            from {{ source('event_log', 'envelopes') }} as envelopes
         ) as in_envelopes,
         (
             select coalesce(sum(forms.copies), 0)

@@ -11,34 +11,26 @@ import pyarrow as pa
 
 from ctwa.phones import DEFAULT_COUNTRY
 from ctwa.pseudonym import Pseudonymizer
-from ingestion.parser.consents import SOURCE as CONSENTS
-from ingestion.parser.consents import Consents
-from ingestion.parser.exclusions import SOURCE as EXCLUSIONS
-from ingestion.parser.exclusions import Exclusions
-from ingestion.parser.gupshup import Gupshup
+from ingestion.parser.company import LinkClicks, Outcomes, WebLeads
+from ingestion.parser.declarations import CONSENTS, EXCLUSIONS, Consents, Exclusions
 from ingestion.parser.hubspot import SOURCE as HUBSPOT
 from ingestion.parser.hubspot import HubSpot
 from ingestion.parser.limits import Reject
-from ingestion.parser.link_clicks import LinkClicks
 from ingestion.parser.messenger import Messenger
-from ingestion.parser.outcomes import Outcomes
-from ingestion.parser.people import Keys
+from ingestion.parser.people import Keys, Link
+from ingestion.parser.providers import Gupshup, Twilio
 from ingestion.parser.rows import Rows
-from ingestion.parser.schema import PARSER_VERSION
-from ingestion.parser.twilio import Twilio
-from ingestion.parser.web_leads import WebLeads
 from ingestion.parser.whatsapp import WhatsApp
 
 Reader = Callable[[bytes], None]
-"""Adds the rows of one body; raises `Reject` where nothing of it can be read."""
+"""Adds the rows of one body; raises `Reject` if nothing in it can be read."""
 
 
 class Parser:
     """Pure: results depend on the envelope, the key, the country and the site only.
 
-    `default_country` (ISO 3166) is where a phone that somebody typed without its country code is;
-    `site_id` is the site whose coded links count.
-    Not for several threads at once.
+    `default_country` (ISO 3166): where a phone is that somebody typed without a country code.
+    `site_id`: the site whose coded links count. Not for use by several threads at once.
     """
 
     def __init__(
@@ -48,9 +40,10 @@ class Parser:
         self._keys = Keys(names, site_id)
 
     def parse(self, batch: pa.RecordBatch) -> dict[str, pa.Table]:
-        """Rows of a batch with columns `seq`, `received_at` (µs, UTC), `source`, `body`.
+        """Rows of a batch with columns `seq`, `received_at` (µs, UTC), `source`, `body`, and
+        `damage`: why the vault could not return a body (`Vault.read_batches`).
 
-        Never raises for what an envelope holds. Returns every table of `EVENT_LOG`, with its
+        Never raises because of an envelope's content. Returns every table of `EVENT_LOG`, with its
         exact schema, in the order of the batch.
         """
         with _no_cycle_collection():
@@ -64,14 +57,17 @@ class Parser:
             batch.column("received_at").cast(pa.int64()).to_pylist(),
             batch.column("source").to_pylist(),
             batch.column("body").to_pylist(),
+            batch.column("damage").to_pylist()
+            if "damage" in batch.schema.names
+            else [None] * batch.num_rows,
         )
-        for seq, received_us, source, body in zip(*columns, strict=True):
+        for seq, received_us, source, body, damage in zip(*columns, strict=True):
             rows.begin(seq, received_us, source)
-            self._envelope(rows, readers, body)
-        return rows.tables()
+            self._envelope(rows, readers, body, damage)
+        return rows.tables(batch)
 
     def _readers(self, rows: Rows) -> dict[str, Reader]:
-        """Who reads the envelopes of a source."""
+        """The reader for each source of envelopes."""
         keys = self._keys
         whatsapp = WhatsApp(keys, rows)
         return {
@@ -81,18 +77,21 @@ class Parser:
             "twilio": Twilio(keys, rows).read,
             "messenger": Messenger(keys, rows).read,
             "leads": WebLeads(keys, rows, self._country).read,
-            "clicks": LinkClicks(keys, rows).read,
+            "clicks": LinkClicks(keys, rows, self._country).read,
             "outcomes": Outcomes(keys, rows, self._country).read,
             CONSENTS: Consents(keys, rows, self._country).read,
             HUBSPOT: HubSpot(keys, rows, self._country).read,
             EXCLUSIONS: Exclusions(keys, rows, self._country).read,
         }
 
-    def _envelope(self, rows: Rows, readers: dict[str, Reader], body: bytes) -> None:
-        messages, statuses = len(rows.messages), len(rows.statuses)
-        outcome_rows, quarantine = len(rows.outcomes), len(rows.quarantine)
-        web_leads, clicks = len(rows.web_leads), len(rows.link_clicks)
+    def _envelope(
+        self, rows: Rows, readers: dict[str, Reader], body: bytes, damage: str | None
+    ) -> None:
+        digest = hashlib.sha256(body).hexdigest()
         try:
+            if damage is not None:
+                digest = damaged_digest(rows.seq)
+                raise Reject(f"{damage}: expected the body as it was stored")
             reader = readers.get(rows.source)
             if reader is None:
                 raise Reject(f"unknown_source: expected one of {', '.join(readers)}")
@@ -101,29 +100,53 @@ class Parser:
             rows.reject("envelope", (), str(reject))
         except Exception as error:  # noqa: BLE001 - one envelope must never stop the others
             rows.reject("envelope", (), f"parser_error: {type(error).__name__}")
+        if self._keys.renumbered:
+            self._number_plans(rows)
+        key = self._names.digest("body", digest)
         rows.envelopes.append(
-            (
-                rows.seq,
-                rows.received_us,
-                rows.source,
-                len(body),
-                self._names.digest("body", hashlib.sha256(body).hexdigest()),
-                PARSER_VERSION,
-                rows.message_elements,
-                len(rows.messages) - messages,
-                rows.rejected_messages,
-                len(rows.statuses) - statuses,
-                len(rows.outcomes) - outcome_rows,
-                len(rows.quarantine) - quarantine,
-                len(rows.web_leads) - web_leads,
-                len(rows.link_clicks) - clicks,
-            )
+            (key, rows.message_elements, rows.rejected_messages, rows.mended_values)
         )
+
+    def _number_plans(self, rows: Rows) -> None:
+        """Link both spellings of the numbers in the envelope (E82): rows from before this plan was
+        known have the key of the older spelling, and still belong to that person."""
+        for key, older_keys in self._keys.renumbered.items():
+            at_us = min(_times_of(key, rows), default=rows.received_us)
+            for older_key in older_keys:
+                link = Link(key, "phone", older_key, "phone", "number_plan")
+                rows.add_link(link, at_us)
+        self._keys.renumbered.clear()
+
+
+_PHONES = {
+    # Table to the positions of keys that may be a phone's, and of the row's time.
+    "messages": ((10,), 13),
+    "statuses": ((8,), 12),
+    "outcomes": ((7,), 6),
+    "web_leads": ((5,), 9),
+    "consents": ((3,), 8),
+    "identity_links": ((5, 7), 10),
+}
+
+
+def _times_of(key: str, rows: Rows) -> Iterator[int]:
+    """Times of the envelope's rows with this phone, in microseconds."""
+    for table, (places, time_at) in _PHONES.items():
+        for row in reversed(getattr(rows, table)):
+            if row[0] != rows.seq:
+                break
+            if key in (row[place] for place in places):
+                yield row[time_at]
+
+
+def damaged_digest(seq: int) -> str:
+    """Replaces the hash of a body that could not be read: never equal to any other."""
+    return f"damaged:{seq:d}"
 
 
 @contextmanager
 def _no_cycle_collection() -> Iterator[None]:
-    """Rows are hundred thousands of tuples without any cycle; looking for cycles among them again
+    """Rows are hundreds of thousands of tuples without any cycle; searching them for cycles again
     and again takes a fifth of the parser's time."""
     was_on = gc.isenabled()
     gc.disable()

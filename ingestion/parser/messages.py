@@ -1,16 +1,50 @@
-"""Messages: live, echoed by the business app, and from a history sync."""
+"""Messages and the ads that led to them: live, echoed by the business app, or from a history sync.
+
+The `referral` block is read wherever it appears (E4, E5, E7-E11). Ids and the click id are kept as
+sent; one never replaces the other (E9). What this version does not know is kept as JSON text in
+`referral_extra`, so that nothing is lost.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import orjson
 
-from ingestion.parser.limits import Reject
-from ingestion.parser.people import NO_CONTACTS, NOBODY, Contacts, Keys, Person, bsuids_in
-from ingestion.parser.referral import read_referral
+from ingestion.parser.limits import Reject, Unfit, left_out, plain
+from ingestion.parser.people import (
+    NOBODY,
+    TEST_SENDERS,
+    Contacts,
+    Keys,
+    Link,
+    Person,
+    id_change_links,
+    identify,
+    is_same,
+    is_test_business,
+    links_of,
+    merged,
+    number_change_links,
+    one_number,
+    two_ids,
+    two_numbers,
+)
 from ingestion.parser.rows import Path, Rows
-from ingestion.parser.values import child, children, code, error_code, moment, required, text
+from ingestion.parser.values import (
+    child,
+    children,
+    code,
+    error_code,
+    extra,
+    moment,
+    prose,
+    read_only,
+    required,
+    text,
+    url,
+)
 
 
 class Business(NamedTuple):
@@ -21,25 +55,19 @@ class Business(NamedTuple):
     number_id: str
 
 
-class Link(NamedTuple):
-    """Two identities of one person, and what showed it."""
-
-    left_key: str
-    left_kind: str
-    right_key: str
-    right_kind: str
-    link_kind: str
-
-
 class Scoped(NamedTuple):
-    """Somebody on Messenger or Instagram, whose id means them within one page only."""
+    """Somebody on Messenger or Instagram, whose id identifies them within one page only."""
 
     app: str
     user_id: str
     sent_us: int | None  # their webhooks count milliseconds
 
 
-NO_CODE = (None, None)
+NO_CODE: tuple[str | None, str | None] = (None, None)
+NO_CONTEXT: tuple[str | None, bool] = (None, False)
+
+_NEW_NUMBER = ("user_changed_number", "customer_changed_number")
+_NEW_ID = "user_changed_user_id"
 
 _ENDS = {
     # Keys of the person in a message: phone, BSUID, parent BSUID.
@@ -49,7 +77,7 @@ _ENDS = {
 
 
 class Messages:
-    """Turns one message element into a row, with the links it shows."""
+    """Turns message elements into rows, with the links they show."""
 
     __slots__ = ("_keys", "_rows")
 
@@ -68,14 +96,21 @@ class Messages:
         thread: tuple[str | None, str | None] = (None, None),
         kind: str | None = None,
         scoped: Scoped | None = None,
+        field: str | None = None,
     ) -> None:
-        """Add the row of `message` (raises `Reject`). `thread`: phone and BSUID of its chat;
-        `scoped`: who and when, in place of what a message of WhatsApp says."""
+        """Add the row of `message`. Raises `Reject`.
+
+        `thread`: phone and BSUID of its chat. `scoped`: sender and time, instead of those that a
+        WhatsApp message names. `field`: the webhook field it came in; not part of its content,
+        because copies come in several.
+        """
         if type(message) is not dict:
             raise Reject("message_not_object: expected an object")
         rows, keys = self._rows, self._keys
         message_id = required(message, "id")
         type_ = kind or code(message, "type")
+        if type_ is None and type(message.get("system")) is dict:
+            type_ = "system"  # a notice is not anybody's message, whatever it lacks
         if scoped is None:
             person, links = self._person(message, direction, contacts, thread, type_)
             sent_us = moment(message.get("timestamp"), rows.received_us)
@@ -83,49 +118,60 @@ class Messages:
             user_key = keys.scoped_id(scoped.app, business.number_id, scoped.user_id)
             person, links, sent_us = Person(None, user_key, None), [], scoped.sent_us
         if type_ == "system":
-            links += self._changes(message, person)
+            links += self._changes(message, person, contacts)
         elif type_ == "contacts":
             links += self._shared_cards(message, person)
-        context = child(message, "context")
-        context_id = context.get("id")
-        referral, problem = read_referral(message)
-        # Of what somebody writes to us now: an echo or a history repeats what others wrote.
+        context_key, is_forwarded = self._context(message) if "context" in message else NO_CONTEXT
+        referral, problem = read_referral(message) if "referral" in message else (NONE, None)
+        # Only in what somebody writes to us now: echoes and histories repeat what others wrote.
         written = type_ == "text" and direction == "inbound" and origin == "live"
-        code_of_link = keys.coded_link(child(message, "text").get("body")) if written else NO_CODE
+        code_of_link = NO_CODE
+        if written and type(content_of := message.get("text")) is dict:
+            # A bad character is not a letter of any code: inside a code it makes the code unfit.
+            code_of_link = keys.coded_link(read_only(content_of.get("body")))
         content = (
             origin,
             direction,
-            business.waba_id,
-            business.phone_number_id,
-            business.number_id,
+            *business,
             *keys.message(business.number_id, message_id),
-            person.phone_key,
-            person.bsuid_key,
-            person.country,
+            *person[:3],
             rows.received_us if sent_us is None else sent_us,
             "receipt" if sent_us is None else "message",
             type_,
             bool(message.get("group_id")),
-            error_code(message),
-            keys.message_id(context_id) if type(context_id) is str and context_id else None,
-            context.get("forwarded") is True or context.get("frequently_forwarded") is True,
+            error_code(message) if "errors" in message else None,
+            context_key,
+            is_forwarded,
             *referral,
             None if scoped is None else scoped.app,
             *code_of_link,
         )
         key = keys.content(orjson.dumps(content))
-        rows.messages.append((*rows.place(), *content, key))
+        is_test = scoped is None and (
+            is_test_business(business.phone_number_id, business.number_id)
+            or str(message.get(_ENDS[direction][0])) in TEST_SENDERS
+        )
+        rows.messages.append((*rows.place(), *content, key, is_test, field))
         if problem is not None:
             rows.reject("referral", (*path, "referral"), problem)
-        if links:
+        if links and not is_test:
             self.add_links(links, business, content[10])
+
+    def _context(self, message: dict[str, Any]) -> tuple[str | None, bool]:
+        """Key of the message that this one answers, and whether it was forwarded."""
+        context = extra(message, "context")
+        context_id = context.get("id")
+        left_out(context_id)
+        key = self._keys.message_id(context_id) if type(context_id) is str and context_id else None
+        is_forwarded = context.get("forwarded") is True
+        return key, is_forwarded or context.get("frequently_forwarded") is True
 
     def add_links(self, links: list[Link], business: Business, at_us: int) -> None:
         """Add identity links, each once."""
         where = business.waba_id, business.number_id
         for link in dict.fromkeys(links):
             if link.left_key != link.right_key:
-                self._rows.identity_links.append((*self._rows.place(), *where, *link, at_us))
+                self._rows.add_link(link, at_us, where)
 
     def _person(
         self,
@@ -137,40 +183,74 @@ class Messages:
     ) -> tuple[Person, list[Link]]:
         phone_at, bsuid_at, parent_at = _ENDS[direction]
         phone = text(message, phone_at) or thread[0]
-        bsuid = text(message, bsuid_at) or thread[1]
-        person = self._keys.person(phone, bsuid, text(message, parent_at))
-        links = links_of(person, "message")
-        contact = contacts.find(phone, bsuid) if contacts is not NO_CONTACTS else None
-        if contact is not None and contact != (phone, bsuid, None):
-            person = merged(person, self._keys.person(*contact))
-        if person[:2] == NOBODY[:2] and type_ != "system":
+        bsuid = (text(message, bsuid_at) if bsuid_at in message else None) or thread[1]
+        parent = text(message, parent_at) if parent_at in message else None
+        person, links = identify(self._keys, contacts, phone, bsuid, parent, "message")
+        to_group = direction == "outbound" and bool(message.get("group_id"))
+        if person[:2] == NOBODY[:2] and type_ != "system" and not to_group:
             raise Reject(f"person_missing: expected {phone_at}, {bsuid_at} or one contact")
         return person, links
 
-    def _changes(self, message: dict[str, Any], person: Person) -> list[Link]:
-        """Links of a system message: a new phone number or a new BSUID of the same person."""
+    def _changes(self, message: dict[str, Any], sender: Person, contacts: Contacts) -> list[Link]:
+        """Links of a notice: a new phone number or a new BSUID of the same person, in all forms
+        that notices have had (E81). `sender`: the person that the message names, old or new."""
         system = child(message, "system")
         change = code(system, "type") or ""
-        links: list[Link] = []
-        # `customer_identity_changed` is a security code, and names nobody new.
-        if change in ("user_changed_number", "customer_changed_number"):
-            new = self._keys.person(
-                text(system, "wa_id") or text(system, "new_wa_id"), text(system, "user_id")
+        new_phone = text(system, "wa_id") or text(system, "new_wa_id")
+        new_ids = text(system, "user_id"), text(system, "parent_user_id")
+        old_phone = text(system, "previous_wa_id")
+        old_ids = text(system, "previous_user_id"), text(system, "previous_parent_user_id")
+        # `customer_identity_changed` is about a security code and names nobody new.
+        if change not in (*_NEW_NUMBER, _NEW_ID) and not (old_phone or any(old_ids)):
+            return []
+        is_new_number = change in _NEW_NUMBER or (change != _NEW_ID and new_phone is not None)
+        if is_new_number:
+            old_phone = old_phone or text(system, "customer")
+        body = read_only(system.get("body"))
+        body = body if type(body) is str else ""
+        if is_new_number and (old_phone is None or new_phone is None):
+            key_of, from_phone = self._keys.phone, text(message, "from")
+            old_phone, new_phone = _with_pair(
+                two_numbers(body), old_phone, new_phone, from_phone, key_of
             )
-            links += number_change_links(person, new)
-        elif change == "user_changed_user_id":
-            new_id = text(system, "user_id")
-            body = system.get("body")
-            old_ids = [b for b in bsuids_in(body) if b != new_id] if type(body) is str else []
-            old = self._keys.person(None, old_ids[0] if old_ids else None)
-            new = self._keys.person(None, new_id)
-            links += id_change_links(old, new) + id_change_links(person, new)
-        return links
+            if old_phone is None and new_phone is not None:
+                # The sentence may end before the new number, which has its own field.
+                known, only = {key_of(n) for n in (new_phone, from_phone) if n}, one_number(body)
+                if only is not None and len(known) == 1 and key_of(only) not in known:
+                    old_phone = only
+        if not any(old_ids) or new_ids[0] is None:
+            sender_id = text(message, "from_user_id")
+            old_id, new_id = _with_pair(
+                two_ids(body), old_ids[0], new_ids[0], sender_id, self._keys.bsuid
+            )
+            old_ids, new_ids = (old_id, old_ids[1]), (new_id, new_ids[1])
+        old = self._with_contact(old_phone, old_ids, contacts)
+        new = self._with_contact(new_phone, new_ids, contacts)
+        if is_same(sender, new) or (new[:2] == NOBODY[:2] and not is_same(sender, old)):
+            new = merged(new, sender)
+        else:
+            old = merged(old, sender)
+        if is_new_number:
+            links = number_change_links(old, new)
+            if old.bsuid_key and new.phone_key and not new.bsuid_key and old[:2] != sender[:2]:
+                # Only the notice shows that the old user id and the old number are one person's.
+                link = Link(new.phone_key, "phone", old.bsuid_key, "bsuid", "number_change")
+                links.append(link)
+            return links
+        # The phone did not change: it belongs to the person before and after.
+        return id_change_links(old._replace(phone_key=old.phone_key or new.phone_key), new)
+
+    def _with_contact(
+        self, phone: str | None, ids: tuple[str | None, str | None], contacts: Contacts
+    ) -> Person:
+        person = self._keys.person(phone, *ids)
+        contact = contacts.find(phone, ids[0]) if phone or ids[0] else None
+        return person if contact is None else merged(person, self._keys.person(*contact))
 
     def _shared_cards(self, message: dict[str, Any], person: Person) -> list[Link]:
-        """What contact cards show. The card that the business asked for is the sender's own, if it
-        names one phone. Any other is of a third person: its phone and user id belong together, and
-        neither to the sender."""
+        """Links that contact cards show. A card that the business asked for is the sender's own, if
+        it names one phone. Any other card is about a third person: its phone and user id belong
+        together, but not to the sender."""
         is_own = text(message, "origin") == "contact_request"
         phones: set[str] = set()
         links: list[Link] = []
@@ -191,43 +271,115 @@ class Messages:
         return links
 
 
-def merged(person: Person, contact: Person) -> Person:
-    """What an element says of its person, filled up by the contact beside it."""
-    phone_key, bsuid_key, country, parent_key = person
-    return Person(
-        phone_key or contact[0],
-        bsuid_key or contact[1],
-        country or contact[2],
-        parent_key or contact[3],
-    )
+def _with_pair(
+    pair: tuple[str, str] | None,
+    old: str | None,
+    new: str | None,
+    sender: str | None,
+    key_of: Callable[[str], str | None],
+) -> tuple[str | None, str | None]:
+    """Old and new value, completed from the pair in a sentence if one of the pair is known."""
+    if pair is None:
+        return old, new
+    first, second = map(key_of, pair)
+    if not {first, second} & {key_of(value) for value in (old, new, sender) if value}:
+        return old, new
+    if new is None:
+        is_reversed = old is not None and key_of(old) == second
+        return pair if not is_reversed else (pair[1], pair[0])
+    if key_of(new) not in (first, second):
+        return old, new
+    return old or pair[key_of(new) == first], new
 
 
-def links_of(person: Person, kind: str) -> list[Link]:
-    """Links between the ids that one object names together."""
-    phone_key, bsuid_key, _, parent_key = person
-    links: list[Link] = []
-    if bsuid_key and phone_key:
-        links.append(Link(phone_key, "phone", bsuid_key, "bsuid", kind))
-    if bsuid_key and parent_key:
-        links.append(Link(bsuid_key, "bsuid", parent_key, "bsuid", kind))
-    return links
+CLID_CHARS = 2_048
+EXTRA_BYTES = 4_096
+
+Columns = tuple[
+    bool, str | None, str | None, str | None, str | None, str | None, str | None,
+    str | None, str | None, str | None, str | None, str | None, str | None,
+]  # fmt: skip
+"""From `has_referral` to `ctwa_clid`, in the order of the messages table."""
+
+NONE: Columns = (False, *(None,) * 12)
+
+_PROSE = frozenset({"headline", "body"})
+_CODES = frozenset({"source_type", "media_type"})
+_URLS = frozenset({"source_url", "image_url", "video_url", "thumbnail_url"})
+_IDS = frozenset({"source_id", "ctwa_clid"})
+_TEXTS = _PROSE | _URLS
+_PLAIN = _TEXTS | _IDS
+"""Keys that have a column of their own whenever their value is text: nearly all keys."""
+
+KEYS = _PLAIN | _CODES | {"welcome_message"}
+"""All keys that have a column."""
 
 
-def number_change_links(old: Person, new: Person) -> list[Link]:
-    """The same person under a new number, and mostly a new BSUID with it."""
-    links = links_of(new, "number_change")
-    if old.phone_key and new.phone_key:
-        links.append(Link(old.phone_key, "phone", new.phone_key, "phone", "number_change"))
-    elif old.bsuid_key and new.phone_key:
-        links.append(Link(new.phone_key, "phone", old.bsuid_key, "bsuid", "number_change"))
-    return links + id_change_links(old, new)
+def read_referral(message: dict[str, Any]) -> tuple[Columns, str | None]:
+    """Columns of a message's referral, and the reason if an id in it cannot be trusted.
+
+    Such an id becomes null and only the id is quarantined: the message stays a lead from an ad.
+    """
+    block = message.get("referral")
+    if block is None or block == {}:
+        return NONE, None
+    if type(block) is not dict:
+        child(message, "referral")  # if it is in doubt, this raises with its reason
+        raise Reject("referral_not_object: expected an object")
+    problem = None
+    ids: dict[str, str | None] = {}
+    for key, limit in (("source_id", 512), ("ctwa_clid", CLID_CHARS)):
+        try:
+            ids[key] = text(block, key, limit)
+        except Reject as reject:
+            problem, ids[key] = f"referral_{reject}", None
+    source_id, clid = ids["source_id"], ids["ctwa_clid"]
+    if clid is not None and clid == source_id:
+        clid = None  # some gateways put the ad id there
+    welcome = block.get("welcome_message")
+    return (
+        True,
+        code(block, "source_type"),
+        source_id,
+        url(block.get("source_url")),
+        prose(block.get("headline")),
+        prose(block.get("body")),
+        code(block, "media_type"),
+        url(block.get("image_url")),
+        url(block.get("video_url")),
+        url(block.get("thumbnail_url")),
+        prose(welcome.get("text")) if type(welcome) is dict else None,
+        _extra(block),
+        clid,
+    ), problem
 
 
-def id_change_links(old: Person, new: Person) -> list[Link]:
-    """The same person under a new BSUID. Their phone is linked, too: it did not change hands."""
-    links = []
-    if old.bsuid_key and new.bsuid_key:
-        links.append(Link(old.bsuid_key, "bsuid", new.bsuid_key, "bsuid", "id_change"))
-    if old.phone_key and new.bsuid_key:
-        links.append(Link(old.phone_key, "phone", new.bsuid_key, "bsuid", "id_change"))
-    return links
+def _extra(block: dict[str, Any]) -> str | None:
+    unknown = {
+        key: value
+        for key, value in block.items()
+        if not (type(value) is str and key in _PLAIN) and not _is_known(key, value)
+    }
+    if not unknown:
+        return None
+    try:
+        data = orjson.dumps(unknown, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # it holds something unfit, or is nested more deeply than orjson writes
+        data = orjson.dumps(plain(unknown), option=orjson.OPT_SORT_KEYS)
+    if len(data) > EXTRA_BYTES:
+        # Half a JSON text is not JSON: keep the names, to show that there was more.
+        data = orjson.dumps({"_cut": sorted(key[:64] for key in unknown)[:32]})
+    return data.decode()
+
+
+def _is_known(key: str, value: Any) -> bool:
+    """Whether a pair has a column for a value of its type (E76: a text may become an object)."""
+    if value is None or key in _IDS:
+        return True
+    if type(value) is Unfit:
+        return key in KEYS  # repaired in its column, or left out
+    if key == "welcome_message":
+        return type(value) is dict and value.keys() <= {"text"}
+    if key in _CODES:
+        return type(value) is str and len(value) <= 64
+    return key in _TEXTS and type(value) is str

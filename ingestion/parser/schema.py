@@ -1,17 +1,17 @@
 """Columns of the event log: what the parser emits and what dbt's staging reads.
 
-Every table starts with where a row came from: `seq` (envelope in the vault), `ordinal` (place of
-the element in the envelope, one counter over all tables), `received_at` (receipt by us, UTC).
-`*_key` columns are keyed hashes (`ctwa.pseudonym`); nothing else of a person is kept but the
-country. Adding a column is safe (readers unite files by name); changing one is a new version.
+Every table starts with where a row came from: `seq` (envelope in the vault), `ordinal` (position in
+the envelope, one counter for all tables), `received_at` (when we received it, UTC). `*_key` columns
+are keyed hashes (`ctwa.pseudonym`); apart from these, only the country of a person is kept. Adding
+a column is safe (readers unite files by name); changing one makes a new version.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-PARSER_VERSION = 3
-"""Stands on every envelope row. A changed version means: `ctwa refresh --reparse`."""
+PARSER_VERSION = 4
+"""Part of every envelope's row. When it changes, run `ctwa refresh --reparse`."""
 
 TS = pa.timestamp("us", tz="UTC")
 MONEY = pa.decimal128(20, 6)
@@ -24,8 +24,8 @@ _ORIGIN = [
 _BUSINESS = [
     pa.field("waba_id", pa.string()),
     pa.field("phone_number_id", pa.string()),
-    # Digits of the business's display number, else phone_number_id: a number that moves to
-    # another WABA gets a new phone_number_id, its chats go on (E30).
+    # Digits of the business's display number, else phone_number_id: a number that moves to another
+    # WABA gets a new phone_number_id while its chats continue (E30).
     pa.field("business_number_id", pa.string()),
 ]
 _PERSON = [
@@ -35,13 +35,13 @@ _PERSON = [
 ]
 
 _WEB = [
-    # What the address of a page says (`ingestion.parser.pages`); no query beside these.
+    # What the address of a page says (`ingestion.pages`); nothing else of its query is kept.
     *(pa.field(n, pa.string()) for n in ("page_host", "page_path", "referrer_host")),
     *(pa.field(f"utm_{n}", pa.string()) for n in ("source", "medium", "campaign", "content")),
     *(pa.field(f"utm_{n}", pa.string()) for n in ("term", "id")),
-    # meta | google | microsoft: whose click ids, ids or utm_source the address has; else null.
+    # meta | google | microsoft: whose click ids, ids or utm_source are in the address; else null.
     pa.field("ad_platform", pa.string()),
-    # Ids that a macro of the platform put there; digits only, never names.
+    # Ids that the platform's macros filled in; digits only, never names.
     *(pa.field(n, pa.string()) for n in ("ad_id", "adset_id", "campaign_id")),
     pa.field("has_unexpanded_macro", pa.bool_(), nullable=False),
     *(pa.field(n, pa.string()) for n in ("gclid", "gbraid", "wbraid", "fbclid", "msclkid")),
@@ -55,7 +55,7 @@ ENVELOPES = pa.schema(
         # consents | hubspot | exclusions
         pa.field("source", pa.string(), nullable=False),
         pa.field("size", pa.int32(), nullable=False),
-        pa.field("body_key", pa.string(), nullable=False),  # keyed hash of the bytes: repeats
+        pa.field("body_key", pa.string(), nullable=False),  # keyed hash of the bytes: shows repeats
         pa.field("parser_version", pa.int32(), nullable=False),
         # Rule R1: message_elements = messages + quarantined_messages, in every envelope.
         pa.field("message_elements", pa.int32(), nullable=False),
@@ -66,6 +66,9 @@ ENVELOPES = pa.schema(
         pa.field("quarantined", pa.int32(), nullable=False),  # all kinds, messages included
         pa.field("web_leads", pa.int32()),  # null in rows of parser versions before 3
         pa.field("link_clicks", pa.int32()),
+        # Values that were repaired or left out while their elements were kept (E83); null before
+        # version 4.
+        pa.field("mended_values", pa.int32()),
     ]
 )
 
@@ -99,12 +102,16 @@ MESSAGES = pa.schema(
         pa.field("referral_extra", pa.string()),  # JSON of keys unknown to this version (E11)
         pa.field("ctwa_clid", pa.string()),
         pa.field("app", pa.string()),  # messenger | instagram; null: WhatsApp
-        # The code of a coded link in the text (E21): its key, where there is exactly one that is
-        # whole and this company's (`fit`); else `unfit` or `several`.
+        # The code of a coded link in the text (E21): its key, if there is exactly one that is
+        # complete and this company's (`fit`); else the state is `unfit` or `several`.
         pa.field("link_code_key", pa.string()),
         pa.field("link_code_state", pa.string()),
-        # Keyed hash of everything above from `origin` on: equal copies have equal content.
+        # Keyed hash of all columns above from `origin` on: equal copies have equal content.
         pa.field("content_key", pa.string(), nullable=False),
+        pa.field("is_test", pa.bool_()),  # the platform's own test traffic; null before version 4
+        # The webhook field it came in: messages, standby, smb_message_echoes, history ...; for
+        # Messenger, messaging or standby. Null: none, or a row of parser versions before 4.
+        pa.field("field", pa.string()),
     ]
 )
 
@@ -126,13 +133,14 @@ STATUSES = pa.schema(
         pa.field("is_billable", pa.bool_()),
         pa.field("error_code", pa.int32()),
         pa.field("content_key", pa.string(), nullable=False),
+        pa.field("is_test", pa.bool_()),
     ]
 )
 
 IDENTITY_LINKS = pa.schema(
     [
         *_ORIGIN,
-        # A BSUID means the same person only within one portfolio; the WABA is what a webhook shows.
+        # A BSUID identifies a person only within one portfolio; a webhook shows just the WABA.
         pa.field("waba_id", pa.string()),
         pa.field("business_number_id", pa.string()),
         pa.field("left_key", pa.string(), nullable=False),
@@ -141,10 +149,14 @@ IDENTITY_LINKS = pa.schema(
         pa.field("right_key", pa.string(), nullable=False),
         pa.field("right_kind", pa.string(), nullable=False),
         # message contact status contact_card number_change id_change contact_book outcome
-        # web_lead crm_record crm_merge consent, and
-        # erased: since then nobody known holds the phone (`ingestion.erasure.rows.nobodies`)
+        # web_lead crm_record crm_merge consent, number_plan (one number before and after its
+        # country changed the spelling), and
+        # erased: since then nobody known holds the phone (`keeping.erasure.anonymous.vacancies`)
+        # anonymous: an erased person was said to have an identifier that others are said to have
         pa.field("link_kind", pa.string(), nullable=False),
         pa.field("observed_at", TS, nullable=False),  # time of the event that shows the link
+        # When a CRM that we read said so: for each record its latest version counts.
+        pa.field("recorded_at", TS),
     ]
 )
 
@@ -165,7 +177,7 @@ OUTCOMES = pa.schema(
         pa.field("crm_record_key", pa.string()),
         pa.field("stage_label", pa.string()),
         pa.field("content_key", pa.string(), nullable=False),
-        # When a CRM that we read said so: of copies of one event the later word counts.
+        # When a CRM that we read said so: of copies of one event the latest counts.
         pa.field("recorded_at", TS),
     ]
 )
@@ -204,7 +216,7 @@ EXCLUSIONS = pa.schema(
         pa.field("business_number_id", pa.string()),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("is_excluded", pa.bool_(), nullable=False),  # false: taken back
-        pa.field("declared_at", TS, nullable=False),  # the latest word counts
+        pa.field("declared_at", TS, nullable=False),  # the latest statement counts
         pa.field("content_key", pa.string(), nullable=False),
     ]
 )
@@ -218,7 +230,7 @@ CONSENTS = pa.schema(
         pa.field("email_key", pa.string()),
         pa.field("purpose", pa.string(), nullable=False),  # marketing
         pa.field("is_given", pa.bool_(), nullable=False),  # false: withdrawn
-        # The latest word on a person counts, at the same instant the withdrawal.
+        # The latest statement about a person counts; at the same instant, the withdrawal.
         pa.field("declared_at", TS, nullable=False),
         # whatsapp_user_preferences | ctwa_consent | what a sender calls itself
         pa.field("source", pa.string(), nullable=False),
@@ -234,6 +246,26 @@ ACCOUNT_EVENTS = pa.schema(
         pa.field("event", pa.string()),  # e.g. PARTNER_REMOVED
         pa.field("error_code", pa.int32()),
         pa.field("occurred_at", TS),
+        # False: a field that this version does not know, or a known one with people outside the
+        # lists that are read. Null in rows of parser versions before 4, which kept only known ones.
+        pa.field("is_known", pa.bool_()),
+        # For unknown fields: whether messages or people are anywhere in them.
+        pa.field("holds_people", pa.bool_()),
+    ]
+)
+
+HANDOVERS = pa.schema(
+    [
+        *_ORIGIN,
+        *_BUSINESS,
+        *_PERSON,  # the customer of the chat
+        # control_passed (sent to the new owner) | control_taken (sent to the previous one) | ...
+        pa.field("event", pa.string()),
+        # customer_service marketing utility ctwa ai_agent escalation ...
+        pa.field("previous_owner_role", pa.string()),
+        pa.field("new_owner_role", pa.string()),
+        pa.field("occurred_at", TS, nullable=False),
+        pa.field("content_key", pa.string(), nullable=False),
     ]
 )
 
@@ -259,6 +291,7 @@ EVENT_LOG: dict[str, pa.Schema] = {
     "exclusions": EXCLUSIONS,
     "consents": CONSENTS,
     "account_events": ACCOUNT_EVENTS,
+    "handovers": HANDOVERS,
     "quarantine": QUARANTINE,
 }
-"""Table name to columns, as they lie in `<lake>/event_log/<table>/*.parquet`."""
+"""Table name to columns, as stored in `<lake>/event_log/<table>/*.parquet`."""

@@ -1,1 +1,1 @@
-"""The receiver of signed webhooks and the vault it writes to."""
+"""The receiver: signed webhooks in, stored in the vault byte for byte, then answered."""

@@ -1,19 +1,20 @@
-"""The receiver: signed bodies in, kept byte for byte, then answered (rule R1).
+"""The receiver: signed bodies are stored byte for byte, then answered (rule R1).
 
-A bare ASGI app: a framework costs more per request here than signature and commit together. It
-never parses a webhook and never touches the warehouse; only what senders of ours post (leads,
-outcomes, consents) is checked for its shape, so that they learn of mistakes at once.
+No web framework and no ASGI: each would cost more per request than signature and commit together,
+so `protocol` hands each request over as an `Exchange`. Nothing here parses a webhook or touches the
+warehouse; only the shape of what a company's own systems post (leads, outcomes, consents) is
+checked, so that they learn of mistakes at once.
 
     GET  /webhooks/whatsapp   Meta's handshake; /webhooks/messenger too
     POST /webhooks/whatsapp   envelopes of the WhatsApp Business Platform
     POST /webhooks/leads      forms of the company's site
-    POST /webhooks/outcomes   what the CRM says of leads
+    POST /webhooks/outcomes   what the CRM reports about leads
     POST /webhooks/consents   who gave or withdrew consent
     POST /webhooks/messenger  /webhooks/twilio  /webhooks/360dialog  /webhooks/gupshup
     POST /clicks              clicks on the site's WhatsApp button, unsigned
     GET  /healthz /readyz /metrics
 
-One more endpoint for bodies is one more `Intake` in `ingestion.webhook.endpoints`.
+A new endpoint for bodies is a new `Intake` in `ingestion.webhook.endpoints`.
 """
 
 from __future__ import annotations
@@ -23,91 +24,100 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
 from urllib.parse import parse_qs
 
-from ctwa.settings import Settings, load_settings
+from ctwa.live_state import LiveState
+from ctwa.settings import Settings
+from ingestion.vault import open_vault
+from ingestion.vault.vault import NewEnvelope, VaultDamagedError, VaultError
 from ingestion.webhook import http
 from ingestion.webhook.clicks import PATH as CLICKS
-from ingestion.webhook.clicks import Clicks
+from ingestion.webhook.clicks import Clicks, TokenBucket
 from ingestion.webhook.committer import GroupCommitter, LateVault, QueueFullError
 from ingestion.webhook.endpoints import Intake, intakes
+from ingestion.webhook.exchange import Exchange, Route
 from ingestion.webhook.fields import IntakeError
-from ingestion.webhook.http import Answer, Receive, Scope, Send
-from ingestion.webhook.metrics import ReceiverMetrics
-from ingestion.webhook.refusals import RefusalLog
-from ingestion.webhook.vault import NewEnvelope, Vault, VaultError
+from ingestion.webhook.http import Answer, BodyMemory, Scope
+from ingestion.webhook.telemetry import LogBrake, ReceiverMetrics
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[Scope, Receive], Awaitable[Answer | None]]
-
-BODY_SECONDS = 5.0
 _CHALLENGE = re.compile(r"[\w.~-]{1,256}", re.ASCII)
-_READY_SECONDS = 1.0  # /readyz writes: however often it is asked, once in this time
+_READY_SECONDS = 1.0  # /readyz writes, but at most once in this time
+_METRICS_PER_SECOND = 20.0  # above that rate the last exposition is repeated
+_LONG_BODY = 32 * 1024
+"""From this size on, signature and shape are checked in a thread, so that neither strangers nor a
+list of a thousand outcomes block the loop."""
 _FORBIDDEN = Answer(403, "forbidden", b"forbidden\n")
 _ALIVE = Answer(200, "alive", b"ok\n")
 
 
 class Receiver:
-    """The ASGI app. `store=False` checks signatures and keeps nothing: for measuring only."""
+    """All endpoints. `store=False` checks signatures and stores nothing: for measuring only."""
 
-    def __init__(
-        self, settings: Settings, *, store: bool = True, body_seconds: float = BODY_SECONDS
-    ) -> None:
+    def __init__(self, settings: Settings, *, store: bool = True) -> None:
         self.metrics = ReceiverMetrics()
-        self.vault = LateVault(lambda: Vault.open(settings.vault_url))
+        self._data_dir = settings.data_dir
+        self.vault = LateVault(lambda: open_vault(settings.vault_url))
         self.committer: GroupCommitter | None = None
+        self.memory = BodyMemory()
+        self.tasks: set[asyncio.Task[None]] = set()
         self._store = store
-        self._body = http.BodyReader(seconds=body_seconds)
-        self._refusals = RefusalLog(log)
+        self._brake = LogBrake(log)
+        self._fresh_metrics = TokenBucket(_METRICS_PER_SECOND, _METRICS_PER_SECOND)
+        self._exposition = b""
         self._ready_at = -_READY_SECONDS
         self._ready = http.UNAVAILABLE
         self._checking = asyncio.Lock()
         token = settings.meta_verify_token
         self._verify_token = token.get_secret_value().encode() if token else None
         self.intakes = intakes(settings)
-        self._routes: dict[str, dict[str, Handler]] = {
-            "/healthz": {"GET": self._healthz},
-            "/readyz": {"GET": self._readyz},
-            "/metrics": {"GET": self._metrics},
+        self.routes: dict[str, dict[str, Route]] = {
+            "/healthz": {"GET": Route(lambda exchange: exchange.reply(_ALIVE))},
+            "/readyz": {"GET": Route(lambda exchange: exchange.later(self._readyz()))},
+            "/metrics": {"GET": Route(self._metrics)},
             **{path: {"POST": self._intake(intake)} for path, intake in self.intakes.items()},
         }
-        self._clicks = Clicks(settings, self._body, self._keep)
+        self._clicks = Clicks(settings, self._keep_unsigned, self.metrics, self._brake)
         if self._clicks.is_on:
-            self._routes[CLICKS] = {"POST": self._clicks.post, "OPTIONS": self._clicks.preflight}
+            self.routes[CLICKS] = self._clicks.routes()
         for path in ("/webhooks/whatsapp", "/webhooks/messenger"):
-            self._routes[path]["GET"] = self._handshake
-        for methods in self._routes.values():
+            self.routes[path]["GET"] = Route(self._handshake)
+        for methods in self.routes.values():
             if "GET" in methods:
                 methods["HEAD"] = methods["GET"]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry point."""
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-            return
-        methods = self._routes.get(scope["path"])
-        if methods is None:
-            endpoint, answer = "other", http.NOT_FOUND
-        else:
-            endpoint = scope["path"]
-            handler = methods.get(scope["method"])
-            if handler is None:
-                answer = http.not_allowed(", ".join(methods))
-            else:
-                found = await handler(scope, receive)
-                if found is None:  # the client has gone
-                    self.metrics.answered(endpoint, "disconnected")
-                    return
-                answer = found
+    def answered(self, endpoint: str, answer: Answer) -> None:
+        """Count an answer, and log it if it is a refusal."""
         self.metrics.answered(endpoint, answer.outcome)
-        if answer.status >= 400:
-            self._refusals.note(endpoint, answer.status, answer.outcome)
-        await http.respond(send, answer)
+        if answer.status >= 400 and answer.outcome != http.FAILED.outcome:
+            self._brake.refused(endpoint, answer.status, answer.outcome)
+
+    def disconnected(self, endpoint: str) -> None:
+        """Count a request whose client went before it was complete."""
+        self.metrics.answered(endpoint, "disconnected")
+
+    def failed(self, endpoint: str, error: Exception) -> None:
+        """Log a bug in one line: its kind and place, but not the text, which may quote data."""
+        step = error.__traceback__
+        while step is not None and step.tb_next is not None:
+            step = step.tb_next
+        name = Path(step.tb_frame.f_code.co_filename).name if step else "?"
+        place = f"{name}:{step.tb_lineno}" if step else "?"
+        kind = type(error).__name__
+        self._brake.say(
+            (endpoint, kind, place),
+            logging.ERROR,
+            "%s answered 500: %s at %s; please report it",
+            endpoint,
+            kind,
+            place,
+        )
 
     async def start(self) -> None:
-        """Open the vault; if it is not there, say so and start without: 503 until it is."""
+        """Open the vault; if that fails, log it and answer 503 until it succeeds."""
         for path, intake in self.intakes.items():
             if not intake.secrets and not intake.is_optional:
                 log.warning("%s answers 503: %s is not set", path, intake.setting)
@@ -117,11 +127,11 @@ class Receiver:
             log.warning("/clicks answers 404: CTWA_SITE_ID and CTWA_SITE_ORIGINS go together")
         if not self._store:
             return
-        self.committer = GroupCommitter(self.vault, self.metrics)
+        self.committer = GroupCommitter(self.vault, self.metrics, self._brake)
         try:
             await asyncio.to_thread(self.vault.vault)
         except VaultError as error:
-            log.error("all webhooks answer 503 until the vault is there: %s", error)
+            log.error("all webhooks answer 503 until the vault can be opened: %s", error)
 
     async def stop(self) -> None:
         """Commit what is queued, then close the vault."""
@@ -129,50 +139,65 @@ class Receiver:
             await self.committer.drain()
         self.vault.close()
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        await self.start()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self.stop()
-        await send({"type": "lifespan.shutdown.complete"})
+    def _intake(self, intake: Intake) -> Route:
+        if not intake.secrets:
+            reason = f"{intake.setting} is not set\n".encode()
+            refusal = Answer(503, "not_configured", reason, (http.RETRY, http.CLOSE))
+            return Route(lambda _: None, intake.max_bytes, lambda _: refusal)
 
-    def _intake(self, intake: Intake) -> Handler:
-        not_configured = Answer(
-            503, "not_configured", f"{intake.setting} is not set\n".encode(), (http.RETRY,)
-        )
+        def handle(exchange: Exchange) -> None:
+            if len(exchange.content) > _LONG_BODY:
+                exchange.later(self._long(intake, exchange))
+                return
+            refusal = _refusal(intake, exchange.scope, exchange.content)
+            if refusal is not None:
+                exchange.reply(refusal)
+                return
+            durable = self._submit(intake.source, exchange.content)
+            if isinstance(durable, Answer):
+                exchange.reply(intake.stored if durable is http.OK else durable)
+            else:
+                durable.add_done_callback(partial(_acknowledge, exchange, intake.stored))
 
-        async def handle(scope: Scope, receive: Receive) -> Answer | None:
-            if not intake.secrets:
-                return not_configured._replace(headers=(http.RETRY, http.CLOSE))
-            body = await self._body.read(scope, receive)
-            if not isinstance(body, bytes):
-                return body
-            if not intake.authentic(scope, body, intake.secrets):
-                return http.BAD_SIGNATURE
-            if intake.check is not None:
-                try:
-                    intake.check(body)
-                except IntakeError as error:
-                    return http.misfit(error)
-            answer = await self._keep(intake.source, body)
-            return intake.stored if answer is http.OK else answer
+        return Route(handle, intake.max_bytes)
 
-        return handle
+    async def _long(self, intake: Intake, exchange: Exchange) -> Answer:
+        refusal = await asyncio.to_thread(_refusal, intake, exchange.scope, exchange.content)
+        if refusal is not None:
+            return refusal
+        answer = await self._keep(intake.source, exchange.content)
+        return intake.stored if answer is http.OK else answer
 
-    async def _keep(self, source: str, body: bytes) -> Answer:
+    async def _keep_unsigned(self, source: str, body: bytes) -> Answer:
+        return await self._keep(source, body, is_signed=False)
+
+    async def _keep(self, source: str, body: bytes, *, is_signed: bool = True) -> Answer:
         """Durable first, then 200."""
-        if self.committer is None:
-            return http.OK if not self._store else http.UNAVAILABLE
-        try:
-            durable = self.committer.submit(NewEnvelope(time.time_ns() // 1000, source, body))
-        except QueueFullError:
-            return http.OVERLOADED
+        durable = self._submit(source, body, is_signed=is_signed)
+        if isinstance(durable, Answer):
+            return durable
         return http.OK if await durable else http.UNAVAILABLE
 
-    async def _handshake(self, scope: Scope, _receive: Receive) -> Answer:
+    def _submit(
+        self, source: str, body: bytes, *, is_signed: bool = True
+    ) -> asyncio.Future[bool] | Answer:
+        """Queue a body for the next commit; the future says whether that is durable."""
+        if self.committer is None:
+            return http.OK if not self._store else http.UNAVAILABLE
+        item = NewEnvelope(time.time_ns() // 1000, source, body)
         try:
-            query = parse_qs(scope["query_string"].decode("ascii"), max_num_fields=20)
+            if is_signed:
+                return self.committer.submit(item)
+            return self.committer.submit_unsigned(item)
+        except QueueFullError:
+            return http.OVERLOADED
+
+    def _handshake(self, exchange: Exchange) -> None:
+        exchange.reply(self._handshake_answer(exchange.scope["query_string"]))
+
+    def _handshake_answer(self, query_string: bytes) -> Answer:
+        try:
+            query = parse_qs(query_string.decode("ascii"), max_num_fields=20)
         except ValueError:
             return _FORBIDDEN
         mode, token, challenge = (
@@ -185,10 +210,7 @@ class Receiver:
             return _FORBIDDEN
         return Answer(200, "handshake", challenge.encode())
 
-    async def _healthz(self, _scope: Scope, _receive: Receive) -> Answer:
-        return _ALIVE
-
-    async def _readyz(self, _scope: Scope, _receive: Receive) -> Answer:
+    async def _readyz(self) -> Answer:
         async with self._checking:
             if time.monotonic() - self._ready_at >= _READY_SECONDS:
                 self._ready = await self._probe()
@@ -196,20 +218,48 @@ class Receiver:
         return self._ready
 
     async def _probe(self) -> Answer:
-        if self.committer is None or self.committer.failed_lately:
-            return Answer(503, "not_ready", b"the vault does not take envelopes\n", (http.RETRY,))
+        if self.committer is None:
+            return _not_ready("the vault does not take envelopes")
+        # If a commit has just failed, a write that succeeds proves nothing; damage is reported
+        # first.
+        failed = self.committer.failed_lately
         try:
             async with asyncio.timeout(10):
                 await asyncio.to_thread(self.vault.ping)
+                description = await asyncio.to_thread(self.vault.described)
+        except VaultDamagedError:
+            self.metrics.vault_damaged.set(1)
+            return _not_ready("the vault is damaged; docs/operations.md says what to do")
         except (VaultError, TimeoutError):
-            return Answer(503, "not_ready", b"the vault cannot be written\n", (http.RETRY,))
-        return Answer(200, "ready", b"ready\n")
+            return _not_ready("the vault cannot be written")
+        self.metrics.vault_damaged.set(0)
+        if failed:
+            return _not_ready("the vault does not take envelopes")
+        return Answer(200, "ready", b"ready\n" + description.encode())
 
-    async def _metrics(self, _scope: Scope, _receive: Receive) -> Answer:
-        body = self.metrics.exposition()
-        return Answer(200, "metrics", body, (), ReceiverMetrics.content_type)
+    def _metrics(self, exchange: Exchange) -> None:
+        if self._fresh_metrics.take() or not self._exposition:
+            self.metrics.live(LiveState.read(self._data_dir))
+            self._exposition = self.metrics.exposition()
+        kind = ReceiverMetrics.content_type
+        exchange.reply(Answer(200, "metrics", self._exposition, (), kind))
 
 
-def create_app(settings: Settings | None = None, *, store: bool = True) -> Receiver:
-    """The receiver for `settings`; without them, of the environment (`uvicorn --factory`)."""
-    return Receiver(settings or load_settings(), store=store)
+def _acknowledge(exchange: Exchange, stored: Answer, durable: asyncio.Future[bool]) -> None:
+    exchange.reply(stored if durable.result() else http.UNAVAILABLE)
+
+
+def _refusal(intake: Intake, scope: Scope, body: bytes) -> Answer | None:
+    """401 or 422, or None if a body may be stored."""
+    if not intake.authentic(scope, body, intake.secrets):
+        return http.BAD_SIGNATURE
+    if intake.check is not None:
+        try:
+            intake.check(body)
+        except IntakeError as error:
+            return http.misfit(error)
+    return None
+
+
+def _not_ready(why: str) -> Answer:
+    return Answer(503, "not_ready", f"{why}\n".encode(), (http.RETRY,))

@@ -1,16 +1,15 @@
-"""Fields of bodies that senders of ours post: their shapes and limits, and how misfits are told.
+"""Field types of the bodies that a company's own systems post, and how errors are reported.
 
 An endpoint checks the whole body before it stores it; the parser checks element by element, so
-that one bad element never takes others with it. Reasons never repeat a value.
+that one bad element never affects others. Reasons never repeat a value.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import (
@@ -23,24 +22,30 @@ from pydantic import (
     ValidationInfo,
 )
 
-from ctwa.phones import DEFAULT_COUNTRY, PhoneError, typed_phone
+from ctwa.errors import CtwaError
+from ctwa.phones import DEFAULT_COUNTRY, PhoneError, id_text, is_filler, mended, typed_phone
 from ctwa.pseudonym import phone_match_key
 
 MAX_ELEMENTS = 1_000
+MAX_DIGITS = 64
+"""Of a number in a body; longer ones fit no column and are slow to read."""
 _MILLIONTH = Decimal("0.000001")
+_NO_NUMBER = Decimal("NaN")
 _UNFIT = re.compile("[\x00\ud800-\udfff]")
+_UNSEEN = re.compile("[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _WA_ID = re.compile(r"\+?[\d\s().-]+")
 
 
 class Problem(NamedTuple):
-    """One reason: place in the list (0 for a lone object), field ('' for the element), text."""
+    """One reason: position in the list (0 for a single object), field ('' for the element),
+    text."""
 
     element: int
     field: str
     reason: str
 
 
-class IntakeError(ValueError):
+class IntakeError(CtwaError, ValueError):
     """The body does not fit. `problems` says where and why, without values."""
 
     def __init__(self, problems: list[Problem]) -> None:
@@ -69,6 +74,8 @@ def _exact_moment(value: Any) -> datetime:
 def _read_moment(value: Any, expected: str) -> datetime:
     moment = value
     if isinstance(value, str):
+        if _UNFIT.search(value):  # Python takes any character between day and hour
+            raise ValueError(expected)
         try:
             moment = datetime.fromisoformat(value.strip())
         except ValueError:
@@ -78,6 +85,7 @@ def _read_moment(value: Any, expected: str) -> datetime:
     return moment
 
 
+_WHOLE_DIGITS = 14  # before the point, of what DECIMAL(20, 6) holds
 _MOMENT = "expects ISO 8601, e.g. 2026-05-04T14:31:00-03:00 (without an offset: UTC)"
 _EXACT_MOMENT = "expects ISO 8601 with an offset, e.g. 2026-05-04T14:31:00-03:00"
 
@@ -85,30 +93,64 @@ _EXACT_MOMENT = "expects ISO 8601 with an offset, e.g. 2026-05-04T14:31:00-03:00
 def _number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise ValueError("expects a number")
-    amount = Decimal(str(value))
-    exponent = amount.as_tuple().exponent
-    # 0.1 + 0.2 in a sender's binary arithmetic is no reason to lose an outcome.
-    finest = isinstance(exponent, int) and exponent < -6 and abs(amount) < 10**14
-    return amount.quantize(_MILLIONTH) if finest else amount
+    amount = value if isinstance(value, Decimal) else Decimal(str(value))
+    if not amount.is_finite():
+        raise ValueError("expects a number of up to 14 digits before the point")
+    digits, exponent = amount.as_tuple()[1:]
+    if digits != (0,) and amount.adjusted() >= _WHOLE_DIGITS:
+        raise ValueError("expects a number of up to 14 digits before the point")
+    # A sender's binary 0.1 + 0.2 is not a reason to lose an outcome.
+    if isinstance(exponent, int) and (exponent < -6 or exponent > 0):
+        return amount.quantize(_MILLIONTH)
+    return amount
+
+
+def exact_number(digits: str) -> Decimal:
+    """A number of JSON with a point or an exponent, exactly; NaN if it is too large.
+
+    `Decimal` itself raises for an exponent of 20 digits, and what it raises is not a `ValueError`.
+    """
+    try:
+        return Decimal(digits) if len(digits) <= MAX_DIGITS else _NO_NUMBER
+    except DecimalException:
+        return _NO_NUMBER
+
+
+def whole_number(digits: str) -> int | Decimal:
+    """A number of JSON without point and exponent; NaN if it has over `MAX_DIGITS` digits.
+
+    Python refuses over 4,300 digits and is slow for fewer.
+    """
+    return int(digits) if len(digits) <= MAX_DIGITS else _NO_NUMBER
 
 
 def _phone(value: str, info: ValidationInfo) -> str:
-    """What somebody typed, as the digits of a full number."""
+    """A typed number as the digits of a full number. Filler stays as it is: it says no more than an
+    empty field, and the rest of the form counts (`Keys.claimed_phone` gives it no key)."""
     country = (info.context or {}).get("default_country", DEFAULT_COUNTRY)
     try:
         return typed_phone(value, country) if value else value
     except PhoneError as error:
+        if is_filler(value) and not re.search(r"[^\W\d_]", value):
+            return value
         raise ValueError(str(error)) from None
 
 
 def _wa_id(value: str) -> str:
-    """WhatsApp's own spelling, kept as it is; but never one that a spreadsheet has touched."""
+    """WhatsApp's own spelling, unchanged; refused if a spreadsheet has altered it."""
+    value = mended(value)
     if value and (not _WA_ID.fullmatch(value) or phone_match_key(value) is None):
         raise ValueError("expects the digits that WhatsApp shows, e.g. 5511987654321, as text")
     return value
 
 
+def _id(value: str) -> str:
+    return mended(value)
+
+
 def _email(value: str) -> str:
+    """The address without invisible marks that were copied along with it."""
+    value = _UNSEEN.sub("", value).strip()
     if value and "@" not in value[1:-1]:
         raise ValueError("expects an e-mail address")
     return value
@@ -116,9 +158,12 @@ def _email(value: str) -> str:
 
 Text = Annotated[StrictStr, Field(max_length=512), AfterValidator(_text)]
 Filled = Annotated[Text, Field(min_length=1)]
+Id = Annotated[Text, BeforeValidator(id_text), AfterValidator(_id)]
+"""Text, or a JSON number; refused if a spreadsheet has shortened it."""
+FilledId = Annotated[Id, Field(min_length=1)]
 Name = Annotated[StrictStr, Field(max_length=128), AfterValidator(_text), Field(min_length=1)]
 Address = Annotated[StrictStr, Field(max_length=8_192), AfterValidator(_text)]
-"""Of a page; browsers and servers take hardly longer ones."""
+"""The address of a page; browsers and servers rarely accept longer ones."""
 Phone = Annotated[Text, AfterValidator(_phone)]
 WaId = Annotated[Text, AfterValidator(_wa_id)]
 Email = Annotated[Text, AfterValidator(_email)]
@@ -133,7 +178,6 @@ Amount = Annotated[
 ]
 
 Model = TypeVar("Model", bound=BaseModel)
-Checked = TypeVar("Checked")
 
 
 def validate(
@@ -150,13 +194,17 @@ def validate(
 
 
 def load_elements(raw: bytes) -> list[object]:
-    """Elements of a body: of the list, or the one object. Numbers with a point are `Decimal`.
+    """The elements of a body: of a list, or the single object. Numbers with a point are `Decimal`.
 
     Raises `IntakeError` if the body is not one JSON value of that kind.
     """
     try:
         found = json.loads(
-            raw.decode(), parse_float=Decimal, parse_constant=_refuse, object_pairs_hook=_unique
+            raw.decode(),
+            parse_int=whole_number,
+            parse_float=exact_number,
+            parse_constant=_refuse,
+            object_pairs_hook=_unique,
         )
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, _JsonRuleError) else "is not JSON in UTF-8"
@@ -168,14 +216,15 @@ def load_elements(raw: bytes) -> list[object]:
     return found
 
 
-def validate_all(raw: bytes, check: Callable[[object, int], Checked]) -> list[Checked]:
-    """`check(element, index)` of every element of a body, or `IntakeError` with every reason
-    (of at most 100 elements)."""
-    checked: list[Checked] = []
+def validate_all(
+    raw: bytes, model: type[Model], *, default_country: str = DEFAULT_COUNTRY
+) -> list[Model]:
+    """Every element of a body, or `IntakeError` with every reason (of at most 100 elements)."""
+    checked: list[Model] = []
     problems: list[Problem] = []
     for index, element in enumerate(load_elements(raw)):
         try:
-            checked.append(check(element, index))
+            checked.append(validate(model, element, index=index, default_country=default_country))
         except IntakeError as error:
             problems += error.problems
             if len(problems) >= 100:
@@ -186,7 +235,7 @@ def validate_all(raw: bytes, check: Callable[[object, int], Checked]) -> list[Ch
 
 
 class _JsonRuleError(ValueError):
-    """JSON that parsers read differently."""
+    """JSON that parsers read differently from each other."""
 
 
 def _refuse(_name: str) -> None:
@@ -196,13 +245,29 @@ def _refuse(_name: str) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise _JsonRuleError("a field stands twice in one object")
+        raise _JsonRuleError("a field is repeated in one object")
     return found
 
 
+# pydantic's reasons are about Python; these are for people who send JSON.
+_REASONS = {
+    "missing": "is missing",
+    "string_type": "expects text",
+    "bool_type": "expects true or false",
+    "model_type": "expects an object with fields",
+    "too_short": "is empty",
+    "string_too_short": "is empty",
+    "string_too_long": "has more than {max_length:,} characters",
+    "string_pattern_mismatch": "expects a code of ISO 4217 in capitals, e.g. BRL",
+}
+
+
 def _problem(index: int, error: Any) -> Problem:
-    # Union members and the like follow the field's name in `loc`; the name says enough.
+    # `loc` continues with union members and the like; the field's name is enough.
     location = error["loc"]
-    return Problem(
-        index, str(location[0]) if location else "", error["msg"].removeprefix("Value error, ")
+    text = _REASONS.get(error["type"])
+    # Our validators' texts must not go through `format`: they may contain braces.
+    reason = (
+        text.format(**error.get("ctx", {})) if text else error["msg"].removeprefix("Value error, ")
     )
+    return Problem(index, str(location[0]) if location else "", reason)

@@ -1,9 +1,9 @@
-"""The little HTTP that the receiver needs on top of ASGI: bodies with limits, short answers."""
+"""What HTTP means to the receiver: answers and their bytes, headers, bodies with limits."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import orjson
@@ -11,13 +11,15 @@ import orjson
 from ingestion.webhook.fields import IntakeError
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+"""A request without its body: `method`, `path`, `query_string`, `headers` (names in lower case) and
+`client` (address and port), as ASGI names them."""
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
+_SMALL_BYTES = 64 * 1024
+"""What one request may hold even if others have used up the memory for bodies."""
 _DISCARD_BYTES = 32 * 1024 * 1024
-"""How much of a too large body is read and thrown away, so that the sender sees the 413: closing
-a socket with unread data resets the connection, and the answer is lost with it."""
+"""How much of an oversized body is read and discarded, so that the sender sees the 413: closing a
+socket with unread data resets the connection, and the answer is lost."""
 
 
 class Answer(NamedTuple):
@@ -35,9 +37,12 @@ CLOSE = (b"connection", b"close")
 RETRY = (b"retry-after", b"5")
 BAD_SIGNATURE = Answer(401, "bad_signature", b"signature missing or wrong\n")
 TOO_LATE = Answer(408, "too_late", b"body took too long\n", (CLOSE,))
+HEADERS_TOO_LATE = Answer(408, "headers_too_late", b"headers took too long\n", (CLOSE,))
+HEADERS_TOO_LARGE = Answer(431, "headers_too_large", b"headers larger than 32 KiB\n", (CLOSE,))
+FAILED = Answer(500, "failed", b"internal error\n", (RETRY,))
 NOT_FOUND = Answer(404, "not_found", b"not found\n")
 UNAVAILABLE = Answer(503, "unavailable", b"not stored, try again\n", (RETRY,))
-OVERLOADED = Answer(503, "overloaded", b"too many requests wait, try again\n", (RETRY,))
+OVERLOADED = Answer(503, "overloaded", b"too many requests are waiting, try again\n", (RETRY,))
 
 
 def too_large(limit: int) -> Answer:
@@ -62,16 +67,28 @@ def json_answer(status: int, outcome: str, content: object) -> Answer:
     return Answer(status, outcome, orjson.dumps(content), (), b"application/json")
 
 
-async def respond(send: Send, answer: Answer) -> None:
-    """Send a whole answer with its length."""
-    headers = [
-        (b"content-type", answer.content_type),
-        (b"content-length", b"%d" % len(answer.body)),
-        (b"x-content-type-options", b"nosniff"),
-        *answer.headers,
-    ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+def encoded(
+    answer: Answer, extra_lines: bytes = b"", *, is_head: bool = False, closes: bool = False
+) -> bytes:
+    """The bytes of a whole answer. `is_head`: without its body; `closes`: the connection ends."""
+    for name, value in answer.headers:
+        extra_lines += b"%b: %b\r\n" % (name, value)
+    if closes and CLOSE not in answer.headers:
+        extra_lines += b"connection: close\r\n"
+    return (
+        b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n"
+        b"x-content-type-options: nosniff\r\n%b\r\n%b"
+    ) % (
+        answer.status,
+        _PHRASES[answer.status],
+        answer.content_type,
+        len(answer.body),
+        extra_lines,
+        b"" if is_head else answer.body,
+    )
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
@@ -80,57 +97,60 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     return found[0] if len(found) == 1 else None
 
 
-class BodyReader:
-    """Reads bodies of many requests under common limits of size, time and memory."""
+def refused_by_length(scope: Scope, limit: int) -> Answer | None:
+    """The answer to a body that need not be read: its declared length is far above `limit`, or the
+    sender waits for permission to send it."""
+    length = header(scope, b"content-length")
+    # Longer numbers do not get this far: the HTTP parser refuses more than 64 bits.
+    declared = int(length[:20]) if length is not None and length.isdigit() else 0
+    if declared > limit and (declared > _DISCARD_BYTES or header(scope, b"expect") is not None):
+        return too_large(limit)._replace(headers=(CLOSE,))
+    return None
 
-    def __init__(self, *, seconds: float, max_memory: int = 256 * 1024 * 1024) -> None:
-        self._seconds = seconds
-        self._max_memory = max_memory
-        self._held = 0  # bytes of bodies that are still arriving
 
-    async def read(
-        self, scope: Scope, receive: Receive, limit: int = MAX_BODY_BYTES
-    ) -> bytes | Answer | None:
-        """The body; or the answer to give instead; or None if the client has gone."""
-        length = header(scope, b"content-length")
-        declared = int(length) if length is not None and length.isdigit() else 0
-        if declared > limit and (declared > _DISCARD_BYTES or header(scope, b"expect") is not None):
-            return too_large(limit)._replace(headers=(CLOSE,))
-        try:
-            async with asyncio.timeout(self._seconds):
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return None
-                if not message.get("more_body"):
-                    body: bytes = message.get("body", b"")
-                    return body if len(body) <= limit else too_large(limit)
-                return await self._read_parts(message, receive, limit)
-        except TimeoutError:
-            return TOO_LATE
+class BodyMemory:
+    """The memory that all bodies share while they are arriving."""
 
-    async def _read_parts(
-        self, message: MutableMapping[str, Any], receive: Receive, limit: int
-    ) -> bytes | Answer | None:
-        parts: list[bytes] = []
-        size = held = 0
-        try:
-            while True:
-                part = message.get("body", b"")
-                size += len(part)
-                if size <= limit:
-                    parts.append(part)
-                    self._held += len(part)
-                    held += len(part)
-                    if self._held > self._max_memory:
-                        return OVERLOADED._replace(headers=(RETRY, CLOSE))
-                elif size > _DISCARD_BYTES:
-                    return too_large(limit)._replace(headers=(CLOSE,))
-                else:
-                    parts.clear()
-                if not message.get("more_body"):
-                    return b"".join(parts) if size <= limit else too_large(limit)
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return None
-        finally:
-            self._held -= held
+    def __init__(self, limit: int = 256 * 1024 * 1024) -> None:
+        self.limit = limit
+        self.held = 0
+
+
+class Body:
+    """One body that is arriving, of at most `limit` bytes."""
+
+    __slots__ = ("_held", "_limit", "_memory", "_parts", "_size")
+
+    def __init__(self, limit: int, memory: BodyMemory) -> None:
+        self._limit, self._memory = limit, memory
+        self._parts: list[bytes] = []
+        self._size = self._held = 0
+
+    def add(self, part: bytes) -> Answer | None:
+        """Take the next part; returns the answer to give at once if no more is to be read."""
+        size = len(part)
+        self._size += size
+        if self._size > self._limit:
+            self.release()
+            is_hopeless = self._size > _DISCARD_BYTES
+            return too_large(self._limit)._replace(headers=(CLOSE,)) if is_hopeless else None
+        self._parts.append(part)
+        self._held += size
+        memory = self._memory
+        memory.held += size
+        if memory.held > memory.limit and self._held > _SMALL_BYTES:
+            return OVERLOADED._replace(headers=(RETRY, CLOSE))
+        return None
+
+    def whole(self) -> bytes | Answer:
+        """The body, now that all of it has arrived, or the answer to give instead."""
+        parts = self._parts
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.release()
+        return body if self._size <= self._limit else too_large(self._limit)
+
+    def release(self) -> None:
+        """Give its memory back."""
+        self._memory.held -= self._held
+        self._held = 0
+        self._parts = []

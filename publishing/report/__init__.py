@@ -1,1 +1,1 @@
-"""The report for marketing people: one HTML file, made of the published marts alone."""
+"""The report for marketers: one HTML file, made from the published marts only."""

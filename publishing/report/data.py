@@ -1,6 +1,6 @@
-"""The report's data: everything the page shows, read from the published marts and nothing else.
+"""The report's data: everything the page shows, read from the published marts only.
 
-No row speaks of one person: leads are counts, outcomes and conversion events are counts.
+No row is about one person: leads, outcomes and conversion events are counts only.
 """
 
 from __future__ import annotations
@@ -8,22 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from ctwa.publication import Publication
-from publishing.report.columns import amounts, counts, words
-from publishing.report.facts import COLUMNS, FACTS, encode_facts
-from publishing.report.verdicts import budget_shift, creative_board
+from ctwa.errors import CtwaError
+from publishing.publication import Publication
+from publishing.report.facts import COLUMNS, amounts, counts, encode_facts, read_facts, words
 
 FORMAT = 1
 NEEDED = (
     "attribution_health", "channel_performance", "dim_accounts", "dim_ads", "dim_campaigns",
     "fct_ad_spend", "fct_leads", "spend_reconciliation",
 )  # fmt: skip
-"""Marts that have to be there. The verdicts on creatives and conversion events may be missing."""
+"""Marts that must exist. The creative board and conversion events may be missing."""
 
 HEALTH = (
     "conversations", "with_referral", "resolved", "pending", "foreign", "gone", "ad_suspected",
@@ -33,8 +33,8 @@ HEALTH = (
 """Columns of attribution_health, by day."""
 
 
-class ReportError(RuntimeError):
-    """The report could not be made; the one of before stays."""
+class ReportError(CtwaError):
+    """The report could not be made; the previous one stays."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Payload:
 
     content: dict[str, Any]
     rows: int
-    """Rows of figures."""
+    """Number of rows of figures."""
     as_of: date
 
 
 def read_payload(marts_path: Path, reporting_currency: str) -> Payload:
-    """Everything the page shows. Raises `ReportError` where marts are missing or do not add up.
+    """Everything the page shows. Raises `ReportError` if marts are missing or do not add up.
 
-    `reporting_currency`: for marts of a version that did not say theirs.
+    `reporting_currency` is for marts of a version that did not record theirs.
     """
     publication = Publication.read(marts_path)
     if publication is None:
@@ -76,7 +76,8 @@ def _read(
         raise ReportError(
             f"the published marts lack {', '.join(missing)}; run `ctwa refresh --full`"
         )
-    facts = connection.execute(FACTS).fetchall()
+    says_unread = _says_unread(connection)
+    facts = read_facts(connection, says_unread=says_unread)
     _check_totals(connection, facts)
     accounts = _accounts(connection, facts)
     rules = dict(rule.split("=", 1) for rule in publication.rules.split(",") if "=" in rule)
@@ -94,6 +95,7 @@ def _read(
         "ads": _ads(connection, facts, board),
         "facts": encode_facts(facts, [(a[0], a[1]) for a in accounts]),
         "health": _health(connection),
+        "unread": _unread(connection, accounts, publication.as_of) if says_unread else [],
         "reconciliation": _reconciliation(connection, accounts),
         "creative_board": board,
         "budget_shift": budget_shift(connection) if "budget_shift" in tables else None,
@@ -102,17 +104,75 @@ def _read(
     return Payload(content, len(facts), publication.as_of)
 
 
+def _says_unread(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether all marts concerned say which spend was not read."""
+    marts = {"ad_performance", "channel_performance", "spend_reconciliation"}
+    found = connection.execute(
+        "select table_name from duckdb_columns() where column_name = 'spend_status'"
+    ).fetchall()
+    return marts <= {name for (name,) in found}
+
+
+_UNREAD_RANGES = """
+with days as (
+    select
+        platform, account_id, spend_status, spend_unread_reason as reason, spend_date as day,
+        spend_date - cast(row_number() over (
+            partition by platform, account_id, spend_status, spend_unread_reason
+            order by spend_date
+        ) as integer) as island
+    from marts.spend_reconciliation
+    where spend_status <> 'read' and spend_date < ?
+)
+select
+    platform, account_id, spend_status, reason, min(day) - date '1970-01-01' as first_day,
+    max(day) - date '1970-01-01' as last_day
+from days
+group by platform, account_id, spend_status, reason, island
+order by first_day, last_day, platform, account_id
+"""
+
+
+def _unread(
+    connection: duckdb.DuckDBPyConnection, accounts: Sequence[tuple[Any, ...]], as_of: date
+) -> list[dict[str, Any]]:
+    """Ranges of account days whose spend is unknown or incomplete, without `as_of` (rule R13).
+
+    `account`: its index among the accounts, -1 for a platform that was never read.
+    `trailing`: it reaches the day before `as_of`, so a period should end before it starts.
+    """
+    index = {(a[0], a[1]): i for i, a in enumerate(accounts)}
+    yesterday = (as_of - date(1970, 1, 1)).days - 1
+    ranges = [
+        {
+            "platform": platform, "account": index.get((platform, account), -1),
+            "status": status, "reason": reason, "from": first, "to": last,
+        }
+        for platform, account, status, reason, first, last in connection.execute(
+            _UNREAD_RANGES, [as_of]
+        ).fetchall()
+    ]  # fmt: skip
+    # Backwards from the last: a day read only in part belongs to the unread days that follow it.
+    tail: dict[Any, int] = {}
+    for found in reversed(ranges):
+        key = (found["platform"], found["account"])
+        found["trailing"] = found["account"] >= 0 and found["to"] == tail.get(key, yesterday)
+        if found["trailing"]:
+            tail[key] = found["from"] - 1
+    return ranges
+
+
 def _check_totals(connection: duckdb.DuckDBPyConnection, facts: Sequence[tuple[Any, ...]]) -> None:
-    """Every lead and every amount stands in channel_performance exactly once (rule R12)."""
+    """Check that every lead and amount is in channel_performance exactly once (rule R12)."""
     row = connection.execute(
         "select coalesce(sum(leads), 0), coalesce(sum(qualified_leads), 0), "
         "coalesce(sum(spend_reporting), 0) from marts.channel_performance"
     ).fetchone()
-    told = tuple(row or ())
+    published = tuple(row or ())
     day, channel, spend, leads, qualified = (
         COLUMNS.index(c) for c in ("day", "channel", "spend", "leads", "qualified")
     )
-    sums: dict[tuple[Any, Any], Any] = {}  # as there: one amount without a rate, and it is null
+    sums: dict[tuple[Any, Any], Any] = {}  # as there: null if one amount has no rate
     for fact in facts:
         key = (fact[day], fact[channel])
         both = (sums.get(key, 0), fact[spend])
@@ -122,18 +182,18 @@ def _check_totals(connection: duckdb.DuckDBPyConnection, facts: Sequence[tuple[A
         sum(fact[qualified] for fact in facts),
         sum(amount for amount in sums.values() if amount is not None),
     )
-    if counted != told:
+    if counted != published:
         raise ReportError(
             "leads, qualified leads and spend of fct_leads and fct_ad_spend "
-            f"({', '.join(map(str, counted))}) are not those of channel_performance "
-            f"({', '.join(map(str, told))}); `ctwa refresh --full` builds both again"
+            f"({', '.join(map(str, counted))}) differ from those of channel_performance "
+            f"({', '.join(map(str, published))}); `ctwa refresh --full` rebuilds both"
         )
 
 
 def _accounts(
     connection: duckdb.DuckDBPyConnection, facts: Sequence[tuple[Any, ...]]
 ) -> list[tuple[Any, ...]]:
-    """Accounts by platform and id; those that only figures name have nothing but their id."""
+    """Accounts by platform and id; those that only occur in the figures have nothing but an id."""
     known = connection.execute(
         "select platform, account_id, account_name, currency, timezone, "
         "cast(spend_complete_through as varchar) from marts.dim_accounts"
@@ -161,10 +221,10 @@ def _ads(
     facts: Sequence[tuple[Any, ...]],
     board: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Ads that have a figure or a verdict. Pictures stay out: the page asks the network nothing."""
+    """Ads that have a figure or a verdict. No pictures: the page makes no network requests."""
     used = {(f[1], f[4]) for f in facts}
     if board is not None:
-        used |= set(zip(_said(board["platform"]), _said(board["ad"]), strict=True))
+        used |= set(zip(_texts(board["platform"]), _texts(board["ad"]), strict=True))
     rows = connection.execute(
         "select platform, ad_id, ad_name, adset_name, campaign_id, headline, media_type, "
         "effective_status from marts.dim_ads order by platform, ad_id"
@@ -173,7 +233,7 @@ def _ads(
     return _columns(names, [row for row in rows if (row[0], row[1]) in used])
 
 
-def _said(column: Any) -> list[str | None]:
+def _texts(column: Any) -> list[str | None]:
     return [None if i < 0 else column["w"][i] for i in column["i"]]
 
 
@@ -194,7 +254,8 @@ def _reconciliation(
     index = {(a[0], a[1]): i for i, a in enumerate(accounts)}
     rows = connection.execute(
         "select platform, account_id, spend_date - date '1970-01-01', account_spend, ads_spend, "
-        "unallocated from marts.spend_reconciliation order by spend_date, platform, account_id"
+        "unallocated from marts.spend_reconciliation where account_id <> 'unknown' "
+        "order by spend_date, platform, account_id"
     ).fetchall()
     return {
         "day": [row[2] for row in rows],
@@ -226,3 +287,63 @@ def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str,
 
 def _instant(value: datetime | None) -> str | None:
     return None if value is None else value.astimezone(UTC).isoformat(timespec="seconds")
+
+
+_BOARD = """
+select
+    platform, ad_id, verdict, reason, window_days, leads, qualified_leads,
+    shrunk_qualified_rate, qualified_rate_low, qualified_rate_high
+from marts.creative_board
+order by window_days, platform, ad_id
+"""
+_SHIFT = """
+select
+    platform, account_id, currency, from_ad_id, from_ad_name, from_campaign_name, to_ad_id,
+    to_ad_name, to_campaign_name, reason, window_days, suggested_daily_amount,
+    expected_weekly_gain, expected_weekly_gain_low, expected_weekly_gain_high
+from marts.budget_shift
+order by window_days, platform, account_id, currency, pair_number, from_ad_id, to_ad_id
+"""
+_SHIFT_WORDS = (
+    "platform", "account", "currency", "from_ad", "from_name", "from_campaign", "to_ad",
+    "to_name", "to_campaign", "reason",
+)  # fmt: skip
+
+
+def creative_board(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """One row per ad and window: counts, the likely rate with its 90 % interval, the verdict."""
+    columns = _query(connection, _BOARD)
+    return {
+        **_words(("platform", "ad", "verdict", "reason"), columns),
+        "window": columns[4],
+        "leads": counts(columns[5]),
+        "qualified": counts(columns[6]),
+        **{name: _shown(columns[i]) for i, name in enumerate(("rate", "low", "high"), start=7)},
+    }
+
+
+def budget_shift(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """One row per proposal: from which ad to which, how much a day, the expected weekly gain."""
+    columns = _query(connection, _SHIFT)
+    return {
+        **_words(_SHIFT_WORDS, columns),
+        "window": columns[10],
+        "amount": amounts(columns[11]),
+        **{name: _shown(columns[i]) for i, name in enumerate(("gain", "low", "high"), start=12)},
+    }
+
+
+def _query(connection: duckdb.DuckDBPyConnection, query: str) -> list[list[Any]]:
+    cursor = connection.execute(query)
+    width = len(cursor.description or ())
+    rows = cursor.fetchall()
+    return [[row[i] for row in rows] for i in range(width)]
+
+
+def _words(names: Sequence[str], columns: Sequence[list[Any]]) -> dict[str, Any]:
+    return {name: words(column) for name, column in zip(names, columns, strict=False)}
+
+
+def _shown(values: Sequence[Decimal | float | None]) -> list[float | None]:
+    """For display, not for sums: six digits are more than a few dozen leads can support."""
+    return [None if v is None else round(float(v), 6) for v in values]

@@ -1,29 +1,43 @@
-"""The page around the data: one HTML file that asks the network for nothing.
+"""`ctwa report`: one HTML file that makes no network requests, beside the published marts.
 
-Scripts and styles stand inside it, and its content policy lets run exactly these, by their hashes.
-Data stand in blocks that a browser does not run (`application/json`), escaped by `embed`.
+Scripts and styles are inline, and the content policy allows exactly these, by hash. Data are in
+blocks that a browser does not execute (`application/json`), escaped by `embed`: `</script>` in a
+campaign's name must stay data.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import logging
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
 from functools import cache
-from importlib.resources import files
+from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 
-from publishing.report.columns import embed
+import orjson
+
+from ctwa.files import replacing
+from ctwa.settings import Settings
+from publishing.publication import open_to_group
+from publishing.report.data import ReportError, read_payload
 
 LANGUAGES = ("en", "es", "pt-BR")
 VENDORED = ("charts.min.js", "tables.min.js")
 SCRIPTS = (
     "dom.js", "state.js", "texts.js", "format.js", "model.js", "measures.js", "table.js",
-    "charts.js", "filters.js", "overview.js", "campaigns.js", "shift.js", "intervals.js",
-    "creatives.js", "cohorts.js", "health.js", "definitions.js", "main.js",
+    "charts.js", "filters.js", "unread.js", "overview.js", "campaigns.js", "shift.js",
+    "intervals.js", "creatives.js", "cohorts.js", "health.js", "definitions.js", "main.js",
 )  # fmt: skip
-"""In this order, in one function: what stands earlier is known to what stands later."""
+"""In this order, in one function: later files use what earlier ones define."""
+FILE_NAME = "report.html"
+
+log = logging.getLogger(__name__)
 
 
 def render(payload: dict[str, Any]) -> bytes:
@@ -36,7 +50,7 @@ def render(payload: dict[str, Any]) -> bytes:
         b"data": b"\n".join([_block("data", payload), _block("texts", _texts())]),
         b"scripts": b"\n".join(b"<script>" + script + b"</script>" for script in scripts),
     }
-    # Split, not replaced: data must not be read as a place for something else.
+    # Split, not replaced: data must not be mistaken for a placeholder.
     made = []
     for piece in _web("index.html").split(b"<!--"):
         name, end, rest = piece.partition(b"-->")
@@ -62,6 +76,14 @@ def _hash(content: bytes) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}'"
 
 
+def embed(payload: Any) -> bytes:
+    """JSON for a <script type="application/json">: nothing in it can close the element."""
+    text = orjson.dumps(payload)
+    for character in ("<", ">", "&", "\u2028", "\u2029"):
+        text = text.replace(character.encode(), b"\\u%04x" % ord(character))
+    return text
+
+
 def _block(name: str, content: Any) -> bytes:
     return b'<script type="application/json" id="%s">%s</script>' % (name.encode(), embed(content))
 
@@ -72,23 +94,60 @@ def _app() -> bytes:
 
 
 def _texts() -> dict[str, Any]:
-    import orjson
-
     return {name: orjson.loads(_web(f"texts/{name}.json")) for name in LANGUAGES}
 
 
 @cache
 def _web(name: str) -> bytes:
-    return _read(files("publishing.report") / "web" / name)
+    return _read(resources.files("publishing.report") / "web" / name)
 
 
 @cache
 def _vendored() -> tuple[bytes, ...]:
-    """The libraries; `vendor/README.md` says which, and `make report-vendor` fetches them again."""
-    folder = files("publishing.report") / "vendor"
+    """The libraries; `vendor/README.md` lists them, `make report-vendor` fetches them again."""
+    folder = resources.files("publishing.report") / "vendor"
     return tuple(_read(folder / name).strip() for name in VENDORED)
 
 
 def _read(path: Traversable) -> bytes:
-    # What a checkout made of line ends must not change the hashes.
+    # Line ends changed by a checkout must not change the hashes.
     return path.read_bytes().replace(b"\r\n", b"\n")
+
+
+@dataclass(frozen=True)
+class ReportWritten:
+    """What was written."""
+
+    path: Path
+    bytes: int
+    rows: int
+    """Rows of figures, one per day, account, campaign, ad and channel."""
+    as_of: date
+    """The last day that the marts cover."""
+
+
+def report_path(settings: Settings) -> Path:
+    """Default path of the report: beside the published marts."""
+    return settings.marts_path.with_name(FILE_NAME)
+
+
+def write_report(settings: Settings, target: Path | None = None) -> ReportWritten:
+    """Write the report of the published marts to `target`. Raises `ReportError`.
+
+    An existing file is replaced in one step; the same marts give the same bytes.
+    """
+    started = time.monotonic()
+    final = (target or report_path(settings)).expanduser().absolute()
+    if final.is_dir():
+        raise ReportError(
+            f"{final} is a folder: give a file in it, such as {final / 'report.html'}"
+        )
+    payload = read_payload(settings.marts_path, settings.reporting_currency)
+    page = render(payload.content)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(final) as draft:
+        draft.write_bytes(page)
+        if target is None:
+            open_to_group([draft], settings.marts_group)
+    log.info("report of %d rows in %.1f s: %s", payload.rows, time.monotonic() - started, final)
+    return ReportWritten(final, len(page), payload.rows, payload.as_of)

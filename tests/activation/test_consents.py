@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import orjson
 import pytest
 
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
-from ingestion.sources.event_log import land_event_log
-from ingestion.webhook.vault import NewEnvelope, Vault, VaultError
+from ingestion.vault import open_vault
+from ingestion.vault.vault import NewEnvelope, VaultError
+from keeping.erasure.steps import land
 from tests.activation.conftest import Meta
 from tests.support.erasure import ANA, ANA_ID, BIA
 from tests.support.outbox import NOW, due, write_outbox
@@ -20,7 +22,7 @@ def _say(settings: Settings, given: bool, minutes: int = 0, **who: str) -> None:
     """A word of consent comes into the vault."""
     at = NOW + timedelta(minutes=minutes)
     body = orjson.dumps({"given": given, "declared_at": at.isoformat(), **who})
-    vault = Vault.open(settings.vault_url)
+    vault = open_vault(settings.vault_url)
     try:
         vault.append([NewEnvelope(int(at.timestamp() * 1_000_000), "consents", body)])
     finally:
@@ -36,7 +38,7 @@ def ana(meta: Meta) -> dict[str, object]:
 
 @pytest.mark.parametrize("who", [{"phone": f"+{ANA}"}, {"user_id": ANA_ID}])
 def test_e72_consent_withdrawn_since_the_build_is_seen_before_anything_is_sent(
-    meta: Meta, ana: dict[str, object], who: dict[str, str]
+    meta: Meta, ana: dict[str, object], who: dict[str, Any]
 ) -> None:
     write_outbox(meta.settings, [ana, due(2)])
     _say(meta.settings, False, **who)
@@ -70,7 +72,7 @@ def test_another_persons_word_and_one_that_the_build_knows_change_nothing(
     meta: Meta, ana: dict[str, object]
 ) -> None:
     _say(meta.settings, False, phone=f"+{ANA}")
-    land_event_log(meta.settings)  # the models speak of it from now on
+    land(meta.settings)  # the models speak of it from now on
     _say(meta.settings, False, phone=f"+{BIA}")
     assert meta.send([ana]).sent == 1
 

@@ -13,17 +13,15 @@ import pytest
 
 from activation import crm_ledger
 from activation.conversions import send_conversions
-from activation.conversions_ledger import ConversionsLedger, Row
-from activation.ledger import ledger_path, open_ledger
-from activation.states import ensure_states, states_path
+from activation.conversions_ledger import ConversionsLedger, Row, ensure_states, states_path
+from activation.ledger import RESTORED, ledger_path, open_ledger
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
-from ingestion.backup import RESTORED, backup, restore
-from ingestion.erasure.forget import forget_person, repeat_all
-from ingestion.erasure.ledger import Erasure, marker
-from ingestion.erasure.outbound import make_nobodys
-from ingestion.erasure.people import Period
-from ingestion.sources.event_log import land_event_log
+from ingestion.identity.erased import Erasure, Period, marker
+from keeping.backup import backup, restore
+from keeping.erasure.anonymous import erase_sent
+from keeping.erasure.forget import forget_person, repeat_all
+from keeping.erasure.steps import land
 from tests.activation.conftest import Meta
 from tests.conftest import PII_KEY
 from tests.ingestion.erasure_crash import forget_and_die
@@ -61,7 +59,7 @@ def _fill(settings: Settings, rows: Iterable[Row]) -> None:
 def told(settings: Settings) -> Settings:
     """Ana and Bia in the lake; Meta was told of both, Ana by two of her identities."""
     receive(settings, shared_envelopes())
-    land_event_log(settings)
+    land(settings)
     names = Pseudonymizer.from_settings(settings)
     ana, ana_id, bia = names.phone(ANA), names.bsuid(ANA_ID), names.phone(BIA)
     _fill(settings, [
@@ -113,7 +111,7 @@ def test_an_erasure_that_was_killed_is_finished_in_what_went_out_too(
     told: Settings, point: str
 ) -> None:
     forget_and_die(told, PII_KEY, point)
-    land_event_log(told)
+    land(told)
     assert files_with(told.activation_dir, traces(told)) == []
     assert len(_left(told)) == 4
 
@@ -137,14 +135,14 @@ def test_e28_of_a_phone_that_changed_hands_only_the_erased_holders_lead_is_nobod
     phone = f"{names.phone(ANA)}"
     _fill(settings, [_row(1, phone)])
     later = Erasure("b", NOW, "pending", frozenset(), {mark(phone): (Period(changed_hands, None),)})
-    assert make_nobodys(settings, later, mark) == 0
+    assert erase_sent(settings, later, mark) == 0
     first = Erasure("a", NOW, "pending", frozenset(), {mark(phone): (Period(None, changed_hands),)})
-    assert make_nobodys(settings, first, mark) == 1
+    assert erase_sent(settings, first, mark) == 1
 
 
 def test_without_a_ledger_there_is_nothing_to_do(settings: Settings) -> None:
     erasure = Erasure("a", NOW, "pending", frozenset())
-    assert make_nobodys(settings, erasure, marker(Pseudonymizer.from_settings(settings))) == 0
+    assert erase_sent(settings, erasure, marker(Pseudonymizer.from_settings(settings))) == 0
     assert not ledger_path(settings).exists()
 
 
@@ -219,7 +217,7 @@ def test_a_restored_ledger_is_cleaned_of_whoever_was_erased_since(
     again = make_settings(data_dir=tmp_path / "restored")
     restore(again, folder)
     assert files_with(again.activation_dir, traces(again))  # as the backup has them
-    land_event_log(again)
+    land(again)
     assert files_with(again.activation_dir, traces(again)) == []
     assert len(_left(again)) == 4
 

@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from activation.events import MAX_AGE_SECONDS, Event
+from activation.conversions_api import Event
+from activation.outbox import MAX_AGE_SECONDS
 from tests.ingestion.parser.payloads import SAMPLES
 
 GOOD = Event("a" * 32, "Purchase", 1_780_000_000, "101", "AfClick", Decimal("10.50"), "BRL")

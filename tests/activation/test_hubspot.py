@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from activation import hubspot_run
-from activation.crm_outbox import OutboxMissingError
+from activation import hubspot
 from activation.hubspot import PropertiesMissingError, WriteBackCounts, write_back
 from activation.hubspot_contacts import TEXT_UNITS
+from activation.outbox import OutboxError
 from ctwa.settings import Settings
-from ingestion.hubspot_errors import HubspotScopeError, HubspotUnavailableError
-from ingestion.hubspot_properties import PROPERTIES, create_properties
-from ingestion.webhook.vault import Vault
+from ingestion.crm.hubspot.account import PROPERTIES, create_properties
+from ingestion.crm.hubspot.client import HubspotScopeError, HubspotUnavailableError
+from ingestion.vault import open_vault
 from simulator.ads_faults import Fault
 from simulator.hubspot_api import WRITE_SCOPES
 from tests.support.crm_outbox import BORN, Outbox, OutboxLead
@@ -221,7 +221,7 @@ def test_without_a_token_it_is_off(settings: Settings) -> None:
 
 
 def test_a_warehouse_without_the_outbox_says_what_to_do(desk: Desk) -> None:
-    with pytest.raises(OutboxMissingError, match="run `ctwa refresh`"):
+    with pytest.raises(OutboxError, match="run `ctwa refresh`"):
         write_back(desk.settings)
 
 
@@ -230,7 +230,7 @@ def test_a_warehouse_without_the_outbox_says_what_to_do(desk: Desk) -> None:
 
 def test_e20_excluded_and_erased_leads_are_not_written(desk: Desk) -> None:
     staff = desk.person("b" * 32, is_excluded=True)
-    gone = desk.person("c" * 32, phone="+5511912345678", is_erased=True)
+    gone = desk.person("c" * 32, phone="+5511912345687", is_erased=True)
     counts = desk.run()
     assert counts.skipped == {"excluded": 1, "erased": 1}
     assert desk.values(staff) == desk.values(gone) == {}
@@ -239,7 +239,7 @@ def test_e20_excluded_and_erased_leads_are_not_written(desk: Desk) -> None:
 
 def test_e63_a_deleted_contact_is_skipped_until_it_is_back(desk: Desk) -> None:
     ana = desk.person()
-    other = desk.person("b" * 32, phone="+5511912345678")
+    other = desk.person("b" * 32, phone="+5511912345687")
     desk.company.state.delete("contacts", ana)
     counts = desk.run()
     assert (counts.written, counts.skipped) == (1, {"gone": 1})
@@ -258,7 +258,7 @@ def test_e29_contacts_merged_in_hubspot_are_written_once(desk: Desk) -> None:
     older = desk.person()
     later = desk.person(
         "b" * 32,
-        phone="+5511912345678",
+        phone="+5511912345687",
         campaign_name="Summer",
         first_touch_at=BORN + timedelta(days=1),
     )
@@ -282,7 +282,7 @@ def test_e29_what_we_wrote_on_a_contact_before_it_was_merged_is_no_edit(desk: De
     older = desk.person()
     later = desk.person(
         "b" * 32,
-        phone="+5511912345678",
+        phone="+5511912345687",
         campaign_name="Summer",
         first_touch_at=BORN + timedelta(days=1),
     )
@@ -345,12 +345,12 @@ def test_a_kill_between_the_update_and_the_ledger_writes_nothing_twice(
     ana = desk.person()
 
     def killed(*args: Any) -> dict[str, str]:
-        hubspot_run.__dict__["_real"](*args)
+        hubspot.__dict__["_real"](*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(hubspot_run.__dict__, "_real", hubspot_run.update_contacts)
+    monkeypatch.setitem(hubspot.__dict__, "_real", hubspot.update_contacts)
     with monkeypatch.context() as patched:
-        patched.setattr(hubspot_run, "update_contacts", killed)
+        patched.setattr(hubspot, "update_contacts", killed)
         with pytest.raises(KeyboardInterrupt):
             desk.run()
     assert len(desk.updates) == 1
@@ -359,7 +359,7 @@ def test_a_kill_between_the_update_and_the_ledger_writes_nothing_twice(
     assert (counts.kept, counts.properties) == (0, {"ctwa_campaign": 1})
     assert desk.updates[1:] == [(str(ana), {"ctwa_campaign": "Winter sale"})]
     with monkeypatch.context() as patched:
-        patched.setattr(hubspot_run, "update_contacts", killed)
+        patched.setattr(hubspot, "update_contacts", killed)
         desk.lead().campaign_name = "Spring"
         with pytest.raises(KeyboardInterrupt):
             desk.run()
@@ -372,10 +372,10 @@ def test_a_purged_body_leads_to_the_contact_by_its_lead_id(desk: Desk) -> None:
     lead = "a" * 32 + ":Aurora"
     ana = desk.person(lead)
     desk.run()
-    vault = Vault.open(desk.settings.vault_url)
+    vault = open_vault(desk.settings.vault_url)
     vault.purge_bodies(datetime(2030, 1, 1, tzinfo=UTC), vault.last_seq())
     vault.close()
-    never = desk.company.state.contact(phone="+5511912345678")
+    never = desk.company.state.contact(phone="+5511912345687")
     desk.outbox.add("b" * 32)
     desk.outbox.records.append(("b" * 32, desk.company.contact_key(never), 1))
     desk.lead(lead).campaign_name = "Winter sale"
@@ -390,7 +390,7 @@ def test_a_purged_body_leads_to_the_contact_by_its_lead_id(desk: Desk) -> None:
 
 def test_one_contact_that_fails_holds_back_no_other_and_is_tried_again(desk: Desk) -> None:
     ana = desk.person()
-    bea = desk.person("b" * 32, phone="+5511912345678")
+    bea = desk.person("b" * 32, phone="+5511912345687")
     desk.company.api.refused_ids = {str(ana)}
     counts = desk.run()
     assert (counts.written, counts.refusals) == (1, {"CONFLICT": 1})
@@ -401,13 +401,84 @@ def test_one_contact_that_fails_holds_back_no_other_and_is_tried_again(desk: Des
     assert len(desk.values(ana)) == len(NAMES)
 
 
-def test_a_value_that_hubspot_refuses_holds_back_no_other_contact(desk: Desk) -> None:
+def test_a_value_that_a_rule_of_the_account_refuses_is_named_and_holds_back_no_other(
+    desk: Desk,
+) -> None:
     ids = [desk.person(f"{n:032x}", phone=f"+551198765000{n}") for n in range(5)]
-    desk.company.api.poison = "refused by a rule of this account"
-    desk.lead(f"{3:032x}").headline = desk.company.api.poison
+    desk.company.api.rules = {"ctwa_headline": (r"[^!]*", "INVALID_CHARACTERS")}
+    desk.lead(f"{3:032x}").headline = "Ana Souza, buy now!"
     counts = desk.run()
     assert (counts.written, counts.refusals) == (4, {"VALIDATION_ERROR": 1})
+    assert counts.named == [f"contact {ids[3]}: ctwa_headline (INVALID_CHARACTERS)"]
     assert [bool(desk.values(i)) for i in ids] == [True, True, True, False, True]
+    assert "Souza" not in str(counts)
+
+
+def test_a_contact_that_lacks_what_the_account_requires_is_named(desk: Desk) -> None:
+    """Since 2026-09 such a rule holds for every write, whatever is written."""
+    ana = desk.person()
+    bea = desk.person("b" * 32, phone="+5511912345678")
+    desk.company.state.update("contacts", bea, lastname="Souza")
+    desk.company.api.required = {"lastname"}
+    counts = desk.run()
+    assert (counts.written, counts.refused) == (1, 1)
+    assert counts.named == [f"contact {ana}: lastname (REQUIRED_PROPERTY)"]
+    assert (desk.values(ana), len(desk.values(bea))) == ({}, len(NAMES))
+
+
+def test_what_a_rule_refuses_is_tried_less_and_less_and_named_until_it_is_taken(
+    desk: Desk,
+) -> None:
+    ana = desk.person()
+    desk.company.api.required = {"lastname"}
+    tried = []
+    for day in range(40):
+        counts = desk.run()
+        assert (counts.refused, len(counts.named)) == (1, 1)
+        if desk.calls:
+            tried.append(day)
+        desk.run()
+        assert desk.calls == []  # not twice in a day
+        desk.company.wait(days=1)
+    assert tried == [0, 1, 3, 7, 14]  # twice as long each time, then no more
+    desk.company.api.required = set()
+    assert desk.run().refused == 1
+    desk.lead().campaign_name = "Winter sale"  # other values are another matter
+    counts = desk.run()
+    assert (counts.written, counts.refused, counts.named) == (1, 0, [])
+    assert len(desk.values(ana)) == len(NAMES)
+
+
+def test_a_refused_contact_that_was_read_anew_is_tried_again(desk: Desk) -> None:
+    ana = desk.person()
+    desk.company.api.required = {"lastname"}
+    assert desk.run().refused == 1
+    desk.edit(ana, lastname="Souza", email="ana@example.com")
+    desk.land()
+    desk.belongs(ana, "a" * 32)
+    counts = desk.run()
+    assert (counts.written, counts.refused) == (1, 0)
+
+
+def test_a_rule_that_refuses_everybody_is_found_out_in_several_runs(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activation.hubspot_contacts.BATCH", 8)
+    monkeypatch.setattr("activation.hubspot.BATCH", 8)
+    monkeypatch.setattr("activation.hubspot.SPLITS", 10)
+    for n in range(16):
+        desk.person(f"{n:032x}", phone=f"+55119876500{n:02}")
+    desk.company.api.required = {"lastname"}
+    counts = desk.run()
+    updates = [c for c in desk.calls if c.endswith("batch/update")]
+    assert len(updates) == 11  # one of eight contacts, and the halves that a run may ask for
+    assert counts.refused + counts.skipped["postponed"] == 8
+    before = counts.refused
+    for _ in range(10):
+        counts = desk.run()
+        assert counts.refused > before or counts.refused == 16
+        before = counts.refused
+    assert (counts.refused, counts.skipped, desk.calls) == (16, {}, [])
 
 
 def test_limits_and_outages_that_pass_are_waited_for(desk: Desk) -> None:

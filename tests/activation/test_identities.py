@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from activation import identities
-from activation.identities import identities_of
+from activation import people
+from activation.people import identities_of
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
-from ingestion.webhook.vault import NewEnvelope, Vault
+from ingestion.vault import open_vault
+from ingestion.vault.vault import NewEnvelope
 from tests.support.erasure import AT, message, receive, web_lead, webhook
 
 BSUID = "BR.1000000000000001"
@@ -23,7 +24,7 @@ def names(settings: Settings) -> Pseudonymizer:
 
 
 def read(settings: Settings, wanted: dict[int, set[str | None]]) -> dict[str, str]:
-    vault = Vault.open(settings.vault_url)
+    vault = open_vault(settings.vault_url)
     try:
         return identities_of(
             vault, settings, {seq: {k for k in keys if k} for seq, keys in wanted.items()}
@@ -41,7 +42,7 @@ def test_every_kind_of_identity_is_found_by_its_key(
     chat = webhook(contacts=[(phone, BSUID)], messages=[message(phone, 1)])
     form = orjson.dumps(web_lead("form-17", email="Ana@Example.com", phone="(11) 3333-4444"))
     receive(settings, [chat, form], AT)
-    vault = Vault.open(settings.vault_url)
+    vault = open_vault(settings.vault_url)
     vault.append([NewEnvelope(AT * 1_000_000, "hubspot", orjson.dumps(crm))])
     vault.close()
     keys = {
@@ -71,7 +72,7 @@ def test_only_what_is_wanted_is_remembered(settings: Settings, names: Pseudonymi
 def test_purged_and_emptied_bodies_tell_nothing(settings: Settings, names: Pseudonymizer) -> None:
     phones = ["551198765001", "551198765002", "551198765003"]
     receive(settings, [webhook(messages=[message(p, 1)]) for p in phones], AT)
-    vault = Vault.open(settings.vault_url)
+    vault = open_vault(settings.vault_url)
     vault.purge_bodies(datetime(2030, 1, 1, tzinfo=UTC), 1)
     vault.erase_bodies([2])
     vault.close()
@@ -82,10 +83,10 @@ def test_purged_and_emptied_bodies_tell_nothing(settings: Settings, names: Pseud
 def test_far_apart_and_near_ones_are_found_alike(
     settings: Settings, names: Pseudonymizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(identities, "GAP", 3)
+    monkeypatch.setattr(people, "GAP", 3)
     phones = [f"551198765{n:04d}" for n in range(40)]
     receive(settings, [webhook(messages=[message(p, 1)]) for p in phones])
     wanted = {seq: {names.phone(phones[seq - 1])} for seq in (1, 2, 5, 9, 30, 31, 40)}
     found = read(settings, wanted)
     assert found == {names.phone(phones[seq - 1]): f"+{phones[seq - 1]}" for seq in wanted}
-    assert list(identities._ranges(sorted(wanted))) == [(1, 5), (9, 9), (30, 31), (40, 40)]
+    assert list(people._ranges(sorted(wanted))) == [(1, 5), (9, 9), (30, 31), (40, 40)]

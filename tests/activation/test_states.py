@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from activation.states import STATES, ensure_states, states_path, write_states
+from activation.conversions_ledger import STATES, ensure_states, states_path, write_states
 from ctwa.settings import Settings
 
 SENT = {

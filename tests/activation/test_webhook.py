@@ -11,13 +11,14 @@ from typing import Any
 import orjson
 import pytest
 
-from activation import webhook_post
+from activation import webhook
 from activation.crm_ledger import SCHEMA
 from activation.ledger import ledger_path, open_ledger
 from activation.webhook import IN_A_ROW, WebhookCounts, WebhookSettingsError, post_leads
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
-from ingestion.webhook.vault import NewEnvelope, Vault, microseconds
+from ingestion.vault import open_vault
+from ingestion.vault.vault import NewEnvelope, microseconds
 from tests.support.crm_inbox import SECRET, Inbox, inbox
 from tests.support.crm_outbox import BORN, Outbox, OutboxLead
 
@@ -68,7 +69,7 @@ class Office:
 
     def keep(self, source: str, body: Any) -> int:
         """An envelope into the vault; its `seq`."""
-        vault = Vault.open(self.settings.vault_url)
+        vault = open_vault(self.settings.vault_url)
         try:
             item = NewEnvelope(microseconds(self.now), source, orjson.dumps(body))
             vault.append([item])
@@ -79,7 +80,7 @@ class Office:
     def empty(self, lead: OutboxLead) -> None:
         """As a purge or an erasure leaves the body that shows who the lead is."""
         assert lead.evidence_seq is not None
-        vault = Vault.open(self.settings.vault_url)
+        vault = open_vault(self.settings.vault_url)
         vault.erase_bodies([lead.evidence_seq])
         vault.close()
 
@@ -304,7 +305,7 @@ def test_where_nobody_answers_it_is_tried_again_at_once(office: Office) -> None:
 def test_an_answer_that_does_not_come_is_not_asked_for_again_at_once(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook_post, "TIMEOUT", (5.0, 0.2))
+    monkeypatch.setattr(webhook, "TIMEOUT", (5.0, 0.2))
     office.inbox.delay = 1.0
     office.lead("a" * 32)
     assert office.run().answers == {"timeout": 1}

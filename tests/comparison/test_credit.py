@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comparison import credit, statements
-from comparison.causes import causes_of_nights, causes_of_rules
-from comparison.credit import ComparisonError, CreditDifference, NotComparableError, compare
+from comparison.credit import ComparisonError, causes_of_nights, causes_of_rules, compare
+from comparison.sides import NotComparableError
+from comparison.tables import CreditDifference
 from tests.support.marts import Marts, Row, lead, qualified, spend
 
 Delta = tuple[str | None, str, Decimal, Decimal, int, int]
@@ -207,7 +208,7 @@ SPEND_CASES: dict[str, tuple[Marts, Marts, list[tuple[str, str, str, str]]]] = {
         Marts(spend=[spend("1", "10"), spend("2", "3", "B")]),
         [("B", "restated_spend", "3", "3")],
     ),
-    "a day that had none": (
+    "a day without any": (
         Marts(),
         Marts(spend=[spend("1", "10")]),
         [("A", "late_spend", "10", "10")],
@@ -279,7 +280,7 @@ def test_a_lead_says_what_it_was_and_is(differ: Callable[..., CreditDifference])
     (row,) = found.leads.to_pylist()
     assert (row["change"], row["campaign_id_a"], row["campaign_id_b"]) == ("moved", "A", "B")
     assert row["because"] == (
-        'Source: of the same touches another one gives the source: the ad "Spring" in place of '
+        'Source: another of the same touches is the source: the ad "Spring" instead of '
         "the ad ad of A"
     )
     assert (row["why_a"], row["why_b"]) == ("why ana", "why ana")
@@ -329,7 +330,9 @@ def test_known_bad_deltas_that_do_not_add_up_are_refused(
         statements, "CHANGES", statements.CHANGES.replace("sum(leads)", "sum(leads) + 1")
     )
     paths = [Marts(m).write(tmp_path / f"{n}.duckdb") for n, m in (("a", []), ("b", [A]))]
-    with pytest.raises(ComparisonError, match="1 campaign days do not add up, first of 2026-03-03"):
+    with pytest.raises(
+        ComparisonError, match="1 campaign days do not add up, the first is 2026-03-03"
+    ):
         credit.changes(*paths)
 
 
@@ -440,3 +443,14 @@ def test_any_two_worlds_differ_by_exactly_their_deltas(before: Marts, after: Mar
 @given(worlds(), worlds())
 def test_any_two_worlds_differ_by_exactly_their_deltas_many(before: Marts, after: Marts) -> None:
     check_sums(before, after)
+
+
+def test_e87_a_day_that_was_not_read_comes_as_late_spend(tmp_path: Path) -> None:
+    """Null before, an amount after: a difference by its cause, and by no other."""
+    unread = Marts([A]).write(tmp_path / "a.duckdb")
+    with duckdb.connect(str(unread)) as marts:
+        marts.execute("update marts.campaign_performance set spend = null, spend_reporting = null")
+    read = Marts([A], spend=[spend("x", "10")]).write(tmp_path / "b.duckdb")
+    found = compare(unread, read, causes=causes_of_nights())
+    assert deltas(found) == [("A", "late_spend", Decimal(10), Decimal(10), 0, 0)]
+    assert compare(read, unread, causes=causes_of_nights()).days.num_rows == 1

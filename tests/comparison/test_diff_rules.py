@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -18,21 +17,20 @@ import pytest
 
 from comparison import restatements
 from comparison.report import markdown
-from comparison.rules import RuleSet
-from comparison.sides import COLUMNS
+from comparison.sides import COLUMNS, RuleSet
 from comparison.tables import CREDIT_DIFF_CAMPAIGNS
 from ctwa.lock import refresh_lock
 from ctwa.settings import PROJECT_DIR, Settings
-from ingestion.erasure.ledger import Erasure, Ledger
+from ingestion.identity.erased import Erasure, Ledger
 from orchestration import comparison
-from orchestration.assets.comparison import (
-    CREDIT_DIFF_KEY,
-    RECORDED,
-    RESTATEMENTS_KEY,
+from orchestration.comparison import (
+    MODELS,
+    DiffRulesError,
     build_comparison_assets,
+    diff_rules,
 )
-from orchestration.comparison import MODELS, DiffRulesError, diff_rules
-from orchestration.forget import drop_comparison_of_the_erased
+from orchestration.keys import CREDIT_DIFF_KEY, RECORDED, RESTATEMENTS_KEY
+from orchestration.publication import drop_comparison_of_the_erased
 from orchestration.resources import RefreshLock, RefreshOptions
 from publishing.marts import publish_marts
 from tests.support.marts import Marts, lead, qualified, spend
@@ -96,7 +94,7 @@ def test_the_command_shows_publishes_and_leaves_nothing_behind(
     assert "Conversation gap 7 instead of 30 days." in text
     assert "│ A │ B │ 1 │ 1 │" in text
     assert "│ A │ 1 → 0 (-1) │ 1 → 0 (-1) │ 0.00 │ 0.00 → – │" in text
-    assert "1 lead moved to another campaign or channel (conversation_gap_days). For one:" in text
+    assert "1 lead moved to another campaign or channel (conversation_gap_days). Example:" in text
     with duckdb.connect(str(settings.marts_path), read_only=True) as marts:
         (row,) = marts.execute(
             "select d.campaign_id_a, d.campaign_id_b, d.cause, a.as_of from marts.credit_diff as d "
@@ -111,7 +109,7 @@ def test_the_command_shows_publishes_and_leaves_nothing_behind(
 def test_a_rule_that_cannot_be_and_a_lock_that_is_held(settings: Settings) -> None:
     wrong = ctwa(settings, "current", "first_touch=last")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr.strip() == "first_touch=last: Input should be 'any' or 'paid'"
+    assert wrong.stderr.strip() == "first_touch=last: expects 'any' or 'paid'"
     with refresh_lock(settings.lock_path):
         busy = ctwa(settings, "current", "first_touch=paid")
     assert busy.returncode == 75
@@ -158,10 +156,8 @@ def test_an_erasure_takes_the_comparison_with_it(settings: Settings) -> None:
 
 
 @pytest.fixture
-def materialize(settings: Settings, tmp_path: Path) -> Callable[..., dg.ExecuteInProcessResult]:
-    manifest = tmp_path / "manifest.json"
-    manifest.write_text(json.dumps({"nodes": {}}))
-    assets = build_comparison_assets(settings, manifest)
+def materialize(settings: Settings) -> Callable[..., dg.ExecuteInProcessResult]:
+    assets = build_comparison_assets(settings, marts=[])
 
     def run(key: dg.AssetKey, **config: Any) -> dg.ExecuteInProcessResult:
         return dg.materialize(

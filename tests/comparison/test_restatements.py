@@ -17,12 +17,17 @@ import pytest
 
 from comparison import restatements
 from comparison.restatements import record
-from comparison.store import credit_tables, keep, kept
-from comparison.tables import CREDIT_TABLES, RESTATEMENTS
+from comparison.tables import (
+    CREDIT_TABLES,
+    RESTATEMENTS,
+    credit_tables,
+    load_comparison,
+    save_comparison,
+)
 from ctwa.settings import Settings
-from ingestion.backup import backup, restore
-from ingestion.lake import Lake
-from orchestration.comparison import beside_marts
+from ingestion.lake.lake import Lake
+from keeping.backup import backup, restore
+from orchestration.publication import beside_marts
 from publishing.marts import baseline_path, publish_marts, published_before, republish, versions
 from tests.support.marts import Marts, lead, spend
 
@@ -51,7 +56,7 @@ TEN, ELEVEN, TWELVE = (Marts([], [spend("1", n)]) for n in ("10", "11", "12"))
 
 def test_the_first_night_has_an_empty_typed_table(settings: Settings) -> None:
     found = night(settings, D4, TEN)
-    assert found.note == "no publication of an earlier day is kept"
+    assert found.note == "there is no publication of an earlier day"
     columns = published(
         settings,
         "select column_name, data_type, comment is not null from duckdb_columns() "
@@ -247,7 +252,7 @@ def test_a_comparison_is_published_beside_the_marts_that_are_there(
     sides = [Marts([m]).write(tmp_path / f"{n}.duckdb") for n, m in
              (("a", lead("ana", "A")), ("b", lead("ana", "B")))]  # fmt: skip
     tables = credit_tables(compare(*sides), rules_a="current", rules_b="other", as_of=D4)
-    keep(settings, tables)
+    save_comparison(settings, tables)
 
     republish(settings, beside_marts(settings))
 
@@ -271,6 +276,6 @@ def test_tables_are_empty_and_typed_where_nothing_was_compared(settings: Setting
 
 
 def test_a_comparison_of_an_older_version_is_left_out(settings: Settings) -> None:
-    keep(settings, {name: pa.table({"x": [1]}) for name in CREDIT_TABLES})
-    counts = {name: len(table) for name, table in kept(settings).items()}
+    save_comparison(settings, {name: pa.table({"x": [1]}) for name in CREDIT_TABLES})
+    counts = {name: len(table) for name, table in load_comparison(settings).items()}
     assert counts == dict.fromkeys(CREDIT_TABLES, 0)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from comparison.rules import RuleError, differing_rules, in_words, parse_rules, refuse_mixed_money
-from ctwa.settings import PROJECT_DIR, RULE_SETTINGS, Settings
+from comparison.sides import RuleError, differing_rules, in_words, parse_rules, refuse_mixed_money
+from ctwa.settings import PROJECT_DIR, RULES, Settings
 
 
 def test_what_is_not_named_is_as_in_the_settings(settings: Settings) -> None:
@@ -28,7 +28,7 @@ def test_what_is_not_named_is_as_in_the_settings(settings: Settings) -> None:
     assert in_words(differing_rules(current, current)) == ""
 
 
-@pytest.mark.parametrize("rule", RULE_SETTINGS)
+@pytest.mark.parametrize("rule", RULES)
 def test_every_rule_has_words(settings: Settings, rule: str) -> None:
     values = {
         "lead_scope": "brand", "first_touch": "paid", "reporting_currency": "USD",
@@ -53,13 +53,16 @@ def test_e44_amounts_of_two_currencies_are_not_subtracted(settings: Settings) ->
     ("spec", "text"),
     [
         ("gap=7", "there is no rule 'gap'; rules are conversation_gap_days, lead_scope,"),
-        ("first_touch=last", r"first_touch=last: Input should be 'any' or 'paid'$"),
+        ("first_touch=last", r"first_touch=last: expects 'any' or 'paid'$"),
         ("conversation_gap_days=0", "conversation_gap_days=0: .* greater than or equal to 1"),
         ("conversation_gap_days=7.5", "conversation_gap_days=7.5: .* integer"),
         ("reporting_timezone=Mars", "reporting_timezone=Mars: is not an IANA time zone"),
-        ("conversation_gap_days", "'conversation_gap_days' is no rule: write `current`, or name="),
-        ("first_touch=", "'first_touch=' is no rule"),
-        ("", "'' is no rule"),
+        (
+            "conversation_gap_days",
+            "'conversation_gap_days' is not a rule: write `current`, or name=",
+        ),
+        ("first_touch=", "'first_touch=' is not a rule"),
+        ("", "'' is not a rule"),
         ("first_touch=any,first_touch=paid", "first_touch is given twice"),
         ("project=/nowhere", "project=/nowhere: there is no dbt_project.yml"),
     ],

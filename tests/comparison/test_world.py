@@ -11,9 +11,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from comparison.causes import causes_of_rules
-from comparison.credit import CreditDifference, compare
-from comparison.rules import differing_rules, in_words, parse_rules
+from comparison.credit import causes_of_rules, compare
+from comparison.sides import differing_rules, in_words, parse_rules
+from comparison.tables import CreditDifference
 from simulator.delivery import deliveries
 from simulator.world import build_world
 from tests.support.people import Inbox, echo, message, referral
@@ -107,14 +107,14 @@ def test_the_moves_are_shown(case: Case) -> None:
         late = next(r for r in moved if "answered-late" in r["lead_id"])
         assert (late["channel_a"], late["channel_b"]) == ("outbound", "direct")
         assert late["because"] == (
-            "Conversation gap 7 instead of 30 days: the touch of 11 October 2026 gives the source "
-            "as before, but it now counts as no ad (they wrote of their own accord), before as a "
-            "message that we had sent first"
+            "Conversation gap 7 instead of 30 days: the source is still the touch of 11 October "
+            "2026, but it now counts as no ad (they wrote on their own initiative), before: a "
+            "message that we sent first"
         )
     else:
         paid = next(r for r in moved if "organic-first" in r["lead_id"])
         assert (paid["channel_a"], paid["channel_b"]) == ("direct", "click_to_whatsapp")
-        assert "of the same touches another one gives the source" in paid["because"]
+        assert "another of the same touches is the source" in paid["because"]
     assert not [r for r in rows if "answered-soon" in r["lead_id"]]
 
 

@@ -41,6 +41,7 @@ class People:
     identities: set[str] = field(default_factory=set)
     persons: UnionFind = field(default_factory=UnionFind)
     holders: dict[str, list[tuple[datetime, str]]] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)
 
     def stands_for(self, identity: str, at: datetime) -> str:
         """The identity itself, or the user id of whoever holds the phone at that time."""
@@ -64,13 +65,20 @@ class People:
         return found
 
 
+CLAIMS = {"outcome", "web_lead", "crm_record", "consent", "contact_card", "contact_book"}
+
+
 def people_of(
-    links: Iterable[Row], copies: Iterable[tuple[str, str, datetime]], silence: timedelta
+    links: Iterable[Row],
+    copies: Iterable[tuple[str, str, datetime]],
+    silence: timedelta,
+    degree: int = 5,
 ) -> People:
     """`links`: rows of identity_links. `copies`: message, identity shown, time, for each copy."""
-    links = list(links)
+    links, copies = list(links), list(copies)
+    found = People(identities={key for pair in _pairs(links, copies) for key in pair})
+    links = _of_newest_versions(links)
     pairs = _pairs(links, copies)
-    found = People(identities={key for pair in pairs for key in pair})
     groups = UnionFind()
     for row in links:
         if row["left_kind"] == row["right_kind"] == "bsuid":
@@ -83,10 +91,93 @@ def people_of(
             holders[phone][first] = min(node, holders[phone].get(first, node))
             refused |= {(phone, b) for b in found.identities if groups.find(b) == group}
     found.holders = {phone: sorted(changes.items()) for phone, changes in holders.items()}
-    for (left, right), at in pairs.items():
-        if (left, right) not in refused and (right, left) not in refused:
-            found.persons.join(found.stands_for(left, at), found.stands_for(right, at))
+    joins = [
+        (pair, (found.stands_for(pair[0], at), found.stands_for(pair[1], at)))
+        for pair, at in pairs.items()
+        if pair not in refused and pair[::-1] not in refused
+    ]
+    claims = {pair for pair, _ in joins} - {
+        (min(row["left_key"], row["right_key"]), max(row["left_key"], row["right_key"]))
+        for row in links
+        if row["link_kind"] not in CLAIMS
+    }
+    claims = {pair for pair in claims if "message" not in {_kind(key) for key in pair}}
+    found.shared = _shared(joins, claims, degree)
+    found.persons = _joined(joins, claims, found.shared)
     return found
+
+
+def _kind(key: str) -> str:
+    """Of a key of these tests: `phone:ana`; messages have other names."""
+    head = key.partition(":")[0]
+    return head if head in _KINDS else "message"
+
+
+_KINDS = {"phone", "bsuid", "email", "web_lead", "crm_record"}
+
+Pair = tuple[str, str]
+
+
+def _of_newest_versions(links: list[Row]) -> list[Row]:
+    """Without what a CRM record said before it was read the last time."""
+    newest: dict[str, datetime] = {}
+    for row in links:
+        if row["link_kind"] in ("crm_record", "crm_merge"):
+            at, record = row["recorded_at"], row["left_key"]
+            newest[record] = max(at, newest.get(record, at))
+    return [
+        row
+        for row in links
+        if row["link_kind"] != "crm_record" or row["recorded_at"] == newest[row["left_key"]]
+    ]
+
+
+def _joined(joins: list[tuple[Pair, Pair]], claims: set[Pair], nobodys: set[str]) -> UnionFind:
+    """Persons, where claims of these identifiers join nobody."""
+    persons = UnionFind()
+    for pair, ends in joins:
+        if pair not in claims or not nobodys & set(pair):
+            persons.join(*ends)
+    return persons
+
+
+def _shared(joins: list[tuple[Pair, Pair]], claims: set[Pair], degree: int) -> set[str]:
+    """Identifiers that `degree` people or more are said to have, whom nothing else connects."""
+    said: dict[str, dict[str, str]] = defaultdict(dict)  # identifier -> other end, and its holder
+    for (left, right), (left_node, right_node) in joins:
+        if (left, right) in claims:
+            said[left][right] = right_node
+            said[right][left] = left_node
+
+    def beside(identifier: str) -> set[str]:
+        found: set[str] = set()
+        for other in said[identifier]:
+            if _kind(other) != "web_lead":
+                found.add(other)
+            elif len(said[other]) < degree:  # a form of so many is no form of one person
+                found |= said[other].keys() - {identifier}
+        return found
+
+    suspects = {key for key in said if _kind(key) != "crm_record" and len(beside(key)) >= degree}
+    while True:
+        persons = _joined(joins, claims, suspects)
+        everybody = {node for _, ends in joins for node in ends}
+        somebody = {
+            persons.find(node)
+            for node in everybody
+            if _kind(node) != "web_lead" and node not in suspects
+        }
+        still = {
+            key
+            for key in suspects
+            if len(
+                {persons.find(node) for node in said[key].values()} & somebody - {persons.find(key)}
+            )
+            >= degree
+        }
+        if still == suspects:
+            return suspects
+        suspects = still
 
 
 def _pairs(

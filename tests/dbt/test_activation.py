@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from activation.states import STATES, write_states
+from activation.conversions_ledger import STATES, write_states
 from ctwa.settings import load_settings
 from publishing.marts import publish_marts
 from tests.support.people import (
@@ -192,7 +192,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     world.build(*activation_models(), tests=False)
     first = {r["conversion_event_id"]: r for r in world.rows("activation.conversion_outbox")}
     inbox.deliver(*LATE)
-    world.build(*activation_models(), "int_leads__qualified")
+    world.build(*activation_models(), "+fct_leads")
     states = [
         state("phone:plain", "sent"),
         state("bsuid:younger", "sent"),
@@ -234,7 +234,7 @@ def test_e67_no_click_id_before_the_outcome_is_not_told(story: Story) -> None:
 
 
 def test_e67_what_is_not_told_is_still_qualified(story: Story) -> None:
-    lead = story.world.one("intermediate.int_leads__qualified", "lead_id = 'phone:tardy'")
+    lead = story.world.one("marts.fct_leads", "lead_id = 'phone:tardy'")
     assert lead["is_qualified"]
 
 
@@ -259,10 +259,10 @@ def test_e70_a_setting_tells_the_first_touch_instead(story: Story) -> None:
     other = DbtWorld(story.world.lake, settings=settings)
     before = story.world.rows("activation.conversion_outbox")
     try:
-        other.build("int_conversions__occurred", "conversion_outbox", tests=False)
+        other.build("conversion_outbox", tests=False)
         rows = other.rows("activation.conversion_outbox")
     finally:
-        story.world.build("int_conversions__occurred", "conversion_outbox", tests=False)
+        story.world.build("conversion_outbox", tests=False)
     assert {r["funnel_stage"] for r in rows} == {"won"}
     (event,) = [r for r in rows if r["lead_id"] == "phone:buyer"]
     assert (event["ctwa_clid"], event["ad_id"]) == ("first", "120")

@@ -30,7 +30,11 @@ class Google:
         """One read of metadata: `campaigns=[...]`, `ads=[...]`."""
         self.read_no += 1
         for table, rows in tables.items():
-            self.world.write(f"google_ads.{table}", [self._read(at) | row for row in rows])
+            read = [self._read(at) | row for row in rows]
+            # Google has one status, which is the effective one as well.
+            statuses = [{"effective_status": r["status"]} if "status" in r else {} for r in read]
+            landed = [row | status for row, status in zip(read, statuses, strict=True)]
+            self.world.write(f"google_ads.{table}", landed)
 
     def costs(
         self,
@@ -43,22 +47,22 @@ class Google:
         """One complete read of a customer's days: day -> (own total, rows of `row`)."""
         self.read_no += 1
         for day, (total, found) in days.items():
-            place = {"customer_id": customer, "spend_date": day, "currency": currency}
+            place = {"account_id": customer, "spend_date": day, "currency": currency}
             rows = [self._read(at) | place | r for r in found]
-            self.world.write("google_ads.costs", rows)
+            self.world.write("google_ads.spend_rows", rows)
             control = {
-                "customer_spend": total,
-                "ad_rows": sum(r["level"] == "ad" for r in rows),
+                "account_spend": total,
+                "ad_rows": sum(r["spend_level"] == "ad" for r in rows),
                 "content_hash": f"{self.read_no}/{day}",
             }
-            self.world.write("google_ads.cost_days", [self._read(at) | place | control])
-        ranges = [{"customer_id": customer, "since": d, "until": d} for d in days]
-        self.world.write("google_ads.cost_reads", [self._read(at) | r for r in ranges])
+            self.world.write("google_ads.spend_days", [self._read(at) | place | control])
+        ranges = [{"account_id": customer, "since_date": d, "until_date": d} for d in days]
+        self.world.write("google_ads.spend_reads", [self._read(at) | r for r in ranges])
 
     def clicks(self, at: str, day: str, *found: dict[str, Any], customer: str = CUSTOMER) -> None:
         """One complete read of a day's clicks."""
         self.read_no += 1
-        place = {"customer_id": customer, "click_date": day}
+        place = {"account_id": customer, "click_date": day}
         self.world.write("google_ads.click_views", [self._read(at) | place | c for c in found])
         self.world.write("google_ads.click_reads", [self._read(at) | place])
 
@@ -69,8 +73,8 @@ class Google:
 def row(campaign: str, spend: str, *, group: str = "", ad: str = "") -> dict[str, Any]:
     """Spend of one level: of an ad, else of an ad group, else of a campaign."""
     level = "ad" if ad else "ad_group" if group else "campaign"
-    ids = {"campaign_id": campaign, "ad_group_id": group or None, "ad_id": ad or None}
-    return {"level": level, "spend": spend, "impressions": 10, "clicks": 1, **ids}
+    ids = {"campaign_id": campaign, "adset_id": group or None, "ad_id": ad or None}
+    return {"spend_level": level, "spend": spend, "impressions": 10, "clicks": 1, **ids}
 
 
 def told(world: DbtWorld, where: str = "platform = 'google'") -> dict[str, Decimal]:
@@ -90,28 +94,28 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> DbtWorld:
     )
     google.objects(
         "2026-05-03",
-        customers=[
-            {"customer_id": c, "customer_name": f"C {c}", "currency": m, "timezone_name": z}
+        accounts=[
+            {"account_id": c, "account_name": f"C {c}", "currency": m, "timezone": z}
             for c, m, z in zones
         ],
         campaigns=[
-            {"campaign_id": SHARED, "customer_id": CUSTOMER, "campaign_name": "Search",
-             "channel_type": "SEARCH", "status": "ENABLED"},
-            {"campaign_id": "p", "customer_id": CUSTOMER, "campaign_name": "PMax",
-             "channel_type": "PERFORMANCE_MAX", "status": "ENABLED"},
-            {"campaign_id": "r", "customer_id": CUSTOMER, "campaign_name": "Removed",
-             "channel_type": "SEARCH", "status": "REMOVED"},
-            {"campaign_id": "u", "customer_id": US_CUSTOMER, "campaign_name": "US",
-             "channel_type": "SEARCH", "status": "ENABLED"},
+            {"campaign_id": SHARED, "account_id": CUSTOMER, "campaign_name": "Search",
+             "objective": "SEARCH", "status": "ENABLED"},
+            {"campaign_id": "p", "account_id": CUSTOMER, "campaign_name": "PMax",
+             "objective": "PERFORMANCE_MAX", "status": "ENABLED"},
+            {"campaign_id": "r", "account_id": CUSTOMER, "campaign_name": "Removed",
+             "objective": "SEARCH", "status": "REMOVED"},
+            {"campaign_id": "u", "account_id": US_CUSTOMER, "campaign_name": "US",
+             "objective": "SEARCH", "status": "ENABLED"},
         ],
-        ad_groups=[{"ad_group_id": "g1", "campaign_id": SHARED, "customer_id": CUSTOMER,
-                    "ad_group_name": "Group"}],
-        ads=[{"ad_id": SHARED, "ad_group_id": "g1", "campaign_id": SHARED,
-              "customer_id": CUSTOMER, "ad_name": "Google's ad", "headline": "Aurora"}],
+        adsets=[{"adset_id": "g1", "campaign_id": SHARED, "account_id": CUSTOMER,
+                    "adset_name": "Group"}],
+        ads=[{"ad_id": SHARED, "adset_id": "g1", "campaign_id": SHARED,
+              "account_id": CUSTOMER, "ad_name": "Google's ad", "headline": "Aurora"}],
     )  # fmt: skip
     meta.objects(
         "2026-05-03",
-        accounts=[{"account_id": BR, "currency": "BRL", "timezone_name": "America/Sao_Paulo"}],
+        accounts=[{"account_id": BR, "currency": "BRL", "timezone": "America/Sao_Paulo"}],
         campaigns=[{"campaign_id": SHARED, "account_id": BR, "campaign_name": "Meta's"}],
         ads=[{"ad_id": SHARED, "account_id": BR, "campaign_id": SHARED, "ad_name": "Meta's ad"}],
     )
@@ -144,8 +148,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> DbtWorld:
     google.clicks(
         "2026-05-03",
         "2026-05-01",
-        {"gclid": "ad-click", "campaign_id": SHARED, "ad_group_id": "g1", "ad_id": SHARED},
-        {"gclid": "ad-click-2", "campaign_id": SHARED, "ad_group_id": "g1", "ad_id": SHARED},
+        {"gclid": "ad-click", "campaign_id": SHARED, "adset_id": "g1", "ad_id": SHARED},
+        {"gclid": "ad-click-2", "campaign_id": SHARED, "adset_id": "g1", "ad_id": SHARED},
     )
     google.clicks("2026-05-03", "2026-05-02", {"gclid": "us-click", "campaign_id": "u"},
                   customer=US_CUSTOMER)  # fmt: skip
@@ -176,8 +180,9 @@ def test_r12_spend_without_an_ad_stays_with_its_campaign_or_ad_group(world: DbtW
 
 def test_e41_a_day_that_google_emptied_is_empty(world: DbtWorld) -> None:
     assert told(world, "platform = 'google' and spend_date = '2026-05-02'") == {}
-    day = world.one("marts.spend_reconciliation", "spend_date = '2026-05-02'")
-    assert (day["account_spend"], day["ad_rows"]) == (0, 0)
+    where = f"spend_date = '2026-05-02' and account_id = '{CUSTOMER}'"
+    day = world.one("marts.spend_reconciliation", where)
+    assert (day["account_spend"], day["ad_rows"], day["spend_status"]) == (0, 0, "read")
 
 
 def test_e45_the_account_day_is_its_ads_campaigns_and_the_rest(world: DbtWorld) -> None:
@@ -240,7 +245,7 @@ def test_e62_a_click_id_leads_to_its_ad_campaign_and_zone(world: DbtWorld) -> No
 
 
 def test_a_campaign_without_ads_has_its_leads_beside_its_spend(world: DbtWorld) -> None:
-    found = world.one("marts.ad_performance", "ad_id = 'campaign:p'")
+    found = world.one("marts.ad_performance", "ad_id = 'campaign:p' and spend_status = 'read'")
     assert (found["spend"], found["leads"], found["campaign_name"]) == (Decimal(15), 1, "PMax")
     lead = world.one("marts.fct_leads", "lead_id = 'web_lead:pmax'")
     assert (lead["basis"], lead["resolution"], lead["ad_id"]) == ("web_ad_id", "resolved", None)
@@ -309,7 +314,7 @@ def test_either_platform_alone_is_enough(
         Meta(alone).spend("2026-05-03", {(BR, "2026-05-01"): ("15", [ad_row("1", "15")])})
     Inbox(alone).deliver(message("2026-05-01 10:00", phone="ana"))
     alone.build(*EVERYTHING)
-    found = alone.one("marts.campaign_performance")
+    found = alone.one("marts.campaign_performance", "spend_status = 'read'")
     assert (found["platform"], found["spend"], found["leads"]) == (platform, Decimal(15), 0)
 
 
@@ -340,7 +345,7 @@ def test_e40_reads_of_the_platforms_are_numbered_apart(
     nights.build(*ads, tests=False)
     first = [
         row("c", "9.98") | {"campaign_name": "Search"},
-        row("c", "9.99", group="g") | {"campaign_name": "Search", "ad_group_name": "Group"},
+        row("c", "9.99", group="g") | {"campaign_name": "Search", "adset_name": "Group"},
         row("c", "10", group="g", ad="1") | {"ad_name": "Google's", "campaign_name": "Search"},
         row("p", "5") | {"campaign_name": "PMax"},
     ]

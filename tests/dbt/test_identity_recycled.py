@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from ingestion.erasure.closure import connected
-from ingestion.erasure.people import Period, Person
-from ingestion.lake import Lake
+from ingestion.identity.erased import Period
+from ingestion.lake.lake import Lake
+from keeping.erasure.person import Person, connected
 from tests.support.lake import utc
 from tests.support.people import (
     Envelope,
@@ -73,6 +73,15 @@ STORIES = {
         (
             both("2026-01-02 09:00", "w_ana@w1", waba_id="one"),
             both("2026-04-02 09:00", "w_bia@w1", waba_id="other"),
+        )
+    ),
+    # Another WABA saw the phone with an id of bia's before the one that saw it change hands.
+    "second_id_elsewhere": Story(
+        (
+            both("2026-01-02 09:00", "x_ana@x1", waba_id="one"),
+            both("2026-04-02 09:00", "x_bia@x1", waba_id="one"),
+            both("2026-03-01 09:00", "x_two@x1", waba_id="other"),
+            link("2026-04-04 09:00", "bsuid:x_bia", "bsuid:x_two", "id_change"),
         )
     ),
     "unknown_waba": Story(
@@ -231,9 +240,9 @@ def test_e28_refused_join_is_reported_once(nights: Nights) -> None:
 
 @pytest.mark.parametrize(
     ("prefix", "people"),
-    [("s", 1), ("j", 2), ("w", 1), ("u", 1), ("n", 1), ("p", 1)],
-    ids=["gap_too_short", "gap_just_long_enough", "another_waba", "unknown_waba",
-         "id_replaced_by_notice", "id_of_the_phone_replaced"],
+    [("s", 1), ("j", 2), ("w", 1), ("x", 2), ("u", 1), ("n", 1), ("p", 1)],
+    ids=["gap_too_short", "gap_just_long_enough", "another_waba", "second_id_elsewhere",
+         "unknown_waba", "id_replaced_by_notice", "id_of_the_phone_replaced"],
 )  # fmt: skip
 def test_e28_only_contrary_evidence_parts_people(nights: Nights, prefix: str, people: int) -> None:
     assert len(leads(nights[0], prefix)) == people
@@ -314,14 +323,11 @@ def test_e31_brand_is_of_the_current_number(nights: Nights) -> None:
 
 
 def test_e28_e02_an_erasure_finds_the_person_that_the_models_find(nights: Nights) -> None:
-    """The rule stands twice, in SQL and in `ingestion.erasure.people`, which needs no warehouse."""
+    """Erasures follow links outwards from one identity, the tables come from all links at once."""
     world, _ = nights
-    resolved = {
-        row["identity_key"]: row["person_key"]
-        for row in world.rows("intermediate.int_identities__resolved")
-    }
+    resolved = {row["identity_key"]: row["person_key"] for row in world.identity("identities")}
     holders: dict[str, list[tuple[str, Period]]] = {}
-    for row in world.rows("intermediate.int_phones__held", "phone_key, held_from"):
+    for row in world.identity("phones_held"):
         first = (row["phone_key"], Period(None, row["held_from"]))
         held = (row["identity_key"], Period(row["held_from"], row["held_until"]))
         holders.setdefault(row["phone_key"], [first]).append(held)
@@ -334,13 +340,14 @@ def test_e28_e02_an_erasure_finds_the_person_that_the_models_find(nights: Nights
             people[resolved[node]].phones.setdefault(phone, []).append(period)
 
     lake, after, silence = Lake(str(world.lake)), utc("2027-01-01"), timedelta(days=45)
+    degree = world.settings.shared_identifier_degree
     for person in people.values():
-        found = connected(lake, [min(person.identities)], after, silence)
+        found = connected(lake, [min(person.identities)], after, silence, degree)
         assert (found.identities, found.phones) == (person.identities, person.phones)
     for phone, periods in holders.items():
         for node, period in periods:
             on = period.since or utc("2000-01-01")
-            found = connected(lake, [phone], after, silence, on=on)
+            found = connected(lake, [phone], after, silence, degree, on=on)
             assert found.identities == people[resolved[node]].identities
     assert len(holders) >= 5
 

@@ -131,7 +131,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Nights:
     story = {"account_id": BR, "adset_id": "s", "campaign_id": "c"}
     Meta(world).objects(
         "2026-06-15 12:00",
-        accounts=[{"account_id": BR, "currency": "BRL", "timezone_name": "America/Sao_Paulo"}],
+        accounts=[{"account_id": BR, "currency": "BRL", "timezone": "America/Sao_Paulo"}],
         campaigns=[{"campaign_id": "c", "campaign_name": "Outono", "account_id": BR}],
         ads=[
             {"ad_id": AD, "ad_name": "Sol", "creative_id": "c1", **story},
@@ -145,7 +145,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Nights:
             },
             {"creative_id": "c2", "effective_object_story_id": f"77_{POST}"},
         ],
-        ad_lookups=[{"ad_id": OTHER_AD, "status": "foreign", "attempts": 1}],
+        ad_lookups=[{"ad_id": OTHER_AD, "lookup_status": "foreign", "attempts": 1}],
     )
     inbox = Inbox(world)
     inbox.deliver(*first_night())
@@ -313,7 +313,7 @@ def test_e59_a_changed_rule_holds_from_its_date_and_an_edited_one_for_all_histor
     plain: Nights,
 ) -> None:
     def qualified() -> tuple[bool, bool]:
-        plain.world.build("int_outcomes__staged", "int_leads__qualified", "fct_leads", tests=False)
+        plain.world.build("int_outcomes__staged", "fct_outcomes", "fct_leads", tests=False)
         before, after = plain.lead("phone:before"), plain.lead("phone:after")
         return before["is_qualified"], after["is_qualified"]
 
@@ -422,7 +422,7 @@ PLAIN_WHY = {
     "phone:instant": f"{AT} with no sign of an ad",
     "bsuid:staff": f"{TAP}, with Meta's click id; left out of the counts: staff",
     "bsuid:young": f"{AT} after tapping {FOREIGN}, with Meta's click id; the ad is in an account"
-    " that we cannot see; whoever had this phone number before, until 2026-01-01 09:00 UTC,"
+    " that we cannot see; the owner of this phone number before, until 2026-01-01 09:00 UTC,"
     " is another person",
 }
 FIRST_NIGHT_WHY = {
@@ -449,7 +449,7 @@ def test_why_is_a_sentence_for_every_source(plain: Nights, narrow: Nights) -> No
     for sentences, rule, find in told:
         for lead_id, sentence in sentences.items():
             found = find(lead_id)
-            rules = f"{rule} R5, basis R6 {found['basis']}, rules v3"
+            rules = f"{rule} R5, basis R6 {found['basis']}, rules v4"
             assert found["why"] == f"{sentence} ({rules}).", lead_id
     bases = {plain.lead(name)["basis"] for name in PLAIN_WHY}
     assert bases == {"ctwa_click", "ctwa_ad", "post", "ad_suspected", "outbound", "direct"}

@@ -28,6 +28,45 @@ def won(at: str, event_id: str, person: str, value: str, currency: str) -> Envel
     return outcome(at, "won", event_id, phone=person, value=value, currency=currency)
 
 
+def deal(
+    person: str, number: int, *stages: tuple[str, str, str | None], unread: bool = False
+) -> tuple[Envelope, ...]:
+    """A HubSpot deal: each stage with its day in March and what the deal was worth in it.
+
+    `unread`: as parsers before version 4 had it, with the amount on the latest stage alone.
+    """
+    last = len(stages) - 1
+    return tuple(
+        outcome(
+            f"2026-03-{day} 09:00", stage, f"deal:{number}:{stage}:2026-03-{day}",
+            phone=person, source="hubspot_deals",
+            value=None if unread and n < last else value, currency="BRL" if value else None,
+        )
+        for n, (stage, day, value) in enumerate(stages)
+    )  # fmt: skip
+
+
+DEALS = {
+    "moved": deal(
+        "moved", 1, ("qualifiedtobuy", "02", "900"), ("closedwon", "03", "900"),
+        ("501", "05", "50"),
+    ),
+    "delivered": deal("delivered", 2, ("closedwon", "03", "900"), ("contractsent", "05", "0.5")),
+    "unread": deal(
+        "unread", 3, ("closedwon", "03", "900"), ("501", "05", "900"), unread=True
+    ),
+    "twice": deal(
+        "twice", 4, ("closedwon", "03", "100"), ("contractsent", "04", "120"),
+        ("closedwon", "05", "150"), ("501", "06", "150"),
+    ),
+    "undone": deal("undone", 5, ("closedwon", "03", "80"), ("closedlost", "04", "80")),
+    "open": deal("open", 6, ("qualifiedtobuy", "03", "80"), ("contractsent", "04", "85")),
+    "both": (
+        *deal("both", 7, ("closedwon", "03", "10"), ("501", "04", "1")),
+        *deal("both", 8, ("closedwon", "03", "20")),
+    ),
+}  # fmt: skip
+
 CORRECTED = outcome("2026-03-05 09:00", "lost", "corrected", phone="corrected")
 
 EARLY = (
@@ -42,6 +81,7 @@ EARLY = (
     CORRECTED,
     outcome("2026-03-02 09:00", "qualified", "quoted", message_id="birth of quoted"),
     outcome("2026-03-02 09:00", "Very hot", "hot", phone="hot"),
+    *(event for person, events in DEALS.items() for event in (born(person), *events)),
 )
 
 LATE = (
@@ -133,5 +173,41 @@ def test_outcome_by_message_id_finds_the_lead(story: Story) -> None:
 
 def test_unmapped_stage_is_kept_and_named_by_a_check(story: Story) -> None:
     assert story.outcome("hot")["funnel_stage"] is None
-    named = story.world.one("checks.stages_are_mapped")
+    named = story.world.one("checks.stages_are_mapped", "source = 'crm'")
     assert (named["source"], named["stage"], named["outcomes"]) == ("crm", "Very hot", 1)
+
+
+@pytest.mark.parametrize(
+    ("person", "is_won", "value"),
+    [
+        ("moved", True, 900),  # into a delivery pipeline that nobody mapped, and to another amount
+        ("delivered", True, 900),  # into a stage that is mapped, and to another amount
+        ("unread", True, 900),  # read before the history of amounts was
+        ("twice", True, 150),
+        ("undone", True, None),  # lost after it was won: no sale
+        ("open", False, None),
+        ("both", True, 30),
+    ],
+)
+def test_e90_the_value_of_a_win_stays_with_the_win(
+    story: Story, person: str, is_won: bool, value: int | None
+) -> None:
+    for lead in (story.first_leads[f"phone:{person}"], story.lead(person)):
+        assert (lead["is_won"], lead["won_value_reporting"]) == (is_won, value)
+
+
+def test_e90_a_deal_has_its_value_once(story: Story) -> None:
+    found = story.world.query(
+        "select event_id, value from marts.fct_outcomes"
+        " where source = 'hubspot_deals' and value is not null order by all"
+    )
+    assert [(row["event_id"], row["value"]) for row in found] == [
+        ("deal:1:closedwon:2026-03-03", 900),
+        ("deal:2:closedwon:2026-03-03", 900),
+        ("deal:3:closedwon:2026-03-03", 900),
+        ("deal:4:closedwon:2026-03-05", 150),
+        ("deal:5:closedlost:2026-03-04", 80),
+        ("deal:6:contractsent:2026-03-04", 85),
+        ("deal:7:closedwon:2026-03-03", 10),
+        ("deal:8:closedwon:2026-03-03", 20),
+    ]

@@ -17,7 +17,7 @@ import pytest
 from tests.support.lake import utc
 from tests.support.meta import BR, CL, US, Meta, ad_row
 from tests.support.people import Envelope, Inbox, exclusion, message, outcome, referral
-from tests.support.warehouse import DbtWorld
+from tests.support.warehouse import DbtWorld, warned
 
 D = Decimal
 VIDEO, IMAGE, MOVED, DELETED = "120226305854810726", "120226305854810727", "801", "802"
@@ -67,7 +67,7 @@ def reads(meta: Meta) -> None:
             _named("adset", SITES, "Site", campaign_id=WEBSITE, destination_type="WEBSITE"),
         ],
         ads=[
-            _named("ad", VIDEO, "Video", **chats) | {"created_time": "2026-05-01 12:00"},
+            _named("ad", VIDEO, "Video", **chats) | {"created_at": "2026-05-01 12:00"},
             _named("ad", IMAGE, "Imagem", **chats),
             _named("ad", MOVED, "Vai", account_id=BR, adset_id=BOTH, campaign_id=MIXED),
             _named("ad", DELETED, "Antigo", **chats),
@@ -81,7 +81,7 @@ def reads(meta: Meta) -> None:
         campaigns=[_named("campaign", AUTUMN, "Outono 2")],
         adsets=[_named("adset", CHATS, "Chats", campaign_id=AUTUMN, destination_type="WHATSAPP")],
         ads=[
-            _named("ad", VIDEO, "Video 2", **chats) | {"created_time": "2026-05-01 12:00"},
+            _named("ad", VIDEO, "Video 2", **chats) | {"created_at": "2026-05-01 12:00"},
             _named("ad", MOVED, "Vai", **chats),
             _named("ad", DELETED, "Antigo", **chats, effective_status="ARCHIVED"),
         ],
@@ -91,7 +91,7 @@ def reads(meta: Meta) -> None:
         "2026-05-05 03:00",
         accounts=[_account(US, "Shop LLC", "USD", "US/Pacific")],
         ads=[
-            _named("ad", VIDEO, "Video 3", **chats) | {"created_time": "2026-05-01 12:00"},
+            _named("ad", VIDEO, "Video 3", **chats) | {"created_at": "2026-05-01 12:00"},
             _named("ad", DELETED, "Antigo", **chats, effective_status="DELETED"),
         ],
     )
@@ -190,14 +190,13 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     world.write("exchange_rates.ecb_rates", [wrong])
     world.write("exchange_rates.ecb_rates", [quote | {"read_no": 2} for quote in quotes])
     Inbox(world).deliver(*chats())
-    result = world.build(*MODELS)
-    warnings = {r.node.name: r.failures for r in result.result or [] if r.status == "warn"}
+    warnings = warned(world.build(*MODELS))
     return Story(world, warnings)
 
 
 def _account(account: str, name: str, currency: str, zone: str) -> dict[str, Any]:
     named = {"account_id": account, "account_name": name}
-    return named | {"currency": currency, "timezone_name": zone}
+    return named | {"currency": currency, "timezone": zone}
 
 
 def _named(kind: str, object_id: str, name: str, **columns: Any) -> dict[str, Any]:

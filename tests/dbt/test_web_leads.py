@@ -223,6 +223,104 @@ def test_e21_a_code_in_a_later_message_counts_for_nothing(chats: DbtWorld) -> No
     assert (found["basis"], found["touches"]) == ("direct", 1)
 
 
+# ---- ids that the platforms' tables know (E93) ---------------------------------------------------
+
+SEARCH, SEARCH_GROUP, SEARCH_AD = "21987654321", "150000000001", "700000000001"
+TWIN = "21987650000"
+BOTH = "120226305854899999"  # stands on both platforms
+DAY = "2026-05-01 09:00"
+BY_ID = (
+    # What came in, and what it is: basis, channel, platform, ad, campaign.
+    (form(DAY, "utm_id", utm_source="google", utm_id=SEARCH),
+     ("web_ad_id", "paid_search", "google", None, SEARCH)),
+    (form(DAY, "campaign", utm_source="lp", utm_medium="cpc", utm_campaign=SEARCH),
+     ("web_ad_id", "paid_search", "google", None, SEARCH)),
+    (form(DAY, "own name", campaign_id=SEARCH),
+     ("web_ad_id", "paid_search", "google", None, SEARCH)),
+    (form(DAY, "creative", utm_id=SEARCH, utm_content=SEARCH_AD, utm_term=SEARCH_GROUP),
+     ("web_ad_id", "paid_search", "google", SEARCH_AD, SEARCH)),
+    # Shared at Facebook, but the ad was Google's.
+    (form(DAY, "shared", utm_id=SEARCH, ad_platform="meta", fbclid="IwAR0abcdefgh"),
+     ("web_ad_id", "paid_search", "google", None, SEARCH)),
+    # Meta's macros in other places than the parser looks for them.
+    (form(DAY, "meta ad", ad_platform="meta", utm_id=AD, campaign_id=AD),
+     ("web_ad_id", "meta_web", "meta", AD, CAMPAIGN)),
+    (form(DAY, "meta campaign", utm_source="lp-2", utm_content=CAMPAIGN),
+     ("web_ad_id", "meta_web", "meta", None, CAMPAIGN)),
+    # A click id of another platform refutes it.
+    (form(DAY, "refuted", utm_id=CAMPAIGN, **GOOGLE),
+     ("web_click_id", "paid_search", "google", None, None)),
+    (form(DAY, "bing", utm_id=SEARCH, ad_platform="microsoft", msclkid="abcdefgh1"),
+     ("web_click_id", "paid_search", "microsoft", None, None)),
+    # On both platforms: what the page says of its source, else neither.
+    (form(DAY, "both, google", utm_id=BOTH, **GOOGLE),
+     ("web_ad_id", "paid_search", "google", None, BOTH)),
+    (form(DAY, "both, meta", utm_id=BOTH, ad_platform="meta", utm_source="fb"),
+     ("web_ad_id", "meta_web", "meta", None, BOTH)),
+    (form(DAY, "both", utm_source="newsletter", utm_id=BOTH),
+     ("web_utm", "web_other", None, None, None)),
+    # One number is a campaign's and an ad's: it is what usually stands in its place (E39).
+    (form(DAY, "twin campaign", utm_id=TWIN), ("web_ad_id", "paid_search", "google", None, TWIN)),
+    (form(DAY, "twin ad", utm_content=TWIN), ("web_ad_id", "paid_search", "google", TWIN, SEARCH)),
+    # Names are never compared, nor is what no table knows an id.
+    (form(DAY, "name", utm_id="Botox | SP | CTWA", utm_campaign="Search"),
+     ("web_utm", "web_other", None, None, None)),
+    (form(DAY, "unknown", utm_source="google", utm_id="21987654322"),
+     ("web_utm", "web_other", None, None, None)),
+    (form(DAY, "stamp", ad_platform="meta", utm_medium="paid", utm_campaign="1717171717171",
+          campaign_id="1717171717171"),
+     ("web_utm", "meta_web", "meta", None, None)),
+    # By its own name, and pending as ever.
+    (form(DAY, "pending", ad_platform="google", campaign_id="21987654399"),
+     ("web_ad_id", "paid_search", "google", None, None)),
+)  # fmt: skip
+
+
+def _know_campaigns(world: DbtWorld) -> None:
+    world.write("google_ads.campaigns", [
+        {"campaign_id": i, "account_id": "1", "campaign_name": "Search", "read_no": 7}
+        for i in (SEARCH, BOTH, TWIN)
+    ])  # fmt: skip
+    world.write("google_ads.adsets", [{"adset_id": SEARCH_GROUP, "campaign_id": SEARCH}])
+    world.write("google_ads.ads", [
+        {"ad_id": i, "adset_id": SEARCH_GROUP, "campaign_id": SEARCH, "read_no": 7}
+        for i in (SEARCH_AD, TWIN)
+    ])  # fmt: skip
+    world.write("meta_ads.campaigns", [
+        {"campaign_id": i, "campaign_name": "Botox | SP | CTWA", "account_id": "1", "read_no": 9}
+        for i in (CAMPAIGN, BOTH)
+    ])  # fmt: skip
+    world.write("meta_ads.ads", [{"ad_id": AD, "campaign_id": CAMPAIGN, "account_id": "1"}])
+
+
+def test_e93_an_id_that_a_platform_knows_is_read_as_one_whenever_it_becomes_known(
+    make_world: Callable[..., DbtWorld],
+) -> None:
+    """Also by a run that no envelope came with (E33): incremental is full."""
+    late, whole = make_world("late"), make_world("known")
+    forms = [envelope for envelope, _ in BY_ID]
+    chat = [click(DAY, "A", utm_id=SEARCH), message("2026-05-01 09:02", phone="c", **coded("A"))]
+    Inbox(late).deliver(*forms, *chat)
+    late.build(*people_models(), tests=False)
+    assert lead(late, "web_lead:utm_id")["basis"] == "web_utm"
+    _know_campaigns(late)
+    late.build(*people_models())
+    _know_campaigns(whole)
+    Inbox(whole).deliver(*forms, *chat)
+    whole.build(*people_models(), tests=False)
+    found = {}
+    for envelope, expected in BY_ID:
+        key = envelope.rows["web_leads"][0]["web_lead_key"]
+        row = lead(late, key)
+        columns = ("basis", "channel", "platform", "ad_id", "campaign_id")
+        found[key] = (tuple(row[c] for c in columns), expected)
+    assert {k: v for k, (v, _) in found.items()} == {k: v for k, (_, v) in found.items()}
+    assert lead(late, "web_lead:utm_id")["resolution"] == "resolved"
+    assert lead(late, "web_lead:pending")["resolution"] == "pending"
+    assert lead(late, "phone:c")["campaign_id"] == SEARCH
+    assert late.snapshot() == whole.snapshot()
+
+
 # ---- order, and runs -----------------------------------------------------------------------------
 
 

@@ -14,7 +14,9 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from ctwa.settings import Settings
-from ingestion.webhook.vault import NewEnvelope, Vault
+from ingestion.vault import open_vault
+from ingestion.vault.vault import NewEnvelope
+from orchestration.plan import plan_path, save_plan
 from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.ads_insights import JobScript
 from simulator.delivery import Delivery
@@ -22,6 +24,7 @@ from simulator.google_api import GoogleApi, serve_google_api
 from simulator.hubspot_api import serve_hubspot_api
 from simulator.installation import demo_settings, google_now, only_settings
 from simulator.world import World
+from tests.support.plans import plan_for
 
 _OBJECTS = ("campaigns", "adsets", "ads", "creatives", "spend", "extra_spend")
 
@@ -29,7 +32,7 @@ _OBJECTS = ("campaigns", "adsets", "ads", "creatives", "spend", "extra_spend")
 def receive(settings: Settings, bodies: Iterable[Delivery], at: datetime) -> int:
     """Put bodies into the vault as the receiver does, in this order; the vault's last `seq`."""
     moment = int(at.timestamp() * 1_000_000)
-    vault = Vault.open(settings.vault_url)
+    vault = open_vault(settings.vault_url)
     try:
         vault.append([NewEnvelope(moment, b.source, b.body) for b in bodies])
         return vault.last_seq()
@@ -68,7 +71,7 @@ class Installation:
 
     def start_refresh(self, as_of: date) -> Refresh:
         """`ctwa refresh` in a process of its own."""
-        command = [sys.executable, "-m", "ctwa.cli", "refresh", "--as-of", as_of.isoformat()]
+        command = [sys.executable, "-m", "commands.cli", "refresh", "--as-of", as_of.isoformat()]
         log = self.settings.data_dir.with_name(f"refresh-{secrets.token_hex(4)}.log")
         with only_settings(self.settings), log.open("wb") as sink:
             return Refresh(subprocess.Popen(command, stdout=sink, stderr=sink), log)
@@ -119,7 +122,10 @@ def installed(folder: Path, world: World) -> Iterator[Installation]:
     ):
         # Report runs are complete at the first look: nothing to wait for between two.
         api.jobs_to_come = [JobScript(["Job Completed"]) for _ in range(500)]
-        yield Installation(demo_settings(folder, api, google, crm, world), world, api, google)
+        settings = demo_settings(folder, api, google, crm, world)
+        # The plan of the code as it is: `test_demo` has one made by the refresh itself.
+        save_plan(plan_for(settings), plan_path(settings))
+        yield Installation(settings, world, api, google)
 
 
 def now() -> datetime:

@@ -13,16 +13,17 @@ import pytest
 
 from activation.conversions_ledger import ConversionsLedger
 from ctwa.settings import Settings
-from ingestion.hubspot_api import HubspotClient
-from ingestion.hubspot_properties import PROPERTIES, create_properties
-from ingestion.webhook.vault import NewEnvelope, Vault, microseconds
+from ingestion.crm.hubspot.account import PROPERTIES, create_properties
+from ingestion.crm.hubspot.client import HubspotClient
+from ingestion.vault import open_vault
+from ingestion.vault.vault import NewEnvelope, microseconds
 from orchestration.refresh import RefreshResult, refresh
 from simulator.conversions_api import ConversionsApi, serve_conversions_api
 from simulator.hubspot_api import WRITE_SCOPES, HubspotApi, serve_hubspot_api
 from simulator.hubspot_state import HubspotState
 
 WABA, DATASET = "100000000000001", "770000000000001"
-ANA, BEA = "5511987654321", "5511912345678"
+ANA, BEA = "5511987654321", "5511912345687"
 CLICK = "AfExampleExampleExample"
 
 
@@ -34,7 +35,7 @@ class Company:
 
     def receive(self, source: str, *bodies: Any) -> None:
         """As the receiver keeps them."""
-        vault = Vault.open(self.settings.vault_url)
+        vault = open_vault(self.settings.vault_url)
         try:
             at = microseconds(datetime.now(UTC))
             vault.append([NewEnvelope(at, source, json.dumps(b).encode()) for b in bodies])

@@ -43,7 +43,7 @@ COUNTS = {
 
 
 def _forget(company: Installation, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ctwa.cli", "forget", *options]
+    command = [sys.executable, "-m", "commands.cli", "forget", *options]
     with only_settings(company.settings):
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
@@ -112,7 +112,7 @@ def test_one_lead_is_forgotten_and_every_report_stays(company: Installation) -> 
     version = versions(settings.marts_path)
     again = _forget(company, "--phone", f"+{phone}")
     assert again.returncode == 0, again.stderr[-3_000:]
-    assert "nothing of this person is here" in again.stdout
+    assert "nothing of this person was found" in again.stdout
     assert versions(settings.marts_path) == version  # no refresh for nothing
 
 

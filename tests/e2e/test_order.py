@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from ingestion.sources.event_log import land_event_log
-from ingestion.sources.google_ads import land_google_ads
-from ingestion.sources.meta_ads import land_meta_ads
-from ingestion.sources.meta_insights import land_insights
+from ingestion.ads.google.source import land_google_ads
+from ingestion.ads.meta.source import land_meta_ads
+from ingestion.ads.meta.spend import land_insights
+from ingestion.event_log.source import land_event_log
 from simulator.company import ADS, SITE_ID
 from simulator.delivery import Delivery, deliveries
 from simulator.world import build_world

@@ -9,10 +9,9 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from ingestion.sources.event_log import EventLogCounts, land_event_log
-from ingestion.webhook.providers import sign_form
+from ingestion.event_log.source import EventLogCounts, land_event_log
+from ingestion.webhook.endpoints import sign, sign_form
 from ingestion.webhook.server import running
-from ingestion.webhook.signature import sign
 from tests.conftest import PII_KEY
 from tests.ingestion.parser.payloads import encode, envelope, message, referral
 from tests.ingestion.parser.provider_payloads import AD_ID, chats, event, form, text_event

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from simulator.delivery import deliveries
+from simulator.truth_unread import Silence
 from simulator.world import build_world
 from tests.support.worlds import WorldRun, playing
 
@@ -62,3 +63,27 @@ def test_a_company_of_2000_leads_comes_out_as_it_happened(tmp_path: Path) -> Non
 @pytest.mark.parametrize("seed", range(20))
 def test_twenty_companies_come_out_as_they_happened(tmp_path: Path, seed: int) -> None:
     play(tmp_path, seed)
+
+
+def test_e87_an_account_that_falls_silent_makes_nothing_cheap(tmp_path: Path) -> None:
+    """Its insights are refused from the third of five nights on; then everything is read again."""
+    world = build_world(5, count=5)
+    account = world.account_ids[2]  # of whose ads none was deleted
+    with playing(tmp_path, world) as run:
+        for night in range(1, 6):
+            bodies = deliveries(world, 5, night=night)
+            silent = account if night > 2 else ""
+            run.receive(bodies, world.day(night))
+            run.show(night)
+            run.land(world.day(night), silent)
+        run.build_marts(tests=True)
+        quiet = run.compare(Silence(account, 2))
+        stale = run.query("select account_id from checks.spend_is_stale")
+        run.land(world.today)
+        run.build_marts()
+        again = run.compare()
+
+    assert quiet.differences == []
+    assert quiet.compared["unread"] == 2
+    assert [row["account_id"] for row in stale] == [account]
+    assert again.differences == []

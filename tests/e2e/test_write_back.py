@@ -9,7 +9,7 @@ from pathlib import Path
 from activation.hubspot import write_back
 from activation.webhook import post_leads
 from ctwa.settings import Settings
-from ingestion.hubspot_properties import PROPERTIES, create_properties
+from ingestion.crm.hubspot.account import PROPERTIES, create_properties
 from simulator.hubspot_api import WRITE_SCOPES
 from tests.support.crm_inbox import SECRET, inbox
 from tests.support.erasure import ANA, ANA_CLICK, ANA_ID, AT, BIA, message, receive, webhook
@@ -43,7 +43,7 @@ def test_a_lead_reaches_the_crm_by_both_ways_once_and_a_merge_is_followed(
         assert post_leads(settings, now=lambda: company.state.now).leads == 0  # switched on
 
         ana = company.state.contact(phone="+55 (11) 98765-4321", email="ana@example.com")
-        bia = company.state.contact(phone="11 91234-5678")
+        bia = company.state.contact(phone="11 91234-5687")
         tapped = message(ANA, 1, ad=AD, clid=ANA_CLICK)
         receive(settings, [webhook(contacts=[(ANA, ANA_ID)], messages=[tapped])], AT + 60)
         receive(settings, [webhook(messages=[message(BIA, 2)])], AT + 120)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ctwa.settings import Settings, load_settings
-from ingestion.erasure import steps
-from ingestion.erasure.forget import forget_person
-from ingestion.erasure.ledger import Ledger
-from ingestion.lake import Lake
-from ingestion.lake_commit import Commit
-from ingestion.webhook.vault_sqlite import SqliteVault
+from ingestion.identity.erased import Ledger
+from ingestion.lake.commit import Commit
+from ingestion.lake.lake import Lake
+from ingestion.vault.sqlite import SqliteVault
+from keeping.erasure import steps
+from keeping.erasure.forget import forget_person
 from tests.support.erasure import ANA
 
 POINTS = [
@@ -64,7 +64,7 @@ def _forget(data_dir: str, key: str, point: str) -> None:
         "after landing": (Lake, "load", 1),
         "after the ledger says pending": (Ledger, "put", 1),
         "after the bodies are noted": (Ledger, "put", 2),
-        "after what went out names nobody": (steps, "make_nobodys", 1),
+        "after what went out names nobody": (steps, "erase_sent", 1),
         "after the bodies are emptied": (SqliteVault, "erase_bodies", 1),
         "while rewriting": (Commit, "write", 2),
         "before the record": (Commit, "_publish", 0),

@@ -8,21 +8,19 @@ import signal
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dlt.destinations.impl.filesystem.filesystem import FilesystemLoadJob
-
 from ctwa.settings import Settings, load_settings
-from ingestion import dlt_runtime
-from ingestion.lake import Lake
-from ingestion.lake_commit import Commit
+from ingestion.event_log import source as event_log
+from ingestion.lake import lake
+from ingestion.lake.commit import Commit
+from ingestion.lake.lake import Lake
 from ingestion.parser import Parser
-from ingestion.sources import event_log
-from ingestion.webhook.vault import Vault
+from ingestion.vault.vault import Vault
 
 POINTS = [
     "after parse",
     "during load",
-    "before marker",
-    "after marker",
+    "load before record",
+    "load after record",
     "between loads",
     "compact while writing",
     "compact before record",
@@ -69,11 +67,7 @@ def _land(data_dir: str, key: str, point: str) -> None:
     if point == "after parse":
         _die_after(Parser, "parse")
     elif point == "during load":
-        _die_after(FilesystemLoadJob, "run", 2)
-    elif point == "before marker":
-        dlt_runtime.FilesystemClient.complete_load = _die  # type: ignore[method-assign]
-    elif point == "after marker":
-        _die_after(dlt_runtime.FilesystemClient, "complete_load")
+        _die_after(Commit, "add", 2)
     elif point == "between loads":
         event_log.LOAD_ENVELOPES = 1
         read: Any = Vault.read_batches
@@ -86,7 +80,7 @@ def _land(data_dir: str, key: str, point: str) -> None:
     elif moment == "after record":
         _die_after(Commit, "_publish")
     elif moment == "while pruning":
-        Lake._prune = _die  # type: ignore[method-assign]
+        lake.prune_records = _die
     if subject == "compact":
         compact: Any = Lake.compact
         Lake.compact = lambda s, d, t: compact(s, d, t, max_small_files=0)  # type: ignore[method-assign]

@@ -12,8 +12,8 @@ import pytest
 
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
-from ingestion.consent import ConsentError, declare
-from ingestion.sources.event_log import land_event_log
+from ingestion.event_log.source import land_event_log
+from ingestion.files.declarations import ConsentError, declare
 from tests.support.erasure import rows
 
 AT = datetime(2026, 6, 1, 12, tzinfo=UTC)

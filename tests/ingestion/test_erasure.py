@@ -10,25 +10,32 @@ from typing import Any
 
 import pytest
 
+from commands.doctor.stores import stores
+from ctwa import number_plans
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings, load_settings
-from ingestion.backup import BackupError, backup, restore
-from ingestion.erasure import steps
-from ingestion.erasure.forget import IdentityError, forget_person, identity_key, repeat_all
-from ingestion.erasure.ledger import Ledger, LedgerError
-from ingestion.erasure.sieve import IDENTITY_COLUMNS
-from ingestion.sources.event_log import land_event_log
-from ingestion.webhook.vault import NewEnvelope, Vault
+from ingestion.event_log.adoption import adopt_vault
+from ingestion.identity.erased import IDENTITY_COLUMNS, Ledger, LedgerError
+from ingestion.vault import open_vault
+from ingestion.vault.sqlite import SqliteVault
+from ingestion.vault.vault import NewEnvelope
+from keeping.backup import BackupError, backup, restore
+from keeping.erasure import steps
+from keeping.erasure.forget import IdentityError, forget_person, identity_key, repeat_all
+from keeping.erasure.steps import land
+from orchestration.forget import ForgetResult
 from tests.conftest import PII_KEY
 from tests.ingestion.erasure_crash import POINTS, forget_and_die
 from tests.support.erasure import (
     ANA,
     ANA_ID,
     ANA_MAIL,
+    AT,
     BIA,
     all_rows,
     bodies,
     files_with,
+    handover,
     message,
     outcomes,
     receive,
@@ -51,7 +58,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("prepared") / "data"
     settings = load_settings(_env_file=None, data_dir=folder, pii_key=PII_KEY)
     receive(settings, shared_envelopes()[:-2])
-    land_event_log(settings)
+    land(settings)
     receive(settings, shared_envelopes()[-2:])
     return settings
 
@@ -116,13 +123,29 @@ def test_no_byte_of_the_person_is_left_anywhere(landed: Settings) -> None:
     assert done.erased.identities == 6  # two numbers, a BSUID, an e-mail address, two forms
     assert done.erased.rows == {
         "messages": 6, "statuses": 2, "outcomes": 3, "web_leads": 2, "exclusions": 1,
-        "consents": 0, "identity_links": 7, "link_clicks": 0,
+        "consents": 0, "handovers": 0, "identity_links": 7, "link_clicks": 0,
     }  # fmt: skip
     assert done.needs_refresh
 
 
+def test_e79_notices_of_their_chats_are_nobodys_and_do_not_come_again(landed: Settings) -> None:
+    receive(landed, [handover(ANA), handover(BIA)])
+    land(landed)
+    of_bia = rows(landed, "handovers")[1]
+    done = forget_person(landed, phone=ANA)
+    assert done.erased.rows["handovers"] == 1
+    assert files_with(landed.data_dir, traces(landed)) == []
+    theirs, others = rows(landed, "handovers")
+    assert others == of_bia
+    assert (theirs["new_owner_role"], theirs["country"]) == ("ai_agent", None)
+    assert theirs["phone_key"] in {m["phone_key"] for m in rows(landed, "messages")}
+    receive(landed, [handover(ANA)])
+    land(landed)
+    assert len(rows(landed, "handovers")) == 2
+
+
 def test_counts_stay_and_copies_stay_copies(landed: Settings) -> None:
-    land_event_log(landed)
+    land(landed)
     before = _people(landed)
     assert before["people"] == 5  # keys: two of Bia, three of Ana
     forget_person(landed, email=ANA_MAIL)
@@ -141,7 +164,7 @@ def test_counts_stay_and_copies_stay_copies(landed: Settings) -> None:
 
 
 def test_e20_whoever_was_left_out_of_the_counts_stays_so_as_nobody(landed: Settings) -> None:
-    land_event_log(landed)
+    land(landed)
     forget_person(landed, phone=ANA)
     (left,) = [r for r in rows(landed, "exclusions") if r["reason"] != "agency"]
     somebody = {m["phone_key"] for m in rows(landed, "messages") if m["country"] is None}
@@ -150,7 +173,7 @@ def test_e20_whoever_was_left_out_of_the_counts_stays_so_as_nobody(landed: Setti
 
 
 def test_other_people_keep_every_row_as_it_was(landed: Settings) -> None:
-    land_event_log(landed)
+    land(landed)
     before = _of_bia(landed)
     assert {table for table, found in before.items() if found} == {
         "messages", "statuses", "outcomes", "web_leads", "exclusions", "identity_links",
@@ -175,7 +198,7 @@ def test_conversation_order_survives_at_equal_times(settings: Settings) -> None:
         for n, kind in enumerate(["text", "image", "audio", "video", "sticker"])
     ]
     receive(settings, [webhook(messages=twins)])
-    land_event_log(settings)
+    land(settings)
 
     def in_order() -> list[str]:
         found = sorted(rows(settings, "messages"), key=lambda r: str(r["message_key"]))
@@ -188,14 +211,14 @@ def test_conversation_order_survives_at_equal_times(settings: Settings) -> None:
 
 def test_somebody_unknown_is_recorded_and_kept_out(settings: Settings) -> None:
     receive(settings, [webhook(messages=[message(BIA, 1)])])
-    land_event_log(settings)
+    land(settings)
     before = all_rows(settings)
     done = forget_person(settings, phone=ANA)
     assert not done.is_known
     assert not done.needs_refresh
     assert all_rows(settings) == before
     receive(settings, shared_envelopes()[:1])
-    land_event_log(settings)
+    land(settings)
     assert files_with(settings.data_dir, traces(settings)) == []
     assert [m["referral_source_id"] for m in rows(settings, "messages")] == [None, "121"]
 
@@ -219,7 +242,7 @@ def test_an_old_webhook_delivered_again_does_not_bring_the_person_back(landed: S
     before = {t: len(r) for t, r in all_rows(landed).items()}
     receive(landed, shared_envelopes())
     receive(landed, [webhook(statuses=[status(ANA, 4, "read", at=int(time.time()) + 60)])])
-    counts = land_event_log(landed)
+    counts = land(landed)
     assert (counts.messages, counts.statuses, counts.outcomes) == (4, 1, 1)  # Bia's
     assert counts.tables["web_leads"] == 1
     assert files_with(landed.data_dir, traces(landed)) == []
@@ -238,7 +261,7 @@ def test_who_writes_after_the_erasure_is_a_new_person(landed: Settings) -> None:
     forget_person(landed, phone=ANA)
     later = (time.time() + 60 - 1_780_000_000) / 60
     receive(landed, [webhook(messages=[message(ANA, int(later) + 1)])], at=time.time() + 120)
-    land_event_log(landed)
+    land(landed)
     repeat_all(landed)  # an erasure does not reach what came after it
     key = Pseudonymizer.from_settings(landed).phone(ANA)
     assert [m["phone_key"] == key for m in rows(landed, "messages")].count(True) == 1
@@ -255,7 +278,7 @@ def test_killed_anywhere_it_is_finished_by_the_next_run(
     if by == "forget again" or not started:
         forget_person(landed, phone=ANA)
     else:
-        land_event_log(landed)
+        land(landed)
     assert files_with(landed.data_dir, traces(landed)) == []
     assert _people(landed) == undisturbed
     assert not Ledger.of(landed).in_state("pending")
@@ -268,11 +291,11 @@ def test_a_landing_killed_after_keeping_rows_out_still_empties_the_body(
     forget_person(landed, phone=ANA)
     receive(landed, shared_envelopes()[:1])
     with monkeypatch.context() as patched:
-        patched.setattr("ingestion.sources.event_log.finish", lambda _stores: 1 / 0)
+        patched.setattr("keeping.erasure.steps._finish", lambda _stores: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            land_event_log(landed)
+            land(landed)
     assert Ledger.of(landed).bodies == {12}
-    land_event_log(landed)
+    land(landed)
     assert files_with(landed.data_dir, traces(landed)) == []
 
 
@@ -286,7 +309,7 @@ def test_an_older_backup_does_not_bring_the_person_back(
 ) -> None:
     settings = make_settings(backup_dir=tmp_path / "backups")
     receive(settings, shared_envelopes()[:3])
-    land_event_log(settings)
+    land(settings)
     receive(settings, shared_envelopes()[3:])  # only in the vault's copy
     old = backup(settings)
     done = forget_person(settings, phone=ANA)
@@ -296,7 +319,7 @@ def test_an_older_backup_does_not_bring_the_person_back(
 
     restore(elsewhere, tmp_path / "backups")
     assert [e.state for e in Ledger.of(elsewhere).erasures.values()] == ["pending"]
-    land_event_log(elsewhere)
+    land(elsewhere)
     assert files_with(elsewhere.data_dir, traces(elsewhere)) == []
     assert _people(elsewhere) == expected
 
@@ -311,7 +334,7 @@ def test_a_backup_made_after_the_erasure_knows_of_it(
     late = backup(landed, tmp_path / "backups")  # the repeated webhook is in its vault only
     restore(elsewhere, late.path)
     assert [e.state for e in Ledger.of(elsewhere).erasures.values()] == ["erased"]
-    land_event_log(elsewhere)
+    land(elsewhere)
     assert files_with(elsewhere.data_dir, traces(elsewhere)) == []
     assert _people(elsewhere)["distinct messages"] == _people(landed)["distinct messages"]
 
@@ -339,7 +362,7 @@ def test_e28_an_erasure_done_again_spares_the_earlier_holder(
 ) -> None:
     """Also where the restored lake no longer has the links that tell one holder from the other."""
     receive(settings, two_holders(BIA, "BR.OLDAAAAAAAAAAAA1", "BR.NEWBBBBBBBBBBBB1", "120"))
-    land_event_log(settings)
+    land(settings)
     shutil.copytree(settings.data_dir / "lake", tmp_path / "saved")
     forget_person(settings, phone=BIA)
     key = Pseudonymizer.from_settings(settings).phone(BIA)
@@ -377,8 +400,8 @@ def test_a_damaged_ledger_stops_the_landing_and_the_restore(
 ) -> None:
     made = backup(landed, tmp_path / "backups")
     (landed.data_dir / LEDGER).write_text('{"version": 1')
-    with pytest.raises(LedgerError, match="Put it back from the newest backup"):
-        land_event_log(landed)
+    with pytest.raises(LedgerError, match="Restore it from the newest backup"):
+        land(landed)
     elsewhere.data_dir.mkdir(parents=True)
     shutil.copy2(landed.data_dir / LEDGER, elsewhere.data_dir)
     with pytest.raises(BackupError, match=r"erasures\.json cannot be read"):
@@ -400,7 +423,7 @@ def test_shared_keys_of_others_stay(settings: Settings) -> None:
             outcomes(won("crm-1", phone=BIA)),
         ],
     )
-    land_event_log(settings)
+    land(settings)
     forget_person(settings, phone=ANA)
     assert len({s["message_key"] for s in rows(settings, "statuses")}) == 1
     assert {o["event_id"] for o in rows(settings, "outcomes")} == {"crm-1"}
@@ -433,9 +456,47 @@ def test_any_spelling_of_a_number_is_the_same_person(settings: Settings, spellin
     assert identity_key(names, phone=spelling) == names.phone(ANA)
 
 
+def test_e82_a_renumbered_number_is_erased_under_both_spellings(settings: Settings) -> None:
+    """Rows of before the plan was known have the key of the old spelling."""
+    old, new = "22507123456", "2250707123456"
+
+    def of_before(*bodies: bytes) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(number_plans, "current", lambda digits: digits)
+            patch.setattr(number_plans, "older", lambda digits: [])
+            receive(settings, list(bodies))
+            land(settings)
+
+    of_before(webhook(messages=[message(old, 1)]), webhook(messages=[message(BIA, 2)]))
+    done = forget_person(settings, phone="+225 07 07 12 34 56")
+    assert done.erased.rows["messages"] == 1
+    assert len(bodies(settings)) == 1
+
+    # Delivered again in either spelling they stay away; what they write later is somebody new.
+    receive(settings, [webhook(messages=[message(old, 1)]), webhook(messages=[message(new, 3)])])
+    assert land(settings).messages == 0
+    later = int((time.time() + 60 - AT) / 60) + 1
+    receive(settings, [webhook(messages=[message(new, later)])], at=time.time() + 120)
+    assert land(settings).messages == 1
+    assert len(bodies(settings)) == 2
+
+
+def test_e82_an_erasure_of_before_the_plan_was_known_holds(settings: Settings) -> None:
+    old, new = "22507123456", "2250707123456"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(number_plans, "current", lambda digits: digits)
+        patch.setattr(number_plans, "older", lambda digits: [])
+        receive(settings, [webhook(contacts=[(old, "CI.1A2B3C4D")], messages=[message(old, 1)])])
+        land(settings)
+        forget_person(settings, bsuid="CI.1A2B3C4D")  # typed, the old number was none any more
+    receive(settings, [webhook(messages=[message(old, 2)]), webhook(messages=[message(new, 3)])])
+    assert land(settings).messages == 0
+    assert not bodies(settings)
+
+
 def test_both_kinds_of_vault_empty_bodies(settings: Settings, postgres_url: str) -> None:
     for url in (settings.vault_url, postgres_url):
-        vault = Vault.open(url)
+        vault = open_vault(url)
         vault.append([NewEnvelope(1, "whatsapp", b"body %d" % n) for n in range(5)])
         assert vault.erase_bodies([]) == 0
         assert vault.erase_bodies([2, 4]) == 2
@@ -462,3 +523,54 @@ def test_clocks_that_are_ahead_spare_no_row(landed: Settings, receiver_ahead: in
     receive(landed, [webhook(messages=[ahead])], at=time.time() + receiver_ahead)
     forget_person(landed, phone=ANA)
     assert files_with(landed.data_dir, traces(landed)) == []
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_e100_an_older_vault_that_is_adopted_loses_the_person_again_and_repeats_nobody(
+    landed: Settings, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    land(landed)
+    before = landed.data_dir / "before.db"
+    vault = open_vault(landed.vault_url)
+    vault.backup(before)
+    last = vault.last_seq()
+    vault.close()
+    receive(landed, [webhook(messages=[message(BIA, 900)])])
+    forget_person(landed, phone=ANA)
+    people = _people(landed)
+    for name in ("vault.db", "vault.db-wal", "vault.db-shm"):
+        (landed.data_dir / name).unlink(missing_ok=True)
+    before.rename(landed.data_dir / "vault.db")
+    receive(landed, [webhook(messages=[message(BIA, 901)])])
+    if killed:
+        with monkeypatch.context() as patch:
+            patch.setattr(SqliteVault, "renumber", _die_after(SqliteVault.renumber))
+            with pytest.raises(KeyboardInterrupt):
+                adopt_vault(landed)
+        assert adopt_vault(landed) == (last + 1, last + 1, 0)
+    else:
+        assert adopt_vault(landed) == (last + 1, last, 1)
+    assert land(landed).envelopes == 1
+    assert files_with(landed.data_dir, traces(landed)) == []
+    assert len(_people(landed)["messages"]) == len(people["messages"]) + 1
+
+
+def _die_after(work: Callable[..., Any]) -> Callable[..., None]:
+    def done(*given: Any) -> None:
+        work(*given)
+        raise KeyboardInterrupt
+
+    return done
+
+
+def test_a_damaged_vault_that_was_mended_is_named_as_a_place_that_still_has_the_person(
+    landed: Settings,
+) -> None:
+    copy = landed.data_dir / "vault.db.damaged-copy"
+    shutil.copy(landed.data_dir / "vault.db", copy)
+    done = forget_person(landed, phone=ANA)
+    assert done.copies == [copy]
+    assert any(str(copy) in text for text in ForgetResult(done).warnings())
+    assert any(f.status == "wrong" and f.subject == copy.name for f in stores(landed))
+    left = files_with(landed.data_dir, traces(landed))
+    assert {text.partition(":")[0] for text in left} == {copy.name}

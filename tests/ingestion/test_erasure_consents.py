@@ -9,8 +9,8 @@ import pytest
 
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
-from ingestion.erasure.forget import forget_person
-from ingestion.sources.event_log import land_event_log
+from keeping.erasure.forget import forget_person
+from keeping.erasure.steps import land
 from tests.support.erasure import (
     ANA,
     ANA_ID,
@@ -50,7 +50,7 @@ def _words() -> list[bytes]:
 def spoken(settings: Settings) -> Settings:
     """Ana and Bia in the lake, with what they said."""
     receive(settings, [*shared_envelopes(), *_words()])
-    land_event_log(settings)
+    land(settings)
     return settings
 
 
@@ -91,7 +91,7 @@ def test_an_old_word_is_not_taken_again_and_a_new_one_is(spoken: Settings) -> No
     receive(spoken, _words())
     soon = int(time.time()) + 60
     receive(spoken, [webhook(user_preferences=[_stop(ANA, soon)])], at=soon + 60)
-    land_event_log(spoken)
+    land(spoken)
     names = Pseudonymizer.from_settings(spoken)
     fresh = rows(spoken, "consents")[before:]
     assert [r["phone_key"] for r in fresh] == [names.phone(p) for p in (BIA, BIA, ANA)]
@@ -117,7 +117,7 @@ def test_e28_of_a_number_that_changed_hands_each_holder_keeps_their_word(
             webhook(messages=[message(BIA, 1)]),
         ],
     )
-    land_event_log(settings)
+    land(settings)
     forget_person(settings, bsuid="BR.New1New1New1")
     key = Pseudonymizer.from_settings(settings).phone(number)
     assert [r["phone_key"] == key for r in rows(settings, "consents")] == [

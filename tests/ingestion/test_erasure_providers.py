@@ -8,9 +8,10 @@ import pytest
 
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
-from ingestion.erasure.forget import IdentityError, forget_person, identity_key
-from ingestion.sources.event_log import land_event_log
-from ingestion.webhook.vault import NewEnvelope, Vault
+from ingestion.vault import open_vault
+from ingestion.vault.vault import NewEnvelope
+from keeping.erasure.forget import IdentityError, forget_person, identity_key
+from keeping.erasure.steps import land
 from tests.ingestion.parser.payloads import encode
 from tests.ingestion.parser.provider_payloads import PAGE, PSID, chats, form, text_event
 from tests.support.erasure import ANA, ANA_MAIL, BIA, bodies, files_with, rows
@@ -20,11 +21,11 @@ STRANGER = "2000000000000002"
 
 def received(settings: Settings, source: str, *items: bytes) -> None:
     """In the vault and in the lake."""
-    vault = Vault.open(settings.vault_url)
+    vault = open_vault(settings.vault_url)
     now = int(time.time() * 1_000_000)
     vault.append([NewEnvelope(now + n, source, item) for n, item in enumerate(items)])
     vault.close()
-    land_event_log(settings)
+    land(settings)
 
 
 def test_nothing_of_a_person_is_left_of_twilios_forms(settings: Settings) -> None:

@@ -11,10 +11,10 @@ import pytest
 from ctwa.link_code import code_of, shown
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
-from ingestion.erasure.forget import forget_person, repeat_all
-from ingestion.erasure.sieve import IDENTITY_COLUMNS
+from ingestion.identity.erased import IDENTITY_COLUMNS
 from ingestion.parser.schema import EVENT_LOG
-from ingestion.sources.event_log import land_event_log
+from keeping.erasure.forget import forget_person, repeat_all
+from keeping.erasure.steps import land
 from tests.support.erasure import (
     ANA,
     ANA_GCLID,
@@ -64,7 +64,7 @@ def _joined(settings: Settings) -> list[tuple[str, str | None, str | None]]:
 
 def test_the_click_behind_a_chat_is_erased_and_still_counts(site: Settings) -> None:
     receive(site, _chats())
-    land_event_log(site)
+    land(site)
     assert files_with(site.data_dir, _traces(site))  # the search does find
     before = len(rows(site, "link_clicks"))
     done = forget_person(site, phone=ANA)
@@ -80,10 +80,10 @@ def test_the_click_behind_a_chat_is_erased_and_still_counts(site: Settings) -> N
 
 def test_a_click_that_comes_again_does_not_bring_it_back(site: Settings) -> None:
     receive(site, _chats())
-    land_event_log(site)
+    land(site)
     forget_person(site, phone=ANA)
     receive(site, _chats()[:2])
-    land_event_log(site)
+    land(site)
     assert files_with(site.data_dir, _traces(site)) == []
     counted = [row["link_clicks"] for row in rows(site, "envelopes")]
     assert counted == [1, 1, 0, 0, 0, 1]
@@ -91,7 +91,7 @@ def test_a_click_that_comes_again_does_not_bring_it_back(site: Settings) -> None
 
 def test_an_erasure_done_again_finds_the_click_by_the_message(site: Settings) -> None:
     receive(site, _chats())
-    land_event_log(site)
+    land(site)
     shutil.copytree(site.data_dir / "lake", site.data_dir.with_name("saved"))
     forget_person(site, phone=ANA)
     shutil.rmtree(site.data_dir / "lake")
@@ -106,7 +106,7 @@ def test_e21_a_click_is_the_first_senders_however_often_the_code_is_forwarded(
     site: Settings, erased: str
 ) -> None:
     receive(site, [*_chats()[:1], webhook(messages=[_coded(BIA, 9, ANA_CODE)]), _chats()[2]])
-    land_event_log(site)
+    land(site)
     forget_person(site, phone=erased)
     key = Pseudonymizer.from_settings(site).link_code(ANA_CODE)
     assert [m["link_code_key"] for m in rows(site, "messages")] == [key, key]

@@ -5,26 +5,32 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dlt
 import duckdb
 import pytest
-from dlt.destinations.impl.filesystem.filesystem import FilesystemLoadJob
 
 from ctwa.lock import RefreshBusyError, refresh_lock
 from ctwa.settings import Settings, load_settings
-from ingestion import dlt_runtime
-from ingestion.lake import Lake
+from ingestion.event_log import source as event_log
+from ingestion.event_log.adoption import VaultMismatchError, adopt_vault
+from ingestion.event_log.source import land_event_log
+from ingestion.lake import pipeline
+from ingestion.lake.check import check
+from ingestion.lake.commit import Commit
+from ingestion.lake.lake import Lake, LakeDamagedError
 from ingestion.parser.schema import EVENT_LOG, PARSER_VERSION
-from ingestion.sources import event_log
-from ingestion.sources.event_log import VaultMismatchError, land_event_log
-from ingestion.webhook.vault import NewEnvelope, Vault
+from ingestion.vault import open_vault
+from ingestion.vault.vault import NewEnvelope, Vault
+from keeping.backup import way_back
 from tests.conftest import PII_KEY
 from tests.ingestion.landing_crash import POINTS, land_and_die
 from tests.ingestion.parser.payloads import RECEIVED, envelope, message, own_payloads, referral
@@ -39,7 +45,7 @@ def deliver(
 ) -> int:
     """Put bodies into the vault; its last `seq`."""
     raw = [b if isinstance(b, bytes) else json.dumps(b).encode() for b in bodies]
-    vault = Vault.open(settings.vault_url)
+    vault = open_vault(settings.vault_url)
     try:
         vault.append([NewEnvelope(at, source, body) for body in raw])
         return vault.last_seq()
@@ -111,6 +117,21 @@ def test_any_split_into_runs_gives_the_same_rows(make_settings: Callable[..., Se
     assert prints[0] == prints[1]
 
 
+def test_two_processes_land_the_same_rows(
+    make_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prints = []
+    for limit in (event_log.ONE_PROCESS, 0):
+        monkeypatch.setattr(event_log, "ONE_PROCESS", limit)
+        settings = make_settings(data_dir=tmp_path / str(limit))
+        deliver(settings, b"not json", *own_payloads().values(), *some(1, 9))
+        land_event_log(settings)
+        deliver(settings, *some(7, 9))
+        land_event_log(settings)
+        prints.append(fingerprint(settings))
+    assert prints[0] == prints[1]
+
+
 def test_large_arrears_are_loaded_in_bounded_parts(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,12 +169,12 @@ def test_reparse_replaces_rows_and_keeps_those_of_purged_bodies(
     deliver(settings, *some(4, 3))
     land_event_log(settings)
     before = fingerprint(settings)
-    vault = Vault.open(settings.vault_url)
+    vault = open_vault(settings.vault_url)
     assert vault.purge_bodies(RECEIVED, 6) == 3
     vault.close()
     deliver(settings, *some(7, 2))
 
-    monkeypatch.setattr("ingestion.parser.envelopes.PARSER_VERSION", PARSER_VERSION + 1)
+    monkeypatch.setattr("ingestion.parser.rows.PARSER_VERSION", PARSER_VERSION + 1)
     counts = land_event_log(settings, reparse=True)
 
     assert (counts.envelopes, counts.first_seq, counts.last_seq) == (5, 4, 8)
@@ -201,7 +222,7 @@ def test_a_lake_rolled_back_to_an_older_copy_loses_nothing(
 
 def test_an_older_vault_is_refused_with_the_mend(settings: Settings, tmp_path: Path) -> None:
     deliver(settings, *some(1, 2))
-    vault = Vault.open(settings.vault_url)
+    vault = open_vault(settings.vault_url)
     vault.backup(tmp_path / "old.db")
     vault.close()
     deliver(settings, *some(3, 2))
@@ -215,6 +236,155 @@ def test_an_older_vault_is_refused_with_the_mend(settings: Settings, tmp_path: P
     with pytest.raises(VaultMismatchError, match="CTWA_VAULT_URL"):
         land_event_log(older)
     assert fingerprint(settings) == before
+
+
+def _restored(settings: Settings, tmp_path: Path, first: int, count: int) -> Settings:
+    """Four envelopes landed, then the vault put back as it was after two; it has gone on since."""
+    deliver(settings, *some(1, 2))
+    vault = open_vault(settings.vault_url)
+    vault.backup(tmp_path / "old.db")
+    vault.close()
+    deliver(settings, *some(3, 2))
+    land_event_log(settings)
+    older = settings.model_copy(update={"vault_url": f"sqlite:///{tmp_path / 'old.db'}"})
+    deliver(older, *some(first, count))
+    return older
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_e100_an_older_vault_that_went_on_is_adopted_behind_the_lake(
+    settings: Settings, tmp_path: Path, count: int
+) -> None:
+    older = _restored(settings, tmp_path, 90, count)
+    with pytest.raises(VaultMismatchError, match="ctwa adopt-vault"):
+        land_event_log(older)
+    assert adopt_vault(older) == (4, 2, count)
+    assert land_event_log(older).envelopes == count
+    assert seqs(settings) == list(range(1, 5 + count))
+    assert len(set(seqs(settings, "messages"))) == 4 + count
+    assert adopt_vault(older).moved == 0
+    deliver(older, *some(200, 1))
+    assert land_event_log(older).envelopes == 1
+    whole = fingerprint(older)
+    land_event_log(older, reparse=True)  # nothing of the numbers between is missed
+    assert fingerprint(older) == whole
+
+
+def test_e100_another_key_is_named_and_no_vault_is_adopted_under_it(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    """Adopted, all envelopes would land again and every person be a new one."""
+    settings = make_settings(pii_key=None)
+    deliver(settings, *some(1, 4))
+    land_event_log(settings)
+    key = settings.data_dir / "pii.key"
+    before = key.read_text()
+    key.write_text(("1" if before[0] == "0" else "0") + before[1:])
+    for work in (land_event_log, adopt_vault):
+        with pytest.raises(VaultMismatchError, match="another key of the hashes"):
+            work(settings)
+    key.write_text(before)
+    deliver(settings, *some(5, 1))
+    assert land_event_log(settings).envelopes == 1
+
+
+def test_e100_a_spoilt_hash_is_no_sign_of_another_vault(settings: Settings) -> None:
+    """Everything behind it would land a second time."""
+    deliver(settings, *some(1, 6))
+    land_event_log(settings)
+    with sqlite3.connect(settings.data_dir / "vault.db") as connection:
+        connection.execute("update envelopes set body_sha256 = zeroblob(32) where seq in (2, 6)")
+    connection.close()
+    deliver(settings, *some(7, 1))
+    assert land_event_log(settings).envelopes == 1
+    assert adopt_vault(settings) == (7, 7, 0)
+
+
+@pytest.mark.parametrize("waiting", [0, 3, 9])
+def test_e100_a_new_vault_goes_on_behind_the_lake(
+    settings: Settings, tmp_path: Path, waiting: int
+) -> None:
+    deliver(settings, *some(1, 4))
+    land_event_log(settings)
+    before = fingerprint(settings)
+    new = settings.model_copy(update={"vault_url": f"sqlite:///{tmp_path / 'new.db'}"})
+    if waiting:
+        deliver(new, *some(50, waiting), at=RECEIVED_US + 1)
+    with pytest.raises(VaultMismatchError, match="ctwa adopt-vault"):
+        land_event_log(new)
+    assert fingerprint(settings) == before
+    assert adopt_vault(new) == (4, 0, waiting)
+    assert land_event_log(new).envelopes == waiting
+    assert deliver(new, *some(70, 2)) == 4 + waiting + 2
+    assert land_event_log(new).envelopes == 2
+    assert seqs(settings, "messages") == list(range(1, 4 + waiting + 3))
+    land_event_log(new, reparse=True)
+    assert seqs(settings, "messages") == list(range(1, 4 + waiting + 3))
+
+
+def test_e100_an_older_vault_of_much_the_same_history_has_the_same_key(
+    settings: Settings, tmp_path: Path
+) -> None:
+    deliver(settings, *some(1, 9))
+    vault = open_vault(settings.vault_url)
+    vault.backup(tmp_path / "old.db")
+    vault.close()
+    deliver(settings, *some(20, 1))
+    land_event_log(settings)
+    older = settings.model_copy(update={"vault_url": f"sqlite:///{tmp_path / 'old.db'}"})
+    deliver(older, *some(30, 2))
+    with pytest.raises(VaultMismatchError, match="ctwa adopt-vault"):
+        land_event_log(older)
+    assert adopt_vault(older) == (10, 9, 2)
+
+
+def test_e100_purged_bodies_still_say_whose_vault_it_is(settings: Settings, tmp_path: Path) -> None:
+    older = _restored(settings, tmp_path, 90, 2)  # as many as the lake holds: no number is higher
+    vault = open_vault(older.vault_url)
+    assert vault.purge_bodies(RECEIVED + timedelta(days=1), 9) == 4
+    vault.close()
+    deliver(older, *some(95, 5))
+    with pytest.raises(VaultMismatchError, match="envelope 4 "):
+        land_event_log(older)
+
+
+def test_e100_an_erased_envelope_agrees_with_any(settings: Settings) -> None:
+    deliver(settings, *some(1, 3))
+    land_event_log(settings)
+    vault = open_vault(settings.vault_url)
+    vault.erase_bodies([2, 3])
+    vault.close()
+    deliver(settings, *some(4, 1))
+    assert land_event_log(settings).envelopes == 1
+    assert adopt_vault(settings) == (4, 4, 0)
+
+
+def test_e99_reparse_brings_back_a_damaged_file_and_counts_what_is_lost(
+    settings: Settings,
+) -> None:
+    deliver(settings, *some(1, 3), at=RECEIVED_US - 10**12)
+    deliver(settings, *some(4, 3))
+    land_event_log(settings)
+    before = fingerprint(settings)
+    vault = open_vault(settings.vault_url)
+    vault.purge_bodies(RECEIVED, 3)
+    vault.close()
+    lake = Lake.from_settings(settings)
+    path = Path(lake.root) / "event_log" / "messages" / lake.files("event_log", "messages")[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    (damage,) = check(lake)
+    assert "3 of the 6 bodies: the rows of the other 3 are lost" in way_back(settings, [damage])
+
+    counts = land_event_log(settings, reparse=True)
+
+    assert counts.lost == 3
+    assert seqs(settings, "messages") == [4, 5, 6]
+    assert seqs(settings) == [1, 2, 3, 4, 5, 6]
+    assert fingerprint(settings)["envelopes"] == before["envelopes"]
+    assert check(lake) == []
+    assert [p.name for p in Path(lake.root).rglob("_damaged/*/*")] == [path.name]
 
 
 def test_another_key_is_refused_before_people_split_in_two(
@@ -274,14 +444,14 @@ def test_e73_killed_anywhere_the_next_run_converges(
     land_event_log(settings)
 
     assert fingerprint(settings) == calm
-    assert not list((settings.data_dir / "work").rglob("*.parquet"))
+    assert not list((settings.data_dir / "dlt").rglob("*.parquet"))
     assert Lake.from_settings(settings).sweep("event_log") == 0
 
 
 def test_e73_known_bad_without_sweep_a_kill_shows_rows_twice(settings: Settings) -> None:
     """The test above has teeth: leave the sweep out, and it sees the kill."""
     deliver(settings, *some(1, 6))
-    land_and_die(settings, PII_KEY, "before marker")
+    land_and_die(settings, PII_KEY, "load before record")
 
     def sweepless(self: Lake, dataset: str) -> int:
         return 0
@@ -290,13 +460,13 @@ def test_e73_known_bad_without_sweep_a_kill_shows_rows_twice(settings: Settings)
         patch.setattr(Lake, "sweep", sweepless)
         land_event_log(settings)
     assert len(seqs(settings)) == 12
-    Lake.from_settings(settings).sweep("event_log")
-    assert seqs(settings) == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(LakeDamagedError):  # too old by now to be surely what a kill left
+        Lake.from_settings(settings).sweep("event_log")
 
 
 def test_e73_known_bad_dlts_own_cursor_loses_rows_of_a_restored_lake(tmp_path: Path) -> None:
     """Why the watermark is read from the lake: dlt's cursor stays ahead of a restored copy."""
-    dlt_runtime.configure()
+    pipeline.configure()
 
     def run(last: int) -> None:
         cursor = dlt.sources.incremental("seq", initial_value=0)
@@ -378,18 +548,18 @@ def test_e77_a_failed_load_shows_and_leaves_nothing_personal(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    def full(self: Any) -> None:
+    def full(*_of_the_file: Any) -> None:
         raise OSError(28, "No space left on device")
 
     caplog.set_level(0)
     deliver(settings, *canaries())
-    monkeypatch.setattr(FilesystemLoadJob, "run", full)
+    monkeypatch.setattr(Commit, "add", full)
     with pytest.raises(Exception, match=r"(?i)space|failed|retr") as caught:
         land_event_log(settings)
     out, err = capfd.readouterr()
     shown = "".join(traceback.format_exception(caught.value))
     assert_clean(settings.data_dir, caplog.text, out, err, shown)
-    assert not [p for p in (settings.data_dir / "work").rglob("*") if p.is_file()]
+    assert not [p for p in (settings.data_dir / "dlt").rglob("*") if p.is_file()]
 
     monkeypatch.undo()
     assert land_event_log(settings).envelopes == len(canaries())

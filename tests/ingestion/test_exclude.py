@@ -13,10 +13,11 @@ import pytest
 
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
-from ingestion.exclude import ExclusionError, exclude
-from ingestion.lake import Lake
-from ingestion.sources.event_log import land_event_log
-from ingestion.webhook.vault import NewEnvelope, Vault
+from ingestion.event_log.source import land_event_log
+from ingestion.files.declarations import ExclusionError, exclude
+from ingestion.lake.lake import Lake
+from ingestion.vault import open_vault
+from ingestion.vault.vault import NewEnvelope
 
 AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -30,7 +31,7 @@ def landed(settings: Settings, table: str = "exclusions") -> list[dict[str, Any]
 
 def receive(settings: Settings, value: Any) -> None:
     """A body of source `exclusions` straight into the vault."""
-    vault = Vault.open(settings.vault_url)
+    vault = open_vault(settings.vault_url)
     try:
         vault.append([NewEnvelope(1, "exclusions", orjson.dumps(value))])
     finally:
@@ -66,6 +67,14 @@ def test_e20_what_is_declared_lands_keyed_and_in_order(settings: Settings) -> No
 
 
 @pytest.mark.parametrize(
+    "reason", ["agency 11 98765-4321", "agency (ana@example.com)", "+55 11 98765-4321 agency"]
+)
+def test_e20_nobodys_number_stands_in_a_reason(settings: Settings, reason: str) -> None:
+    exclude(settings, phone="(11) 98765-4321", reason=reason)
+    assert [r["reason"] for r in landed(settings)] == ["agency"]
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"reason": "staff"}, "exactly one of --phone"),
@@ -76,6 +85,7 @@ def test_e20_what_is_declared_lands_keyed_and_in_order(settings: Settings) -> No
         ({"email": "nobody", "reason": "staff"}, "--email: expected"),
         ({"business_number": "no", "reason": "staff"}, "--business-number: expected"),
         ({"email": "qa@b.c", "reason": "x" * 81}, "--reason"),
+        ({"email": "qa@b.co", "reason": "qa@b.co"}, "--reason: holds nothing but"),
     ],
 )
 def test_what_cannot_be_excluded_is_refused_at_once(

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.lake import Lake
-from ingestion.outcome_import import OutcomeFileError, import_outcomes
-from ingestion.sources.event_log import land_event_log
+from ingestion.event_log.source import land_event_log
+from ingestion.files import TableError
+from ingestion.files.outcome_import import import_outcomes
+from ingestion.lake.lake import Lake
 from tests.ingestion.test_replay import stored
 
 HEADER = "event_id,stage,occurred_at,phone,value,currency,source\n"
@@ -62,9 +63,12 @@ def test_what_a_spreadsheet_makes_of_a_file_is_refused_or_passed_over(
         + "4,won,2026-05-04T14:31:00Z,5511987654321,1e-999999999,BRL,\n"
     )
     report = import_outcomes(settings, path)
-    assert [line for line, _ in report.rejected] == [2, 3]
-    assert all("make its column text" in reason for _, reason in report.rejected)
-    assert [(r["event_id"], r["value"]) for r in outcomes(settings)] == [("4", Decimal(0))]
+    assert [line for line, _ in report.rejected] == [2]
+    assert all("format its column as text" in reason for _, reason in report.rejected)
+    assert [(r["event_id"], r["value"]) for r in outcomes(settings)] == [
+        ("2", None),
+        ("4", Decimal(0)),
+    ]
 
 
 def test_semicolons_and_the_mark_of_excel(settings: Settings, tmp_path: Path) -> None:
@@ -103,7 +107,9 @@ def test_an_id_column_of_doubles_is_refused(settings: Settings, tmp_path: Path) 
         path,
     )  # fmt: skip
     report = import_outcomes(settings, path)
-    assert (report.accepted, report.rejected) == (0, [(1, "event_id: expects a text column")])
+    assert report.accepted == 0
+    ((line, reason),) = report.rejected
+    assert (line, reason.startswith("event_id: is a number that")) == (1, True)
 
 
 def test_rows_travel_in_lists_of_a_thousand(settings: Settings, tmp_path: Path) -> None:
@@ -128,10 +134,15 @@ def test_importing_twice_gives_equal_copies(settings: Settings, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("a.csv", b"stage,phone\nwon,1\n", "event_id; occurred_at"),
+        ("a.csv", b"phone\n1\n", "stage; occurred_at"),
         ("a.csv", b"event_id,stage,occurred_at\n", "one of phone"),
         ("a.csv", b"", "columns missing"),
-        ("a.csv", HEADER.encode() + b"\xff\xfe,\n", "UTF-8"),
+        ("a.csv", HEADER.encode() + b"\x81,\n", "UTF-8"),
+        ("a.csv", HEADER.encode() + "açaí ação".encode() + b"\xe7,\n", "UTF-8 are damaged"),
+        ("a.csv", HEADER.encode() + b'1,"won,2026\n', "never closed"),
+        ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "save it as .xlsx"),
+        ("a.xls", b"<html><table></table></html>", "is a web page"),
+        ("a.xlsx", b"PK\x03\x04 nothing more", "is not a workbook"),
         ("a.parquet", b"nothing", "is not a Parquet file"),
     ],
 )
@@ -140,5 +151,5 @@ def test_another_kind_of_file_is_one_clear_line(
 ) -> None:
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(OutcomeFileError, match=said):
+    with pytest.raises(TableError, match=said):
         import_outcomes(settings, path)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import sqlite3
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.replay import replay
-from ingestion.webhook.vault import Vault
+from ingestion.event_log.replay import MAX_LINE_BYTES, replay
+from ingestion.vault import open_vault
 from tests.ingestion.parser.payloads import encode, envelope, message, parse
 from tests.ingestion.parser.provider_payloads import body
 
@@ -20,7 +22,7 @@ NOW = 1_781_000_000.0
 
 
 def stored(settings: Settings) -> list[dict[str, Any]]:
-    vault = Vault.open(settings.vault_url)
+    vault = open_vault(settings.vault_url)
     try:
         return [row for batch in vault.read_batches(0) for row in batch.to_pylist()]
     finally:
@@ -125,3 +127,62 @@ def test_progress_is_told_what_is_durable(settings: Settings, tmp_path: Path) ->
 def test_a_missing_file_is_an_error(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         replay(settings, [tmp_path / "none.ndjson"])
+
+
+def test_e98_a_line_of_some_gb_in_a_small_file_is_refused_by_its_number(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Read in pieces and forgotten: as a whole it took 3.3 GB of memory."""
+    path = tmp_path / "day.ndjson.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(b'{"object":"a"}\n{"body":"')
+        for _ in range(300):
+            file.write(b"x" * 2**20)
+        file.write(b'"}\n{"object":"b"}\n[]\n')
+        for _ in range(60):
+            file.write(b"y" * 2**20)
+    tracemalloc.start()
+    report = replay(settings, [path])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [row["body"] for row in stored(settings)] == [b'{"object":"a"}', b'{"object":"b"}']
+    assert [problem.split(": ")[0] for problem in report.problems] == [
+        "day.ndjson.gz:2", "day.ndjson.gz:4", "day.ndjson.gz:5",
+    ]  # fmt: skip
+    assert "expected a line of at most" in report.problems[0]
+    assert peak < 6 * MAX_LINE_BYTES
+
+
+def test_a_body_of_escapes_up_to_the_limit_is_no_long_line(
+    settings: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "day.ndjson"
+    body = "\x01" * (3 * 2**20)
+    path.write_text(json.dumps({"body": body}) + "\n" + json.dumps({"body": body + "x"}))
+    report = replay(settings, [path])
+    assert [len(row["body"]) for row in stored(settings)] == [len(body)]
+    assert report.problems == ["day.ndjson:2: body: expected at most 3145728 bytes"]
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-05-04T14:31:00+99:99"],
+)
+def test_e98_times_that_cannot_be_are_refused(
+    settings: Settings, tmp_path: Path, moment: str
+) -> None:
+    path = tmp_path / "day.ndjson"
+    path.write_text(json.dumps({"body": "{}", "received_at": moment}))
+    assert replay(settings, [path]).problems == [
+        "day.ndjson:1: received_at: expected ISO 8601 with an offset"
+    ]
+
+
+def test_another_database_is_one_refusal(settings: Settings, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("create table orders (id integer)")
+    connection.close()
+    report = replay(settings, [other])
+    assert report.stored == 0
+    assert report.problems == ["other.db: not a vault that can be read: no such table: envelopes"]

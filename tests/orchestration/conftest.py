@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ctwa.settings import PROJECT_DIR, Settings, load_settings
-from ingestion.webhook.vault import NewEnvelope, Vault
+from ingestion.vault import open_vault
+from ingestion.vault.vault import NewEnvelope
 
 _PROJECT = """
 name: ctwa
@@ -52,7 +53,7 @@ sources:
         external_location: >-
           read_parquet('{{ env_var("CTWA_LAKE_PATH", "data/lake") }}/google_ads/{name}/*.parquet',
           union_by_name = true)
-    tables: [{name: costs, description: One row per cost.}]
+    tables: [{name: spend_rows, description: One row per cost.}]
 models:
   - name: stg_event_log__envelopes
     description: One row per envelope.
@@ -65,16 +66,34 @@ models:
     description: One row per envelope, for want of leads.
     columns:
       - name: seq
-        data_tests: [not_null]
+        data_type: bigint
+      - name: as_of
+        data_type: date
+      - name: channel
+        data_type: varchar
+        constraints:
+          - type: not_null
+          - type: check
+            expression: channel in ('direct', 'outbound')
+      - name: row_key
+        data_type: bigint
+    data_tests:
+      - sound_rows:
+          name: sound_rows_fct_leads
+          arguments:
+            grain: [row_key]
   - name: fct_touches
     description: The rule's version.
 """
 
 _SLOW = """
 select '1' as rule_version, (
-    select sum(hash(a.range) % 2) from range({{ env_var('CTWA_TEST_WORK', '1') }}) as a
+    -- Without an envelope there is nothing to do: so dbt compiles it in no time.
+    select sum(hash(a.range, b.seq) % 2)
+    from {{ ref('stg_event_log__envelopes') }} as b
+    cross join range({{ env_var('CTWA_TEST_WORK', '1') }}) as a
 ) as work, (select count(*) from {{ source('meta_ads', 'ads') }}) as ads,
-    (select sum(spend) from {{ source('google_ads', 'costs') }}) as spend
+    (select sum(spend) from {{ source('google_ads', 'spend_rows') }}) as spend
 """
 
 _NOTHING_TO_TELL = """
@@ -102,8 +121,14 @@ _FILES = {
     ),
     "dbt_project/models/marts/_marts.yml": _MARTS,
     "dbt_project/models/marts/fct_leads.sql": (
-        "{{ config(materialized='incremental', unique_key='seq') }}\n"
-        "select seq, {{ as_of() }} as as_of from {{ ref('stg_event_log__envelopes') }}\n"
+        "{{ config(materialized='incremental', unique_key='seq', on_schema_change='fail',"
+        " contract={'enforced': true}) }}\n"
+        "select seq, {{ as_of() }} as as_of,"
+        # The next channel, from an envelope on; and a key for all from an envelope on.
+        " case when seq <= {{ env_var('CTWA_TEST_CHANNELS', '1000000') }} then 'direct'"
+        " else {{ env_var('CTWA_TEST_CHANNEL', 'null') }} end as channel,"
+        " least(seq, {{ env_var('CTWA_TEST_KEYS', '1000000') }}) as row_key"
+        " from {{ ref('stg_event_log__envelopes') }}\n"
         "{% if is_incremental() %}"
         "where seq > (select coalesce(max(seq), 0) from {{ this }}){% endif %}\n"
     ),
@@ -131,15 +156,17 @@ _FILES = {
 
 @pytest.fixture(scope="session")
 def _prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A project, and a data directory with its manifest and Dagster's tables: made once."""
+    """A project, and a data directory with manifest, plan and Dagster's tables: made once."""
     from orchestration.dbt_manifest import manifest_path
     from orchestration.instance import open_instance
+    from orchestration.plan_compile import plan_of
 
     root = tmp_path_factory.mktemp("orchestration")
     project = _write_project(root / "project")
     settings = load_settings(_env_file=None, data_dir=root / "data")
     home = os.environ.get("DAGSTER_HOME")
     manifest_path(settings, project)
+    plan_of(settings, project)
     with open_instance(settings) as instance:
         instance.get_runs(limit=1)
     if home is None:
@@ -165,6 +192,10 @@ def _write_project(root: Path) -> Path:
     macros.mkdir()
     for name in ("generate_schema_name.sql", "settings.sql"):
         shutil.copy(PROJECT_DIR / "dbt_project" / "macros" / name, macros)
+    shutil.copytree(
+        PROJECT_DIR / "dbt_project" / "tests" / "generic",
+        root / "dbt_project" / "tests" / "generic",
+    )
     return root
 
 
@@ -173,7 +204,7 @@ def append(settings: Settings) -> Callable[[int], None]:
     """Put so many small envelopes into the vault."""
 
     def put(count: int) -> None:
-        vault = Vault.open(settings.vault_url)
+        vault = open_vault(settings.vault_url)
         now = time.time_ns() // 1000
         body = b'{"object": "whatsapp_business_account", "entry": []}'
         vault.append([NewEnvelope(now + i, "whatsapp", body) for i in range(count)])

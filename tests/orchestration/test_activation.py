@@ -11,15 +11,15 @@ import dagster as dg
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.errors import SourceError
-from orchestration.assets.activation import ACTIVATION_KEYS, Alarm, Destination, _asset
-from orchestration.assets.publish import failed_sources
-from orchestration.definitions import build_definitions
+from ingestion.source import SourceError
+from orchestration.activation import _asset
+from orchestration.definitions import build_definitions, build_jobs, build_schedules
+from orchestration.destinations import Alarm, Destination
 from orchestration.instance import open_instance
-from orchestration.jobs import build_jobs
+from orchestration.keys import DESTINATION_KEYS
+from orchestration.publish import unreached
 from orchestration.rebuild import begin_build, end_build, unchecked_build
 from orchestration.resources import RefreshLock
-from orchestration.schedules import build_schedules
 
 KEY = dg.AssetKey(["somewhere", "leads"])
 
@@ -38,7 +38,14 @@ def told(
     settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
     alarm = Alarm("fates_are_known", "unknown", "requests ended without an answer")
     destination = Destination(
-        KEY, frozenset({"http"}), "Leads go somewhere.", "live", [], send, alarms=[alarm], **more
+        KEY.path,
+        frozenset({"http"}),
+        "Leads go somewhere.",
+        "live",
+        [],
+        send,
+        alarms=[alarm],
+        **more,
     )
     return dg.materialize(
         [_asset(settings, destination, [])],
@@ -66,7 +73,7 @@ def test_what_was_sent_and_skipped_is_shown(settings: Settings) -> None:
     )  # fmt: skip
     assert "| no_click_id | 12 |\n| too_old | 1 |" in shown["skipped"]
     assert checks(result) == {
-        "sent": (True, "everything due was told"), "fates_are_known": (True, "none")
+        "sent": (True, "everything due was sent"), "fates_are_known": (True, "none")
     }  # fmt: skip
 
 
@@ -87,7 +94,7 @@ def test_a_destination_that_fails_is_told_by_its_check_and_by_the_verdict(
         assert not passed
         assert (text or "").startswith("1 requests ended")
         assert metadata(result)["sent"] == 2, "what was sent before it failed is told"
-        problems = failed_sources(instance, [KEY], {result.run_id})
+        problems = unreached(instance, [KEY], {result.run_id})
     assert problems == ["somewhere: the token is dead: make a new one (data as of never sent)"]
 
 
@@ -159,7 +166,10 @@ def _nothing():  # type: ignore[no-untyped-def]  # Dagster reads annotations
 def test_the_small_path_reads_contacts_where_they_are_written_onto(
     make_settings: Callable[..., Settings],
 ) -> None:
-    named = ("hubspot/reads", "vault/retention", "comparison/credit_diff", "event_log/messages")
+    named = (
+        "hubspot/reads", "vault/retention", "history/retention", "comparison/credit_diff",
+        "event_log/messages",
+    )  # fmt: skip
     specs = [dg.AssetSpec(name.split("/")) for name in named]
 
     everything = dg.multi_asset(specs=specs)(_nothing)
@@ -190,14 +200,14 @@ def test_destinations_come_after_every_mart_and_before_the_publication(graph: An
     published = graph.get(dg.AssetKey(["publish", "marts"])).parent_keys
     marts = {key for key in published if key.path[0] == "marts"}
     assert marts
-    for key in ACTIVATION_KEYS:
+    for key in DESTINATION_KEYS:
         assert key in published
         assert marts <= graph.get(key).parent_keys
         assert graph.get(key).group_name == "activation"
 
 
 def test_a_destination_that_is_off_says_so(graph: Any) -> None:
-    texts = [graph.get(key).description for key in ACTIVATION_KEYS]
+    texts = [graph.get(key).description for key in DESTINATION_KEYS]
     assert texts[0].startswith("Mode `dry_run`.")
     assert texts[1].startswith("**Off**: set HUBSPOT_TOKEN")
     assert texts[2].startswith("**Off**: CTWA_CRM_WEBHOOK_URL is not set")

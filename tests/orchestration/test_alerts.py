@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,10 +16,11 @@ import pytest
 
 from ctwa.settings import Settings
 from orchestration import alerts
-from orchestration.alert_sensors import build_alert_sensors
-from orchestration.alerts import RunEnd, redacted, tell_run
+from orchestration.alerts import ALERTS_COLUMNS, RunEnd, damage_of, redacted, send_alerts
 from orchestration.instance import open_instance
 from orchestration.refresh import refresh
+from orchestration.sensors import build_alert_sensors
+from publishing import notify
 from tests.support.channels import Hook, hook
 
 Append = Callable[[int], None]
@@ -26,6 +30,11 @@ Append = Callable[[int], None]
 def chat() -> Iterator[Hook]:
     with hook() as served:
         yield served
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "PAUSES", ())
 
 
 @pytest.fixture
@@ -42,13 +51,13 @@ def end(run_id: str, **changes: Any) -> RunEnd:
 
 def test_a_run_is_told_once_whoever_sees_it_end(told_settings: Settings, chat: Hook) -> None:
     failed = end("r1", failures=["meta_ads: the token is dead"], published=False)
-    assert tell_run(told_settings, failed) == ["webhook"]
-    assert tell_run(told_settings, failed) == []
+    assert send_alerts(told_settings, failed) == ["webhook"]
+    assert send_alerts(told_settings, failed) == []
     [text] = chat.texts
     assert text.splitlines() == [
         "*ctwa: nightly_refresh failed*",
         "✗ meta_ads: the token is dead",
-        "The marts of before stay published.",
+        "The previous marts stay published.",
         "Run r1 of nightly_refresh; more in the Dagster UI (`ctwa dev`).",
     ]
 
@@ -57,17 +66,17 @@ def test_a_warning_is_told_when_it_is_new_and_again_when_it_comes_back(
     told_settings: Settings, chat: Hook
 ) -> None:
     warned = {"a: silence": "no webhook for 3 hours", "b: share": "few referrals"}
-    tell_run(told_settings, end("r1", warnings={"a: silence": warned["a: silence"]}))
-    tell_run(told_settings, end("r2", warnings={"a: silence": "no webhook for 9 hours"}))
+    send_alerts(told_settings, end("r1", warnings={"a: silence": warned["a: silence"]}))
+    send_alerts(told_settings, end("r2", warnings={"a: silence": "no webhook for 9 hours"}))
     assert len(chat.texts) == 1, "the same warning, one night later"
-    tell_run(told_settings, end("r3", warnings=warned))
+    send_alerts(told_settings, end("r3", warnings=warned))
     assert "few referrals" in chat.texts[1]
     assert "3 hours" not in chat.texts[1]
-    assert "1 earlier warning still there" in chat.texts[1]
-    tell_run(told_settings, end("r4", warnings=warned, passed=frozenset({"c: other"})))
-    tell_run(told_settings, end("r5", passed=frozenset(warned)))
+    assert "1 earlier warning still active" in chat.texts[1]
+    send_alerts(told_settings, end("r4", warnings=warned, passed=frozenset({"c: other"})))
+    send_alerts(told_settings, end("r5", passed=frozenset(warned)))
     assert len(chat.texts) == 2, "that all is well again is no message"
-    tell_run(told_settings, end("r6", warnings={"b: share": "few referrals"}))
+    send_alerts(told_settings, end("r6", warnings={"b: share": "few referrals"}))
     assert len(chat.texts) == 3
 
 
@@ -76,16 +85,16 @@ def test_a_job_that_fails_at_each_try_is_told_once_a_night(
 ) -> None:
     for number in range(3):
         failures = [f"the warehouse is open in another process (PID {number})"]
-        tell_run(told_settings, end(f"r{number}", failures=failures))
+        send_alerts(told_settings, end(f"r{number}", failures=failures))
     assert len(chat.texts) == 1
-    tell_run(told_settings, end("r4", failures=["the disk is full"]))
+    send_alerts(told_settings, end("r4", failures=["the disk is full"]))
     assert len(chat.texts) == 2, "another failure"
     monkeypatch.setattr(alerts, "AGAIN_SECONDS", -1)
-    tell_run(told_settings, end("r5", failures=["the disk is full"]))
+    send_alerts(told_settings, end("r5", failures=["the disk is full"]))
     assert len(chat.texts) == 3, "a day later"
     monkeypatch.undo()
-    tell_run(told_settings, end("r6"))
-    tell_run(told_settings, end("r7", failures=["the disk is full"]))
+    send_alerts(told_settings, end("r6"))
+    send_alerts(told_settings, end("r7", failures=["the disk is full"]))
     assert len(chat.texts) == 4, "after a run that went well"
 
 
@@ -94,23 +103,143 @@ def test_a_dead_channel_is_a_line_in_the_log_and_the_next_run_tells(
 ) -> None:
     chat.status = 500
     warned = {"a: silence": "no webhook"}
-    assert tell_run(told_settings, end("r1", warnings=warned)) == []
+    assert send_alerts(told_settings, end("r1", warnings=warned)) == []
     assert "alerts by webhook: the webhook answers 500" in caplog.text
     assert "hook-secret" not in caplog.text
     chat.status = 200
-    assert tell_run(told_settings, end("r2", warnings=warned)) == ["webhook"]
+    assert send_alerts(told_settings, end("r2", warnings=warned)) == ["webhook"]
 
 
-def test_a_ledger_that_cannot_be_kept_fails_nothing(
-    told_settings: Settings, caplog: pytest.LogCaptureFixture
+def _spoil_as_garbage(path: Path) -> None:
+    path.write_bytes(b"garbage" * 999)
+
+
+def _spoil_as_a_folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    (path / "inside").mkdir(parents=True)
+
+
+def _spoil_as_a_pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def _spoil_as_another_database(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    with sqlite3.connect(path) as other:
+        other.execute("create table told (event text primary key, at real, by text not null)")
+
+
+def _spoil_by_cutting(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def _spoil_by_a_write_ahead_log_of_another(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\0" + bytes(4080))
+    path.with_name(path.name + "-wal").write_bytes(b"stale" * 100)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _spoil_as_garbage,
+        _spoil_as_a_folder,
+        _spoil_as_a_pipe,
+        _spoil_as_another_database,
+        _spoil_by_cutting,
+        _spoil_by_a_write_ahead_log_of_another,
+    ],
+)
+def test_e94_a_damaged_ledger_is_set_aside_and_the_alert_goes_out(
+    told_settings: Settings, chat: Hook, spoil: Callable[[Path], None]
 ) -> None:
-    (told_settings.data_dir / "alerts.db").mkdir(parents=True)
-    assert tell_run(told_settings, end("r1", failures=["x"])) == []
-    assert "nobody could be told" in caplog.text
+    send_alerts(told_settings, end("r0", failures=["x"]))
+    path = told_settings.data_dir / "alerts.db"
+    spoil(path)
+    assert damage_of(path, ALERTS_COLUMNS) != ""
+
+    assert send_alerts(told_settings, end("r1", failures=["y"])) == ["webhook"]
+    assert send_alerts(told_settings, end("r1", failures=["y"])) == [], "kept in the new file"
+    assert "✗ y" in chat.texts[1]
+    [kept] = (p for p in told_settings.data_dir.glob("alerts.db.broken-*") if "-wal" not in p.name)
+    assert kept.name in chat.texts[1]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert damage_of(path, ALERTS_COLUMNS) == ""
+    assert send_alerts(told_settings, end("r2", failures=["z"])) == ["webhook"]
+    assert "broken" not in chat.texts[2], "said once"
+
+
+def test_e94_a_locked_ledger_is_told_past_once_and_stays(
+    told_settings: Settings, chat: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "_WAIT_SECONDS", 0.05)
+    send_alerts(told_settings, end("r0", failures=["x"]))
+    path = told_settings.data_dir / "alerts.db"
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("begin exclusive")
+        assert send_alerts(told_settings, end("r1", failures=["y"])) == ["webhook"]
+        assert send_alerts(told_settings, end("r1", failures=["y"])) == [], "remembered meanwhile"
+        other.execute("rollback")
+    assert list(told_settings.data_dir.glob("*.broken-*")) == []
+    assert send_alerts(told_settings, end("r0", failures=["x"])) == [], "it is the ledger again"
+
+
+_FULL = """
+import resource, sys
+from ctwa.settings import load_settings
+from orchestration.alerts import RunEnd, send_alerts
+settings = load_settings(_env_file=None, data_dir=sys.argv[1], alert_webhook_url=sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+for run in ("r1", "r1", "r2"):
+    end = RunEnd("nightly_refresh", run, failures=["no " + "xy"[run > "r1"]])
+    print(send_alerts(settings, end))
+"""
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_e94_where_nothing_can_be_written_the_alert_goes_out(
+    told_settings: Settings, chat: Hook, is_there: bool
+) -> None:
+    """No file may grow, as on a full disk: the ledger is no longer kept, people are told."""
+    if is_there:
+        send_alerts(told_settings, end("r0", failures=["x"]))
+    told_settings.data_dir.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL, str(told_settings.data_dir), chat.url],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["['webhook']", "[]", "['webhook']"], done.stderr
+    assert list(told_settings.data_dir.glob("*.broken-*")) == []
+
+
+def test_e94_the_ledger_is_its_owners_only_also_one_of_before(
+    told_settings: Settings, chat: Hook
+) -> None:
+    path = told_settings.data_dir / "alerts.db"
+    send_alerts(told_settings, end("r0", failures=["x"]))
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o644)
+    send_alerts(told_settings, end("r1", failures=["y"]))
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_e94_what_cannot_be_worded_is_told_as_such(
+    told_settings: Settings, chat: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> str:
+        raise TypeError("secret")
+
+    monkeypatch.setattr(alerts, "redacted", fails)
+    assert send_alerts(told_settings, end("r1", failures=["x"])) == ["webhook"]
+    [text] = chat.texts
+    assert "TypeError" in text
+    assert "secret" not in text
 
 
 def test_nothing_is_remembered_where_nobody_is_told(settings: Settings) -> None:
-    assert tell_run(settings, end("r1", failures=["x"])) == []
+    assert send_alerts(settings, end("r1", failures=["x"])) == []
     assert not (settings.data_dir / "alerts.db").exists()
 
 
@@ -160,7 +289,7 @@ def test_a_refresh_tells_of_its_own_failure_and_of_new_warnings(
     assert len(chat.texts) == 2
     assert chat.texts[1].startswith("*ctwa: nightly_refresh failed*\n✗ ")
     assert "assert_few_leads" in chat.texts[1]
-    assert "The marts of before stay published." in chat.texts[1]
+    assert "The previous marts stay published." in chat.texts[1]
 
 
 # ---- by the daemon -------------------------------------------------------------------------------
@@ -241,7 +370,8 @@ def test_without_a_channel_there_are_no_sensors_of_runs(settings: Settings) -> N
 def test_e74_silence_between_two_runs_is_told_by_the_sensor_and_seen_in_the_ui(
     told_settings: Settings, chat: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ingestion.watch import Observation, envelopes
+    from ingestion.watch import Observation
+    from orchestration import sensors
 
     looks = iter(
         [
@@ -251,7 +381,7 @@ def test_e74_silence_between_two_runs_is_told_by_the_sensor_and_seen_in_the_ui(
             Observation("envelopes_missing", "ok", "came", subject="whatsapp"),
         ]
     )
-    monkeypatch.setattr(envelopes, "look", lambda *_: [next(looks)])
+    monkeypatch.setattr(sensors, "look_at_envelopes", lambda *_: [next(looks)])
     sensor = build_alert_sensors(told_settings)[0]
     seen, cursor = [], None
     with open_instance(told_settings) as instance:
@@ -271,11 +401,11 @@ def test_e74_silence_between_two_runs_is_told_by_the_sensor_and_seen_in_the_ui(
 
 
 def test_the_ledger_forgets_runs_of_long_ago(told_settings: Settings) -> None:
-    tell_run(told_settings, end("old", failures=["x"]))
+    send_alerts(told_settings, end("old", failures=["x"]))
     path = told_settings.data_dir / "alerts.db"
     before = (datetime.now(UTC) - timedelta(days=100)).timestamp()
     with sqlite3.connect(path) as connection:
         connection.execute("update told set at = ?", (before,))
-    tell_run(told_settings, end("new", failures=["x"]))
+    send_alerts(told_settings, end("new", failures=["x"]))
     with sqlite3.connect(path) as connection:
         assert connection.execute("select event from told").fetchall() == [("run:new",)]

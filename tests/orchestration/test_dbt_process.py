@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from ctwa.settings import Settings
+from orchestration.dbt_lineage import dbt_environment, dbt_resource
 from orchestration.dbt_manifest import dbt_executable
 from orchestration.dbt_process import LOCK_VARIABLE
-from orchestration.resources import LeanDbtCli, dbt_environment, dbt_resource
 
 
 def test_dagster_dbt_reads_the_version_and_it_is_cheap() -> None:
@@ -28,12 +28,6 @@ def test_dagster_dbt_reads_the_version_and_it_is_cheap() -> None:
     for _ in range(3):
         subprocess.run([dbt_executable(), "--version"], check=True, capture_output=True)
     assert time.monotonic() - started < 3, "dbt's own answer takes four seconds each time"
-
-
-def test_the_method_that_is_left_out_still_exists() -> None:
-    """Else dagster-dbt's own, slow way is back: right, but dear."""
-    base = LeanDbtCli.__mro__[1]
-    assert hasattr(base, "_initialize_dbt_core_adapter")
 
 
 _PARENT = """

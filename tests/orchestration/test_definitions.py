@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import dagster as dg
@@ -11,19 +12,15 @@ import psycopg
 import pytest
 import yaml
 
-from ctwa.settings import PROJECT_DIR, Settings, load_settings
-from ingestion.parser.schema import EVENT_LOG
-from ingestion.sources.ecb_schema import EXCHANGE_RATES
-from ingestion.sources.google_schema import GOOGLE_ADS
-from ingestion.sources.hubspot_schema import HUBSPOT
-from ingestion.sources.meta_schema import META_ADS
-from ingestion.watch.schema import ALARMS
+from ctwa.errors import DataFolderError
+from ctwa.settings import PROJECT_DIR, Settings, SettingsError, load_settings
+from ingestion.sources import SOURCES
 from orchestration import alarm_checks
-from orchestration.assets.activation import ACTIVATION_KEYS, EVENTS_KEY
-from orchestration.assets.dbt import leaves_parents_out, mart_names
-from orchestration.dbt_manifest import manifest_path
-from orchestration.definitions import build_definitions
+from orchestration.dbt import leaves_parents_out
+from orchestration.dbt_manifest import load_manifest, manifest_path, mart_names
+from orchestration.definitions import build_definitions, defs
 from orchestration.instance import TEMPLATE, prepare_home
+from orchestration.keys import DBT_STEP, DESTINATION_KEYS, EVENTS_KEY, LIVE_KEY
 from tests.support.report import write_marts
 
 JOBS = ("nightly_refresh", "fresh_leads", "activation", "meta_backfill", "compare_rules")
@@ -54,9 +51,35 @@ def test_every_asset_says_what_it_is_and_whose(definitions: dg.Definitions) -> N
     assert poor == []
 
 
+def test_a_wrong_setting_is_one_line_in_the_ui(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A location that loaded without its schedule would look well and do nothing."""
+    monkeypatch.setenv("CTWA_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("CTWA_NIGHTLY_CRON", "60 5 * * *")
+    with pytest.raises(SettingsError, match=r"^CTWA_NIGHTLY_CRON: is not a cron line") as error:
+        defs()
+    assert "\n" not in str(error.value)
+    monkeypatch.setenv("CTWA_NIGHTLY_CRON", "0 5 * * *")
+    (tmp_path / "data").write_text("../disk/data")
+    with pytest.raises(DataFolderError, match="a copy has turned a link into a file"):
+        defs()
+
+
 def test_no_dependency_is_misspelt(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
-    assert graph.get_all_asset_keys() == graph.materializable_asset_keys
+    assert graph.get_all_asset_keys() - {LIVE_KEY} == graph.materializable_asset_keys
+
+
+def test_edges_between_groups_have_one_direction(definitions: dg.Definitions) -> None:
+    """The graph reads from left to right: no group needs one that needs it."""
+    graph = definitions.resolve_asset_graph()
+    needs: dict[str, set[str]] = {}
+    for node in nodes(definitions):
+        groups = {graph.get(parent).group_name for parent in graph.get(node.key).parent_keys}
+        needs.setdefault(node.group_name or "", set()).update(g or "" for g in groups)
+    order = list(TopologicalSorter({g: n - {g} for g, n in needs.items()}).static_order())
+    assert order.index("event_log") < order.index("marts") < order.index("publish")
 
 
 def test_a_misspelt_dependency_would_be_seen() -> None:
@@ -71,10 +94,7 @@ def test_a_misspelt_dependency_would_be_seen() -> None:
 
 def test_every_table_of_the_lake_is_an_asset(definitions: dg.Definitions) -> None:
     keys = {tuple(node.key.path) for node in nodes(definitions)}
-    tables = {("event_log", t) for t in EVENT_LOG} | {("meta_ads", t) for t in META_ADS}
-    tables |= {("exchange_rates", t) for t in EXCHANGE_RATES} | {("hubspot", t) for t in HUBSPOT}
-    tables |= {("google_ads", t) for t in GOOGLE_ADS} | {("alarms", t) for t in ALARMS}
-    assert tables <= keys
+    assert {(source.dataset, table) for source in SOURCES for table in source.schemas} <= keys
 
 
 def test_a_source_that_is_off_says_so(definitions: dg.Definitions) -> None:
@@ -93,13 +113,13 @@ def test_what_is_read_of_the_crm_is_in_the_event_log_the_same_night(
 
 
 def test_publishing_waits_for_every_mart(definitions: dg.Definitions, settings: Settings) -> None:
-    marts = mart_names(manifest_path(settings))
+    marts = mart_names(load_manifest(manifest_path(settings)))
     graph = definitions.resolve_asset_graph()
     parents = graph.get(dg.AssetKey(["publish", "marts"])).parent_keys
     restatements = dg.AssetKey(["publish", "restatements"])
     expected = {dg.AssetKey(["marts", mart]) for mart in marts}
     # What was sent is shown by what is published after it.
-    assert parents == expected | {restatements, *ACTIVATION_KEYS}
+    assert parents == expected | {restatements, *DESTINATION_KEYS}
     assert graph.get(restatements).parent_keys == expected
     assert {"fct_ad_spend", "dim_ads", "conversion_events"} <= set(marts)
 
@@ -111,10 +131,14 @@ def test_sending_comes_after_the_models_that_show_what_was_sent(
     graph = definitions.resolve_asset_graph()
     mart = graph.get(dg.AssetKey(["marts", "conversion_events"]))
     outbox = dg.AssetKey(["activation", "conversion_outbox"])
-    states = dg.AssetKey(["staging", "stg_activation__conversion_states"])
-    assert mart.parent_keys == {outbox, states}
-    assert graph.get(states).parent_keys == set()
+    assert mart.parent_keys == {outbox}
     assert {outbox, mart.key} <= graph.get(EVENTS_KEY).parent_keys
+
+
+def test_dbt_is_one_step(definitions: dg.Definitions) -> None:
+    """A check that is made between two of its models would cut dbt into several runs."""
+    steps = definitions.resolve_job_def("nightly_refresh").graph.node_names()
+    assert [name for name in steps if name.startswith(DBT_STEP)] == [DBT_STEP]
 
 
 def test_tests_of_severity_error_block(definitions: dg.Definitions) -> None:
@@ -142,6 +166,7 @@ def test_the_nightly_job_does_everything_but_the_backfill(definitions: dg.Defini
     assert left_out == {
         dg.AssetKey(["meta_ads", "insights_backfill"]),
         dg.AssetKey(["comparison", "credit_diff"]),
+        LIVE_KEY,  # a process of its own
     }
 
 
@@ -268,3 +293,10 @@ def test_every_alarm_is_a_check_on_what_it_speaks_of_and_blocks_nothing(
     keys = {dg.AssetCheckKey(key, name) for name, (key, _) in alarm_checks.ALARMS.items()}
     nightly = definitions.resolve_job_def("nightly_refresh").asset_layer
     assert keys <= nightly.asset_graph.asset_check_keys
+
+
+def test_reads_of_every_platform_of_ads_are_looked_at_by_themselves() -> None:
+    """One that is not listed is found as well, but its old reads are looked at each time."""
+    project = yaml.safe_load((PROJECT_DIR / "dbt_project.yml").read_text())
+    platforms = [s.dataset.removesuffix("_ads") for s in SOURCES if s.dataset.endswith("_ads")]
+    assert sorted(project["vars"]["ads_platforms"]) == sorted(platforms)

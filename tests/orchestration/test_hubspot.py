@@ -8,9 +8,8 @@ import dagster as dg
 import pytest
 
 from ctwa.settings import Settings
-from orchestration.assets.event_log import build_event_log_assets
-from orchestration.assets.hubspot import build_hubspot_assets
 from orchestration.resources import RefreshLock, RefreshOptions
+from orchestration.sources import build_source_assets
 from tests.support.hubspot import TOKEN, Crm, crm
 
 READS = dg.AssetKey(["hubspot", "reads"])
@@ -26,7 +25,11 @@ def company(make_settings: Callable[..., Settings]) -> Iterator[Crm]:
 
 def night(settings: Settings, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
     """HubSpot and the event log, as the nightly job runs them."""
-    assets = [*build_event_log_assets(settings), *build_hubspot_assets(settings)]
+    assets = [
+        asset
+        for asset in build_source_assets(settings)
+        if asset.op.name in ("event_log", "hubspot")
+    ]
     resources = {
         "lock": RefreshLock(path=str(settings.lock_path)),
         "options": RefreshOptions(timezone="UTC"),

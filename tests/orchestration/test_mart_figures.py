@@ -8,7 +8,7 @@ import dagster as dg
 import duckdb
 
 from ctwa.settings import Settings
-from orchestration.mart_figures import with_figures
+from orchestration.dbt_events import with_figures
 
 
 def test_a_model_that_rests_on_a_mart_is_told_after_it(settings: Settings) -> None:

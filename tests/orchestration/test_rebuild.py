@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.lake import Lake
-from orchestration.assets.dbt import prepare
-from orchestration.rebuild import BuildState, set_aside_if_broken
+from ingestion.lake.lake import Lake, LakeDamagedError
+from orchestration.dbt import prepare
+from orchestration.rebuild import BuildState, drop_left_overs, set_aside_if_broken
 
 
 @pytest.fixture
@@ -102,6 +103,25 @@ def test_a_refresh_removes_what_a_killed_comparison_left(settings: Settings, pro
     assert not left.parent.parent.exists()
 
 
+def test_e99_a_damaged_lake_is_not_built_of_and_the_next_build_is_a_full_one(
+    settings: Settings, project: Path, built: BuildState
+) -> None:
+    table = pa.table({"seq": [1, 2]})
+    lake = Lake.from_settings(settings)
+    lake.replace("event_log", "quarantine", table, [])
+    prepare(settings, project)
+    (name,) = lake.files("event_log", "quarantine")
+    path = Path(lake.root) / "event_log" / "quarantine" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(LakeDamagedError, match=r"2 rows of envelopes 1 to 2.*--reparse"):
+        prepare(settings, project)
+    assert built.reasons_to_rebuild(settings) != []
+    prepare(settings, project, check_files=False)  # between nights
+
+
 def test_an_unreadable_warehouse_goes_aside_with_its_wal(
     make_settings: Callable[..., Settings],
 ) -> None:
@@ -117,6 +137,30 @@ def test_an_unreadable_warehouse_goes_aside_with_its_wal(
         assert not settings.warehouse_path.with_name("warehouse.duckdb.wal").exists()
     kept = [p for p in settings.data_dir.glob("*.broken-*") if p.suffix != ".wal"]
     assert len(kept) == 2, "the disk must not fill with broken files"
+
+
+def test_a_full_build_drops_the_tables_of_models_that_went(settings: Settings) -> None:
+    """Their rows would outlive the erasure of the people they are about."""
+    settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect(str(settings.warehouse_path)) as warehouse:
+        for made in (
+            "schema intermediate", "schema staging", "schema checks",
+            "table intermediate.kept as select 1 as x", "table intermediate.gone as select 1 as x",
+            "view staging.gone as select 1 as x", "view checks.of_a_test as select 1 as x",
+        ):  # fmt: skip
+            warehouse.execute(f"create {made}")
+    manifest = {
+        "nodes": {
+            "model.ctwa.kept": {"schema": "intermediate", "alias": "kept"},
+            "test.ctwa.of_a_test": {"schema": "checks", "alias": "of_a_test"},
+        }
+    }
+
+    assert drop_left_overs(settings, manifest) == ["intermediate.gone", "staging.gone"]
+    assert drop_left_overs(settings, manifest) == []
+    with duckdb.connect(str(settings.warehouse_path)) as warehouse:
+        left = warehouse.execute("select table_name from information_schema.tables order by 1")
+        assert left.fetchall() == [("kept",), ("of_a_test",)]
 
 
 def test_a_good_warehouse_stays(settings: Settings, built: BuildState) -> None:

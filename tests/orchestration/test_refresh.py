@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -16,9 +19,15 @@ import duckdb
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.errors import SourceError
+from ingestion.lake.lake import Lake
+from ingestion.source import SourceError
+from ingestion.vault import open_vault
+from ingestion.vault.vault import NewEnvelope
+from orchestration.definitions import build_definitions
 from orchestration.instance import open_instance
+from orchestration.rebuild import BuildState
 from orchestration.refresh import RefreshResult, refresh
+from tests.conftest import PII_KEY
 
 AS_OF = date(2026, 6, 30)
 Append = Callable[[int], None]
@@ -85,6 +94,9 @@ def test_a_failed_blocking_check_publishes_nothing_and_is_named(
     assert not result.ok
     assert not result.published
     assert any("assert_few_leads" in failure for failure in result.failures)
+    first, data = result.summary()
+    assert first.startswith(f"nothing was published: the marts as of {AS_OF}, published 2")
+    assert data == "data: event_log read in this run, alarms read in this run"
     assert [seq for seq, _ in published(settings)] == [1, 2]
 
     # A warehouse that a power cut has torn is set aside and built again.
@@ -97,6 +109,114 @@ def test_a_failed_blocking_check_publishes_nothing_and_is_named(
     assert len(list(settings.data_dir.glob("warehouse.duckdb.broken-*"))) == 1
 
 
+def test_what_is_here_is_built_without_asking_any_api_and_nothing_of_a_damaged_lake(
+    make_settings: Callable[..., Settings], project: Path, append: Append
+) -> None:
+    """As after an erasure: an outage of an API must not keep the person in the marts."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        settings = make_settings(
+            meta_graph_url=url, meta_access_token="t", meta_ad_account_ids="1",
+            hubspot_url=url, hubspot_token="t", hubspot_write_back="live",
+            google_oauth_url=url, google_ads_url=url, google_ads_client_id="c",
+            google_ads_client_secret="s", google_ads_refresh_token="r",
+            google_ads_customer_ids="1234567890",
+        )  # fmt: skip
+        append(2)
+        result = run(settings, project, sources=False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert result.failures == []
+    assert [seq for seq, _ in published(settings)] == [1, 2]
+    lake = Lake.from_settings(settings)
+    assert BuildState.current(settings, lake, project).reasons_to_rebuild(settings) == []
+
+    # E99: one bit of one file.
+    append(1)
+    path = Path(lake.root) / "event_log" / "envelopes" / lake.files("event_log", "envelopes")[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    result = run(settings, project, sources=False)
+    assert not result.ok
+    assert any(path.name in text and "--reparse" in text for text in result.failures)
+    assert [seq for seq, _ in published(settings)] == [1, 2]
+
+
+def _as_rsync_following_links(data: Path, there: Path) -> None:
+    """`rsync -rL`, `cp -rL`, `docker cp`: links followed, modes and times dropped; and from a disk
+    that had no room for names in small letters, nor for hidden files and empty folders."""
+    shutil.copytree(data, there, copy_function=shutil.copyfile)
+    for path in sorted(there.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+        elif path.is_file():
+            os.utime(path, (1, 1))
+        if path.exists():
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _as_an_archive_without_links(data: Path, there: Path) -> None:
+    """zip, object stores: a link is a small file with the path it led to; a Mac adds its own."""
+    shutil.copytree(data, there, symlinks=True)
+    for path in list(there.rglob("*")):
+        if path.is_symlink():
+            text = str(path.readlink())
+            path.unlink()
+            path.write_text(text)
+        elif path.suffix in (".parquet", ".json", ".db"):
+            path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
+    (there / "lake" / ".DS_Store").write_bytes(b"\0")
+    (there / "dagster" / "history" / "runs.db").write_bytes(b"cut")
+
+
+@pytest.mark.parametrize("copied", [_as_rsync_following_links, _as_an_archive_without_links])
+def test_e95_a_copied_installation_goes_on(
+    make_settings: Callable[..., Settings],
+    settings: Settings,
+    project: Path,
+    append: Append,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    copied: Callable[[Path, Path], None],
+) -> None:
+    """In another place, reached through a link or by a relative path."""
+    append(2)
+    assert run(settings, project).failures == []
+    copied(settings.data_dir, tmp_path / "disk" / "data")
+    shutil.rmtree(settings.data_dir)
+    (tmp_path / "here").symlink_to(tmp_path / "disk")
+    monkeypatch.chdir(tmp_path)
+    there = make_settings(data_dir=Path("here/data"))
+    vault = open_vault(there.vault_url)
+    vault.append([NewEnvelope(time.time_ns() // 1000, "whatsapp", b"{}")])
+    vault.close()
+
+    for _ in range(2):
+        assert run(there, project).failures == []
+
+    assert [seq for seq, _ in published(there)] == [1, 2, 3]
+    current = tmp_path / "disk" / "data" / "marts_parquet" / "current"
+    assert current.is_symlink()
+    found = duckdb.sql(f"select count(*) from '{current}/fct_leads.parquet'").fetchall()
+    assert found == [(3,)]
+    open_to_others = [p for p in there.data_dir.rglob("*") if p.stat().st_mode & 0o077]
+    assert open_to_others == []
+
+
+def test_a_refresh_on_a_folder_that_is_not_whole_is_one_line(
+    settings: Settings, project: Path
+) -> None:
+    shutil.rmtree(settings.data_dir)
+    settings.data_dir.write_text("/mnt/disk/data")
+    result = run(settings, project)
+    [failure] = result.failures
+    assert not result.ok
+    assert "a copy has turned a link into a file" in failure
+    assert result.summary() == ["nothing was published, and nothing was before"]
+
+
 def _freshness(instance: dg.DagsterInstance, mart: str) -> tuple[bool, str | None]:
     """Whether the mart's sources were all read in the latest run, and what the check says."""
     key = dg.AssetCheckKey(dg.AssetKey(["marts", mart]), "sources_are_fresh")
@@ -104,6 +224,72 @@ def _freshness(instance: dg.DagsterInstance, mart: str) -> tuple[bool, str | Non
     assert record.event is not None
     found = record.event.get_dagster_event().asset_check_evaluation_data
     return found.passed, found.description
+
+
+@pytest.mark.parametrize(
+    ("broken", "failure"),
+    [
+        ({"CTWA_TEST_CHANNELS": "3"}, "dbt model fct_leads: channel is null"),
+        (
+            {"CTWA_TEST_CHANNELS": "3", "CTWA_TEST_CHANNEL": "'of a person'"},
+            "dbt model fct_leads: channel has a value outside its list ('direct', 'outbound')",
+        ),
+        (
+            {"CTWA_TEST_KEYS": "3"},
+            "dbt test sound_rows_fct_leads: fct_leads: row_key is not unique, keys: 1",
+        ),
+    ],
+)
+def test_a_broken_guard_names_model_column_and_fault_and_readers_keep_their_marts(
+    settings: Settings,
+    project: Path,
+    append: Append,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: dict[str, str],
+    failure: str,
+) -> None:
+    append(2)
+    assert run(settings, project).ok
+    append(2)
+    for name, value in broken.items():
+        monkeypatch.setenv(name, value)
+
+    result = run(settings, project)
+
+    assert result.failures == [failure]
+    assert [seq for seq, _ in published(settings)] == [1, 2]
+    if "model" in failure:
+        with duckdb.connect(str(settings.warehouse_path), read_only=True) as warehouse:
+            seqs = warehouse.sql("select seq from marts.fct_leads order by seq").fetchall()
+        assert seqs == [(1,), (2,)], "an incremental model keeps its rows"
+    else:
+        with open_instance(settings) as instance:
+            checks = [
+                event.asset_check_evaluation_data
+                for record in instance.all_logs(result.run_id)
+                if (event := record.dagster_event)
+                and event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
+            ]
+        [check] = [c for c in checks if c.check_name == "sound_rows_fct_leads"]
+        assert check.description == failure.partition(": ")[2]
+
+
+def test_models_chosen_by_hand_are_built_alone_with_their_checks(
+    settings: Settings, project: Path, append: Append
+) -> None:
+    append(2)
+    assert run(settings, project).ok
+    key = dg.AssetKey(["marts", "fct_leads"])
+    job = build_definitions(settings, project_dir=project).resolve_implicit_global_asset_job_def()
+    with open_instance(settings) as instance:
+        result = job.execute_in_process(instance=instance, asset_selection=[key])
+
+    assert result.success
+    built = [m.asset_key for m in result.asset_materializations_for_node("dbt_build")]
+    assert built == [key]
+    checked = {c.check_name for c in result.get_asset_check_evaluations()}
+    assert checked >= {"sound_rows_fct_leads", "assert_few_leads", "seqs_are_mapped"}
+    assert all(c.passed for c in result.get_asset_check_evaluations())
 
 
 def test_a_check_that_warns_names_what_it_found(
@@ -126,20 +312,20 @@ def test_e52_a_failed_source_does_not_stop_the_others_and_the_run_is_red(
     append: Append,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import ingestion.sources.ecb
-    import ingestion.sources.meta_ads
-    import ingestion.sources.meta_insights
+    import ingestion.ads.meta.source
+    import ingestion.ads.meta.spend
+    import ingestion.rates.source
 
     def refused(*_: object, **__: object) -> None:
         raise SourceError("META_ACCESS_TOKEN is no longer valid: make a new one")
 
-    monkeypatch.setattr(ingestion.sources.meta_ads, "land_meta_ads", refused)
-    monkeypatch.setattr(ingestion.sources.meta_insights, "land_insights", refused)
+    monkeypatch.setattr(ingestion.ads.meta.source, "land_meta_ads", refused)
+    monkeypatch.setattr(ingestion.ads.meta.spend, "land_insights", refused)
 
     def unquoted(*_: object, **__: object) -> None:
         raise SourceError("the ECB refused the request: check CTWA_ECB_URL")
 
-    monkeypatch.setattr(ingestion.sources.ecb, "land_ecb_rates", unquoted)
+    monkeypatch.setattr(ingestion.rates.source, "land_ecb_rates", unquoted)
     settings = make_settings(meta_access_token="t", meta_ad_account_ids="1", exchange_rates="ecb")
     append(2)
 
@@ -154,7 +340,7 @@ def test_e52_a_failed_source_does_not_stop_the_others_and_the_run_is_red(
     ]
     with open_instance(settings) as instance:
         seen = instance.get_run_by_id(result.run_id)
-        event = instance.get_latest_materialization_event(dg.AssetKey(["meta_ads", "insights"]))
+        event = instance.get_latest_materialization_event(dg.AssetKey(["meta_ads", "spend_rows"]))
         marks = {mart: _freshness(instance, mart) for mart in ("fct_leads", "fct_touches")}
     # What rests on the stale source is marked, what does not is not.
     assert marks["fct_leads"] == (True, "every source was read")
@@ -175,7 +361,7 @@ from datetime import date
 from pathlib import Path
 from ctwa.settings import load_settings
 from orchestration.refresh import refresh, RefreshBusyError
-settings = load_settings(_env_file=None, data_dir=sys.argv[1], pii_key="0011" * 16)
+settings = load_settings(_env_file=None, data_dir=sys.argv[1], pii_key=sys.argv[3])
 started = time.monotonic()
 try:
     result = refresh(settings, as_of=date(2026, 6, 30), project_dir=Path(sys.argv[2]))
@@ -188,7 +374,10 @@ sys.exit(0 if result.ok else 1)
 
 def start(settings: Settings, project: Path, **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", _REFRESH, str(settings.data_dir), str(project)],
+        [
+            *(sys.executable, "-W", "ignore", "-c", _REFRESH),
+            *(str(settings.data_dir), str(project), PII_KEY),
+        ],
         env={**os.environ, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -212,52 +401,48 @@ def test_e73_of_two_refreshes_one_works_and_the_other_says_busy(
     assert len(published(settings)) == 1
 
 
-def test_e73_dbt_ends_with_a_killed_refresh_and_the_next_one_converges(
+@pytest.mark.timeout(600)
+def test_e73_a_refresh_killed_while_it_builds_leaves_the_warehouse_as_it_was(
     settings: Settings, project: Path, append: Append
 ) -> None:
     append(2)
+    assert run(settings, project).failures == []
+    append(1)
     child = start(settings, project, CTWA_TEST_WORK=str(10**13))
-    dbt = _wait_for_dbt(child.pid, settings)
-    child.kill()
-    child.communicate()
-
-    deadline = time.monotonic() + 5
-    while _is_alive(dbt) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _is_alive(dbt), "an orphan dbt goes on writing"
+    try:
+        _wait_for_build(child.pid, settings)
+    finally:
+        child.kill()
+        child.communicate()
+    with duckdb.connect(str(settings.warehouse_path), read_only=True) as warehouse:
+        seqs = warehouse.sql("select seq from marts.fct_leads order by seq").fetchall()
+    assert seqs == [(1,), (2,)]
 
     result = run(settings, project)
     assert result.failures == []
-    assert len(published(settings)) == 2
+    assert len(published(settings)) == 3
     with open_instance(settings) as instance:
         left = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
     assert left == [], "the killed run is still shown as running"
 
 
-def _wait_for_dbt(parent: int, settings: Settings) -> int:
-    """The dbt that a refresh started, once it is at work on the slow model."""
-    log = settings.dbt_target_dir / "run" / "dbt.log"
-    deadline = time.monotonic() + 90
+def _wait_for_build(pid: int, settings: Settings) -> None:
+    """Until the refresh is at work on the slow model: it keeps the warehouse open."""
+    deadline = time.monotonic() + 200
+    seen = 0
     while time.monotonic() < deadline:
-        if log.exists() and "START sql table model marts.fct_touches" in log.read_text():
-            for pid in _children(parent):
-                if b"build" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    return pid
+        files = _open_files(pid)
+        seen = seen + 1 if settings.warehouse_path in files else 0
+        if seen > 10:
+            return
         time.sleep(0.1)
-    raise AssertionError("dbt did not come to the slow model")
+    raise AssertionError("the refresh did not come to the slow model")
 
 
-def _children(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(p) for p in text.split()]
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+def _open_files(pid: int) -> list[Path]:
+    with suppress(FileNotFoundError):
+        return [fd.readlink() for fd in Path(f"/proc/{pid}/fd").iterdir()]
+    return []
 
 
 def test_a_warehouse_open_elsewhere_is_said_plainly(

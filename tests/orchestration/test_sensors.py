@@ -10,10 +10,11 @@ from dagster._core.test_utils import create_run_for_test
 from pydantic import SecretStr
 
 from ctwa.settings import Settings
-from ingestion.sources.event_log import land_event_log
+from ingestion.crm.hubspot.source import new_contacts
+from ingestion.event_log.source import land_event_log
 from orchestration import sensors
+from orchestration.definitions import build_jobs
 from orchestration.instance import open_instance
-from orchestration.jobs import build_jobs
 from orchestration.resources import WORKER_TAG, worker_id
 from tests.support.hubspot import crm
 
@@ -137,7 +138,7 @@ def test_a_crm_that_cannot_be_asked_starts_nothing(make_settings: Callable[..., 
         company.night(minutes=1)
         wrong = {"hubspot_write_back": "live", "hubspot_token": SecretStr("revoked")}
         settings = company.settings.model_copy(update=wrong)
-        said = sensors.new_contacts(settings)
+        said = new_contacts(settings)
     assert isinstance(said, str)
     assert "HUBSPOT_TOKEN" in said
     assert "revoked" not in said

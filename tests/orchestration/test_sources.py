@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ import dagster as dg
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.lake import Lake
-from ingestion.sources.google_schema import GOOGLE_ADS
-from ingestion.sources.hubspot_schema import HUBSPOT
-from ingestion.sources.meta_schema import META_ADS
+from ingestion.ads.schema import GOOGLE_ADS, META_ADS
+from ingestion.crm.hubspot.tables import HUBSPOT
+from ingestion.lake.lake import Lake
 from orchestration.instance import open_instance
 from orchestration.refresh import RefreshResult, refresh
+from orchestration.sources import _Patience
 from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.ads_faults import Fault, FaultScript
 from simulator.ads_state import Account, AdsState
@@ -98,7 +99,12 @@ def test_e52_every_source_fails_for_itself_and_yesterdays_rows_stay(
     first = night(settings, project)
     assert first.failures == []
     before = rows(settings)
-    for table in ("meta_ads/accounts", "google_ads/costs", "hubspot/reads", "event_log/outcomes"):
+    for table in (
+        "meta_ads/accounts",
+        "google_ads/spend_rows",
+        "hubspot/reads",
+        "event_log/outcomes",
+    ):
         assert before[table] > 0, table
 
     apis.meta.token = "EAAanother"
@@ -133,7 +139,7 @@ def test_e52_every_source_fails_for_itself_and_yesterdays_rows_stay(
 
 
 @pytest.mark.parametrize("kind", ["truncated", pytest.param("html", marks=pytest.mark.deep)])
-def test_an_outage_is_tried_again_and_its_message_says_that_it_passes(
+def test_an_outage_is_tried_again_and_fails_its_own_source_only(
     apis: Apis,
     make_settings: Callable[..., Settings],
     project: Path,
@@ -142,10 +148,8 @@ def test_an_outage_is_tried_again_and_its_message_says_that_it_passes(
 ) -> None:
     """Half an answer, and a proxy's page, from all three for as long as anybody tries."""
     # As patient as ever, and without the waiting.
-    monkeypatch.setattr("orchestration.assets.raw._RETRIES", 0)
-    monkeypatch.setattr("ingestion.graph_session.GraphSession.pause", lambda *_: None)
-    monkeypatch.setattr("ingestion.google_api.GoogleAdsClient._pause", lambda *_: None)
-    monkeypatch.setattr("ingestion.hubspot_api._HubspotSession._backoff", lambda *_: 0.0)
+    monkeypatch.setattr("orchestration.sources._RETRIES", 0)
+    monkeypatch.setattr("ingestion.apis.client.ApiSession.pause", lambda *_: None)
     for api in (apis.meta, apis.google, apis.hubspot):
         api.faults = FaultScript([Fault("", times=10_000, kind=kind, status=502)])  # type: ignore[arg-type]
     settings = make_settings(**apis.settings())
@@ -156,6 +160,64 @@ def test_an_outage_is_tried_again_and_its_message_says_that_it_passes(
     assert said == {"google_ads", "hubspot", "meta_ads"}
     assert result.published
     assert set(rows(settings).values()) == {0}
+
+
+def test_a_source_that_is_down_is_waited_for_once_and_told_once_with_what_was_seen(
+    apis: Apis,
+    make_settings: Callable[..., Settings],
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("orchestration.sources._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("ingestion.apis.client.ApiSession.pause", lambda *_: None)
+    nobody = "http://127.0.0.1:9"
+    down = {"meta_graph_url": nobody, "hubspot_url": nobody, "google_oauth_url": nobody}
+    settings = make_settings(**(apis.settings() | {"meta_ad_account_ids": "101,102,103"} | down))
+
+    result = night(settings, project)
+
+    said = {line.partition(":")[0]: line for line in result.failures}
+    assert sorted(said) == ["google_ads", "hubspot", "meta_ads"]
+    assert len(result.failures) == 3, "once for each source, not for each asset"
+    for line in result.failures:
+        assert "connection refused" in line
+        assert line.count("connection refused") == 1, "nor for each account"
+        assert "passes by itself" not in line
+    assert "check META_GRAPH_URL, DNS and the way out" in said["meta_ads"]
+    with open_instance(settings) as instance:
+        retried = [
+            e.dagster_event.step_key
+            for e in instance.all_logs(result.run_id)
+            if e.dagster_event and e.dagster_event.event_type_value == "STEP_UP_FOR_RETRY"
+        ]
+    assert {step: retried.count(step) for step in retried} == {
+        "meta_ads": 2,
+        "google_ads": 2,
+        "hubspot": 2,
+    }
+    # What readers see, and how old it is, are the last words.
+    published, data = result.summary()
+    assert published.startswith("published nevertheless: ")
+    assert all(name in published for name in said)
+    assert "meta_ads as of never loaded" in data
+    assert "event_log read in this run" in data
+
+
+@pytest.mark.parametrize(
+    ("spent", "waits"), [([], [30, 120, 0]), ([280.0], [0]), ([160.0], [30, 0])]
+)
+def test_a_run_waits_for_all_its_sources_within_a_budget(
+    spent: list[float], waits: list[float]
+) -> None:
+    run = uuid.uuid4().hex
+    for seconds in spent:
+        _Patience.of(run, "other").spend(seconds)
+    patience, found = _Patience.of(run, "meta_ads"), []
+    for tries in range(len(waits)):
+        found.append(patience.wait("ads", tries))
+        patience.spend(found[-1])
+    assert found == waits
+    assert _Patience.of(run, "meta_ads").wait("insights", 0) == 0, "not once for each asset"
 
 
 def test_a_first_night_with_nothing_connected(settings: Settings, project: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from ctwa.pseudonym import Pseudonymizer
-from ingestion.lake import Lake
+from ingestion.lake.lake import Lake
 from ingestion.parser import Parser
 from tests.conftest import PII_KEY
 from tests.properties.happenings import RECEIVED, SITE, Cast, Piece, envelope
@@ -24,10 +24,9 @@ MARTS = "+path:dbt_project/models/marts"
 # Selections that leave the models at different watermarks, like runs that failed there.
 HALF_WAY = (
     "+int_messages__deduplicated",
-    "+int_identities__resolved",
     "+int_messages__with_person",
     "+int_conversations__built",
-    "+int_touches__evidenced",
+    "+int_touches__classified",
 )
 _PARSER = Parser(Pseudonymizer(bytes.fromhex(PII_KEY)), site_id=SITE)
 
@@ -127,7 +126,6 @@ class Company(DbtWorld):
     def __init__(self, root: Path, **overrides: Any) -> None:
         super().__init__(root, CTWA_PII_KEY=PII_KEY, **overrides)
         self._last_seq = 0
-        self._builds = 0
 
     def receive(self, bodies: Sequence[Body]) -> None:
         """Land these envelopes in this order."""
@@ -145,12 +143,10 @@ class Company(DbtWorld):
 
     def night(self, *select: str, nights_to_come: int = 0) -> None:
         """Build all marts, or what is selected. The last night's day is `as_of`."""
-        args = ["--exclude-resource-type", "unit_test", "--exclude-resource-type", "test"]
-        args += ["--select", *(select or (MARTS,))]
-        # Alarms speak of everybody, and of days of receipt: test_alarms and test_order have them.
-        args += ["--exclude", "path:dbt_project/models/intermediate/alarms+"]
-        if self._builds:
-            # Views and seeds stay as they are: a quarter of a build's time.
-            args += ["path:dbt_project/models/staging", "resource_type:seed"]
-        self.dbt("build", *args, as_of=AS_OF - timedelta(days=nights_to_come))
-        self._builds += 1
+        self.build(
+            *(select or (MARTS,)),
+            tests=False,
+            # Alarms speak of everybody and of days of receipt: test_alarms and test_order.
+            without=("path:dbt_project/models/marts/alarms",),
+            as_of=AS_OF - timedelta(days=nights_to_come),
+        )

@@ -23,6 +23,12 @@ RECEIVED = datetime(2026, 6, 29, tzinfo=UTC)
 SITE = "aurora"
 """The company's site, whose coded links count."""
 
+NOTICES = (
+    "control_passed/ai_agent", "control_passed/escalation", "control_passed/utility",
+    "control_taken/escalation", "control_taken/ai_agent", "control_passed/", "control_shared/",
+)  # fmt: skip
+"""Type of a notice that a chat changed hands, and the new holder's role."""
+
 # WABA, phone_number_id, display number. The second is the first after its move (E30).
 NUMBERS = (
     ("101", "9001", "551140000001"),
@@ -124,7 +130,11 @@ class Cast(NamedTuple):
         if h.what == "broken":
             return Piece("whatsapp", h.number, "messages", "messages", f"no object {self.salt}")
         item = self._sent(h, "from", "from_user_id") | self._content(h)
-        return Piece("whatsapp", h.number, "messages", "messages", item, self._contact(h))
+        return Piece("whatsapp", h.number, self._field(h), "messages", item, self._contact(h))
+
+    def _field(self, h: Happening) -> str:
+        """Copies of one message come by both fields: who holds a chat changes in its middle."""
+        return "standby" if (h.message + h.at) % 3 == 0 else "messages"
 
     def _sent(self, h: Happening, phone_at: str, bsuid_at: str) -> dict[str, Any]:
         item: dict[str, Any] = {"id": self.message(h.message), "timestamp": _stamp(h.at)}
@@ -173,8 +183,23 @@ class Cast(NamedTuple):
         return {name: value for name, value in found.items() if value}
 
     def _echo(self, h: Happening) -> Piece:
+        if h.ad == 2:  # what another responder does is told by a notice
+            return self._handover(h)
         item = self._sent(h, "to", "to_user_id") | {"from": NUMBERS[h.number][2]}
         return Piece("whatsapp", h.number, "smb_message_echoes", "message_echoes", item)
+
+    def _handover(self, h: Happening) -> Piece:
+        """A notice that the chat went to another responder of the number (E79)."""
+        event, _, role = NOTICES[h.message % len(NOTICES)].partition("/")
+        sender = {"phone_number": self.phone(h.who), "user_id": self.bsuid(h.who)}
+        item = {
+            "recipient": _metadata(h.number),
+            "sender": {name: value for name, value in sender.items() if value},
+            "type": event,
+            "timestamp": _stamp(h.at),
+            event: {"new_owner_role": role} if role else {},
+        }
+        return Piece("whatsapp", h.number, "messaging_handovers", "messaging_handovers", item)
 
     def _history(self, h: Happening) -> Piece:
         own = NUMBERS[h.number][2]
@@ -250,7 +275,8 @@ class Cast(NamedTuple):
         item = {
             "lead_id": f"form-{self.salt:05d}-{h.message % 3}",
             "submitted_at": (START + timedelta(seconds=h.at)).isoformat(),
-            "phone": self.phone(h.who),
+            # Of every history the same: nobody's, so that no two of them meet (E85).
+            "phone": "(11) 99999-9999" if h.number == 2 else self.phone(h.who),
             "email": f"P{h.other.phone}.{self.salt:05d}@x.br" if h.other else None,
             "page_url": self._page(h),
         }
@@ -342,7 +368,7 @@ def envelope(pieces: Iterable[Piece]) -> tuple[str, bytes]:
         if piece.contact and piece.contact not in value.setdefault("contacts", []):
             value["contacts"].append(piece.contact)
     entries = [
-        {"id": NUMBERS[p.business][0], "changes": [{"field": p.field, "value": value}]}
+        {"id": NUMBERS[p.business][0], "changes": [{"field": p.field, "value": _whole(p, value)}]}
         for p, value in values
     ]
     body = {"object": "whatsapp_business_account", "entry": entries}
@@ -350,9 +376,20 @@ def envelope(pieces: Iterable[Piece]) -> tuple[str, bytes]:
 
 
 def _value(piece: Piece) -> dict[str, Any]:
-    _, phone_number_id, shown = NUMBERS[piece.business]
-    metadata = {"phone_number_id": phone_number_id, "display_phone_number": shown}
-    return {"messaging_product": "whatsapp", "metadata": metadata}
+    return {"messaging_product": "whatsapp", "metadata": _metadata(piece.business)}
+
+
+def _whole(piece: Piece, value: dict[str, Any]) -> dict[str, Any]:
+    """The value as its field has it: the lists of `standby` stand in an object of that name."""
+    if piece.field != "standby":
+        return value
+    outer = {"messaging_product": value["messaging_product"], "metadata": value["metadata"]}
+    return outer | {"standby": {k: v for k, v in value.items() if k not in outer}}
+
+
+def _metadata(number: int) -> dict[str, str]:
+    _, phone_number_id, shown = NUMBERS[number]
+    return {"phone_number_id": phone_number_id, "display_phone_number": shown}
 
 
 def _fits(value: dict[str, Any], piece: Piece) -> bool:

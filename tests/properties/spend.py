@@ -62,7 +62,7 @@ class Account:
                 | {
                     "account_id": cast.account,
                     "currency": CURRENCIES[self.currency],
-                    "timezone_name": ZONES[self.zone],
+                    "timezone": ZONES[self.zone],
                 },
             )
         if isinstance(read, Day):
@@ -76,9 +76,9 @@ class Account:
         of_day = at | {"spend_date": day, "currency": CURRENCIES[self.currency]}
         for ad, cents in read.ads:
             counts = {"impressions": cents * 3, "clicks": cents // 50, "platform_conversations": 1}
-            yield "insights", of_day | counts | {"ad_id": cast.ad(ad), "spend": CENT * cents}
+            yield "spend_rows", of_day | counts | {"ad_id": cast.ad(ad), "spend": CENT * cents}
         yield (
-            "insight_days",
+            "spend_days",
             of_day
             | {
                 "account_spend": read.total,
@@ -88,7 +88,7 @@ class Account:
                 "content_hash": f"{cast.account}/{known['read_no']}",
             },
         )
-        yield "insight_reads", at | {"since": day, "until": day}
+        yield "spend_reads", at | {"since_date": day, "until_date": day}
 
     def totals(self) -> dict[int, Decimal]:
         """Day -> what Meta billed by its latest word."""
@@ -116,7 +116,7 @@ def _objects(cast: Cast, read: Objects, known: dict[str, Any]) -> Iterator[Row]:
         names = {"ad_id": cast.ad(ad), "ad_name": f"Ad {ad} v{read.name}", "adset_id": adset}
         yield "ads", mine | names | {"creative_id": f"{cast.ad(ad)}9"}
     for ad in read.lost:
-        yield "ad_lookups", known | {"ad_id": cast.ad(ad), "status": "gone", "attempts": 3}
+        yield "ad_lookups", known | {"ad_id": cast.ad(ad), "lookup_status": "gone", "attempts": 3}
 
 
 def by_table(rows: Iterable[Row]) -> dict[str, list[dict[str, Any]]]:

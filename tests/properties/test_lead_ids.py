@@ -20,7 +20,7 @@ def leads_before_and_after(
     first, last = examination.after_first_run, examination.in_runs
     for salt, history in examination.cases.by_salt.items():
         # Where a number turned out to have changed hands, messages are somebody else's now (E28).
-        parted = last.rows("intermediate.int_identities__refused", salt)
+        parted = last.rows("marts.identity_conflicts", salt)
         if history.late == late and not parted:
             yield (
                 salt,

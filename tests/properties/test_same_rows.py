@@ -46,10 +46,14 @@ def test_unrelated_people_change_no_row_of_anybody_else(examined: Examination) -
     [
         {},
         {"CTWA_LEAD_SCOPE": "brand", "CTWA_LEAD_CYCLE_DAYS": "30"},
-        {"CTWA_FIRST_TOUCH": "paid", "CTWA_RECYCLED_NUMBER_DAYS": "3"},
+        {
+            "CTWA_FIRST_TOUCH": "paid",
+            "CTWA_RECYCLED_NUMBER_DAYS": "3",
+            "CTWA_SHARED_IDENTIFIER_DEGREE": "2",
+        },
         {"CTWA_CONVERSATION_GAP_DAYS": "1", "CTWA_LEAD_CYCLE_DAYS": "1"},
     ],
-    ids=["default", "brand-cycles", "paid-recycled", "short"],
+    ids=["default", "brand-cycles", "paid-recycled-shared", "short"],
 )
 def test_many_histories_under_many_rules(tmp_path: Path, rules: dict[str, str], seed: int) -> None:
     many = examine(tmp_path, 600, seed, **rules)

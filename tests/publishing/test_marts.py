@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import grp
 import os
+import shutil
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -16,8 +20,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from ctwa.files import private_files
 from ctwa.settings import Settings
-from publishing import files
 from publishing.marts import (
     KEPT_VERSIONS,
     PublishError,
@@ -98,6 +102,120 @@ def test_parquet_lies_beside_it_and_current_names_the_newest(settings: Settings)
     assert current.resolve().name == published.version
     found = duckdb.sql(f"select distinct generation from '{current}/fct_leads.parquet'").fetchall()
     assert found == [(2,)]
+
+
+def _as_a_folder(current: Path) -> None:
+    """`cp -rL`, zip, `docker cp`, an object store: links are followed."""
+    target = current.resolve()
+    current.unlink()
+    shutil.copytree(target, current)
+
+
+def _as_a_file(current: Path) -> None:
+    """Archives without links keep their text."""
+    text = str(current.readlink())
+    current.unlink()
+    current.write_text(text)
+
+
+def _as_a_link_to_nothing(current: Path) -> None:
+    current.unlink()
+    current.symlink_to("20200101T000000000000")
+
+
+def _as_nothing(current: Path) -> None:
+    current.unlink()
+
+
+def _with_a_draft_in_its_way(current: Path) -> None:
+    draft = current.with_name("current.tmp")
+    draft.mkdir()
+    (draft / "half.parquet").touch()
+
+
+def _in_capitals_and_without_them(current: Path) -> None:
+    for path in [*current.parent.glob("*T*"), *current.parent.parent.glob("marts_*T*")]:
+        path.rename(path.with_name(path.name.lower()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(_as_a_folder, _as_a_file, _as_a_link_to_nothing, _as_nothing),
+        *(_with_a_draft_in_its_way, _in_capitals_and_without_them),
+    ],
+)
+def test_e95_whatever_a_copy_makes_of_current_the_next_publication_mends(
+    settings: Settings, change: Callable[[Path], None]
+) -> None:
+    current = parquet_folder(settings.marts_path) / "current"
+    for generation in range(1, KEPT_VERSIONS + 4):
+        build_warehouse(settings, generation, rows=10)
+        published = publish_marts(settings, as_of=AS_OF)
+        if generation == 2:
+            change(current)
+    assert str(current.readlink()) == published.version
+    found = duckdb.sql(f"select distinct generation from '{current}/fct_leads.parquet'").fetchall()
+    assert found == [(KEPT_VERSIONS + 3,)]
+    names = sorted(p.name for p in current.parent.iterdir())
+    assert len(names) == KEPT_VERSIONS + 1, names
+    assert len(versions(settings.marts_path)) == KEPT_VERSIONS
+
+
+def test_e95_on_a_disk_without_links_current_is_a_folder(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    monkeypatch.setattr(os, "link", refused)
+    current = parquet_folder(settings.marts_path) / "current"
+    for generation in range(1, KEPT_VERSIONS + 3):
+        build_warehouse(settings, generation, rows=10)
+        publish_marts(settings, as_of=AS_OF)
+        found = duckdb.sql(f"select max(generation) from '{current}/fct_leads.parquet'").fetchall()
+        assert found == [(generation,)]
+    assert len(list(current.parent.iterdir())) == KEPT_VERSIONS + 1
+    monkeypatch.undo()
+    build_warehouse(settings, 9, rows=10)
+    publish_marts(settings, as_of=AS_OF)
+    assert current.is_symlink()
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_published_files_are_their_owners_only_unless_a_group_is_named(
+    make_settings: Callable[..., Settings],
+) -> None:
+    with private_files():
+        settings = make_settings()
+        build_warehouse(settings, 1, rows=10)
+        publish_marts(settings, as_of=AS_OF)
+        current = parquet_folder(settings.marts_path) / "current"
+        opened = [settings.marts_path, current, current / "fct_leads.parquet"]
+        assert [_mode(p) for p in opened] == [0o600, 0o700, 0o600]
+
+        group = grp.getgrgid(os.getgroups()[0] if os.getgroups() else os.getgid()).gr_name
+        publish_marts(make_settings(marts_group=group), as_of=AS_OF)
+        assert [_mode(p) for p in opened] == [0o640, 0o750, 0o640]
+        # Whoever is in the group may pass through the folders to them, and see nothing else.
+        assert _mode(current.parent) & 0o010
+        assert _mode(settings.data_dir) == 0o710
+        assert _mode(settings.warehouse_path) == 0o600
+
+
+def test_a_group_that_is_none_leaves_the_marts_private_and_says_so(
+    make_settings: Callable[..., Settings], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_settings(marts_group="no-such-group")
+    with private_files():
+        build_warehouse(settings, 1, rows=10)
+        publish_marts(settings, as_of=AS_OF)
+    assert _mode(settings.marts_path) == 0o600
+    assert "cannot be given to group no-such-group" in caplog.text
 
 
 def test_the_last_three_versions_are_kept(settings: Settings) -> None:
@@ -190,7 +308,7 @@ def test_e73_a_full_disk_leaves_the_marts_of_before(
     def full(_: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "fsync", full)
+    monkeypatch.setattr("publishing.marts.fsync", full)
     with pytest.raises(PublishError, match="No space left"):
         publish_marts(settings, as_of=AS_OF)
 
@@ -270,19 +388,18 @@ KILL_POINTS = [
 _KILLED_PUBLISH = """
 import os, signal, sys
 from datetime import date
-from publishing import files, marts
+from publishing import marts
 from ctwa.settings import load_settings
 
 name, when = sys.argv[2].split(":")
-module = marts if hasattr(marts, name) else files
-real = getattr(module, name)
+real = getattr(marts, name)
 
 def kill(*args, **kwargs):
     if when == "after":
         real(*args, **kwargs)
     os.kill(os.getpid(), signal.SIGKILL)
 
-setattr(module, name, kill)
+setattr(marts, name, kill)
 settings = load_settings(_env_file=None, data_dir=sys.argv[1], pii_key="0" * 64)
 marts.publish_marts(settings, as_of=date(2026, 6, 30))
 """

@@ -16,12 +16,11 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from ctwa.cli import app
+from commands.cli import app
 from ctwa.settings import Settings
-from publishing.report.build import write_report
-from publishing.report.columns import amounts, counts, embed
 from publishing.report.data import NEEDED, ReportError
-from publishing.report.page import LANGUAGES, SCRIPTS, VENDORED
+from publishing.report.facts import amounts, counts
+from publishing.report.page import LANGUAGES, SCRIPTS, VENDORED, embed, write_report
 from tests.support.report import AS_OF, write_many, write_marts
 from tests.support.report_page import Blocks, facts, links_of, numbers, payload_of, words
 
@@ -151,6 +150,8 @@ def test_what_stood_there_is_replaced_whole_and_nothing_is_left_beside(
     with pytest.raises(ReportError, match="no published marts"):
         write_report(settings, target)
     assert target.read_text() == "yesterday's"
+    with pytest.raises(ReportError, match="web is a folder: give a file in it"):
+        write_report(settings, target.parent)
     write_marts(settings.marts_path)
     write_report(settings, target)
     assert [p.name for p in target.parent.iterdir()] == ["index.html"]

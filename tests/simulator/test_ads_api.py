@@ -89,12 +89,34 @@ def test_objects_have_offset_times_and_no_empty_fields(api: AdsApi) -> None:
     }
 
 
-def test_groups_of_ids_fail_as_a_whole_for_one_bad_id(api: AdsApi, state: AdsState) -> None:
-    assert set(_call(api, "", ids=f"{AD1},{AD2}", fields="name")) == {AD1, AD2}
-    assert _code(_call(api, "", ids=f"{AD1},404", fields="name")) == (803, None)
+def test_many_ids_are_refused_at_the_root_and_taken_as_a_filter_of_an_edge(
+    api: AdsApi, state: AdsState
+) -> None:
+    assert _code(_call(api, "", ids=f"{AD1},{AD2}", fields="name")) == (100, None)
+    assert api.wrong == ["ids at the root"]
+    state.delete(AD1)
+    state.archive(AD2)
+
+    def found(*statuses: str) -> Any:
+        clauses = [("ad.id", [AD1, AD2, "404"]), ("ad.effective_status", list(statuses))]
+        filters = [{"field": f, "operator": "IN", "value": v} for f, v in clauses if v]
+        return _call(api, f"{ACT}/ads", fields="id", filtering=json.dumps(filters))
+
+    assert found()["data"] == []
+    assert [r["id"] for r in found("ACTIVE", "ARCHIVED")["data"]] == [AD2]
+    assert [r["id"] for r in found("ARCHIVED", "DELETED")["data"]] == [AD1, AD2]
+    api.edges_tell_deleted = False
+    assert _code(found("ARCHIVED", "DELETED")) == (100, 1815001)
+
+
+def test_hidden_objects_and_ended_versions_have_their_own_codes(
+    api: AdsApi, state: AdsState
+) -> None:
     state.accounts[BRAZIL].visible = False
     assert _code(_call(api, AD1, fields="name")) == (100, 33)
     assert _code(_call(api, f"{ACT}/ads", fields="name")) == (200, None)
+    api.ended_versions = frozenset({"v25.0"})
+    assert _code(_call(api, AD1, fields="name")) == (2635, None)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +126,7 @@ def test_groups_of_ids_fail_as_a_whole_for_one_bad_id(api: AdsApi, state: AdsSta
         (f"{ACT}/ads", {"fields": "id,nonsense"}),
         (f"{ACT}/ads", {"fields": "creative{nonsense}"}),
         (f"{ACT}/ads", {"fields": "id", "access_token": "t"}),
-        ("", {"ids": ",".join(["1"] * 51), "fields": "id"}),
+        ("", {"ids": "1", "fields": "id"}),
         (f"{ACT}/insights", INSIGHTS | {"fields": "nonsense"}),
         (f"{ACT}/insights", INSIGHTS | {"time_increment": "2"}),
         (f"{ACT}/insights", INSIGHTS | {"time_range": '{"since": "2026-05-08"}'}),

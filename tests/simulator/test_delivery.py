@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from ctwa.pseudonym import Pseudonymizer
-from ingestion.parser import Parser
+from ingestion.parser import Parser, whatsapp
 from simulator.delivery import (
     Delivery,
     DeliveryError,
@@ -60,6 +60,26 @@ def test_every_good_element_is_taken_and_every_bad_one_set_aside(world: World) -
     assert len(set(tables["statuses"]["content_key"].to_pylist())) == len(statuses)
     events = {o.body["event_id"] for o in world.outcomes}
     assert set(tables["outcomes"]["event_id"].to_pylist()) == events
+
+
+def test_e78_known_bad_a_parser_without_standby_loses_the_stories_of_shared_numbers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What versions before 4 did, whose run ended well all the same: nothing is quarantined."""
+    monkeypatch.setattr(whatsapp, "inner_objects", lambda field, value: [])
+    bodies = deliveries(world)
+    tables = parse(bodies)
+    names = Pseudonymizer(KEY)
+    sent = {e.field: set[str]() for e in world.events if e.message_key}
+    for event in world.events:
+        if event.message_key:
+            sent[event.field].add(names.message(*event.message_key))
+    taken = set(tables["messages"]["message_key"].to_pylist())
+    lost = sent["standby"] - sent["messages"]
+
+    assert len(lost) > 10
+    assert lost.isdisjoint(taken)
+    assert tables["quarantine"].num_rows == sum(b.malformed for b in bodies)
 
 
 def test_what_a_message_says_does_not_depend_on_its_batch(world: World) -> None:

@@ -42,6 +42,8 @@ def right_marts(expected: Truth, tmp_path_factory: pytest.TempPathFactory) -> Pa
                 rows = [{"lead_id": r["lead_id"]} for r in rows for _ in range(r["touches"])]
             elif table.name == "totals of attribution_health":
                 name = "attribution_health"
+            elif table.name == "holders of chats":
+                name = "fct_conversations"
             elif table.name == "outcomes of HubSpot":
                 name = "fct_outcomes"
                 nobody = {"lead_id": None}
@@ -73,14 +75,14 @@ def _column(values: list[object]) -> pa.Array:
     return pa.array(values)
 
 
-def test_right_marts_are_equal(expected: Truth, marts: Path) -> None:
+def test_right_marts_are_equal(world: World, expected: Truth, marts: Path) -> None:
     result = compare(expected, marts)
 
     assert result.differences == []
     assert result.is_equal
-    assert result.leads_compared == 200
+    assert result.leads_compared == len(world.leads) >= 200
     assert result.campaign_days_compared == len(expected.rows("campaign_performance"))
-    assert "200 leads" in result.summary()
+    assert f"{len(world.leads)} leads" in result.summary()
 
 
 @pytest.mark.parametrize(
@@ -218,7 +220,8 @@ def test_every_lead_is_in_one_channel_and_all_spend_in_the_reports(expected: Tru
     assert sum(r["leads"] + r["excluded_leads"] for r in channels) == len(leads)
     assert sum(r["excluded_leads"] for r in channels) > 0
     for rows in (channels, campaigns, ads):
-        assert sum(r["spend_reporting"] for r in rows) == spend
+        # What Microsoft's leads cost nobody can read: not known, and in no sum.
+        assert sum(r["spend_reporting"] or Decimal(0) for r in rows) == spend
 
 
 def test_spend_without_leads_and_leads_without_spend_are_there(expected: Truth) -> None:

@@ -14,10 +14,11 @@ from decimal import Decimal
 from typing import Any
 
 from ctwa.settings import Settings
-from ingestion.graph import GraphClient, RetryPolicy
-from ingestion.lake import Lake
-from ingestion.sources.meta_ads import MetaAdsCounts, land_meta_ads
-from ingestion.sources.meta_insights import InsightsCounts, land_insights
+from ingestion.ads.meta.graph import GraphClient
+from ingestion.ads.meta.source import MetaAdsCounts, land_meta_ads
+from ingestion.ads.meta.spend import InsightsCounts, land_insights
+from ingestion.apis.client import RetryPolicy
+from ingestion.lake.lake import Lake
 from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.ads_state import Account, Ad, AdSet, AdsState, Campaign, Creative
 
@@ -101,7 +102,7 @@ class Advertiser:
         newest = self._newest_days()
         return {
             (r["account_id"], r["spend_date"], r["ad_id"]): r["spend"]
-            for r in self.rows("insights")
+            for r in self.rows("spend_rows")
             if newest[r["account_id"], r["spend_date"]]["read_no"] == r["read_no"]
         }
 
@@ -110,12 +111,12 @@ class Advertiser:
         return {key: r["account_spend"] for key, r in self._newest_days().items()}
 
     def _newest_days(self) -> dict[tuple[str, date], dict[str, Any]]:
-        return {(r["account_id"], r["spend_date"]): r for r in self.rows("insight_days")}
+        return {(r["account_id"], r["spend_date"]): r for r in self.rows("spend_days")}
 
     def counts(self) -> dict[str, int]:
         """Number of rows of each table of objects and insights; reads apart, which always grow."""
         tables = ("accounts", "campaigns", "adsets", "ads", "creatives", "ad_lookups")
-        return {t: len(self.rows(t)) for t in (*tables, "insights", "insight_days")}
+        return {t: len(self.rows(t)) for t in (*tables, "spend_rows", "spend_days")}
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import duckdb
 
 from tests.support.warehouse import DbtWorld
 
-MODELS = ("int_ad_windows__compared", "int_ad_windows__estimated", "creative_board")
+MODELS = ("int_ad_windows__estimated", "creative_board")
 _INPUTS = """
     create schema intermediate;
     create schema marts;
@@ -25,6 +25,10 @@ _INPUTS = """
         campaign_id varchar, is_click_to_whatsapp boolean, has_several_currencies boolean,
         currency varchar, spend decimal(18, 6), spend_reporting decimal(18, 6), leads bigint,
         qualified_leads bigint
+    );
+    create table intermediate.int_spend_days__unread (
+        platform varchar, account_id varchar, spend_date date, spend_status varchar,
+        unread_reason varchar
     );
     create table marts.dim_accounts (platform varchar, account_id varchar, account_name varchar);
     create table marts.dim_ads (

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from ingestion.webhook.signature import verify
+from ingestion.webhook.endpoints import verify
 from simulator.ads_api import _cut, serve_app
 
 SECRET = "0123456789abcdef0123456789abcdef"

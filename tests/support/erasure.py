@@ -12,11 +12,12 @@ import orjson
 
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
-from ingestion.lake import Lake
+from ingestion.lake.lake import Lake
 from ingestion.parser.schema import EVENT_LOG
-from ingestion.webhook.vault import NewEnvelope, Vault
+from ingestion.vault import open_vault
+from ingestion.vault.vault import NewEnvelope
 
-ANA, ANA_SECOND, BIA = "5511987654321", "5521976543210", "5511912345678"
+ANA, ANA_SECOND, BIA = "5511987654321", "5521976543210", "5511912345687"
 ANA_ID, BIA_ID = "BR.1A2B3C4D5E6F7G8H", "BR.9Z8Y7X6W5V4U3T2S"
 ANA_MAIL = "ana.souza@example.com"
 ANA_CLICK, BIA_CLICK = "AfcAnaAnaAnaAnaAnaAnaAna", "AfcBiaBiaBiaBiaBiaBiaBia"
@@ -76,6 +77,21 @@ def webhook(*, contacts: Sequence[tuple[str, str]] = (), **lists: list[Json]) ->
             {"wa_id": p, "user_id": b, "profile": {"name": "x"}} for p, b in contacts
         ]
     change = {"field": "messages", "value": value}
+    return orjson.dumps(
+        {"object": "whatsapp_business_account", "entry": [{"id": "2", "changes": [change]}]}
+    )
+
+
+def handover(phone: str) -> bytes:
+    """A notice that Meta's agent took somebody's chat."""
+    value: Json = {
+        "recipient": {"display_phone_number": "551140000000", "phone_number_id": "1"},
+        "sender": {"phone_number": phone},
+        "type": "control_taken",
+        "timestamp": str(AT + 90),
+        "control_taken": {"new_owner_role": "ai_agent", "metadata": f"about {phone}"},
+    }
+    change = {"field": "messaging_handovers", "value": value}
     return orjson.dumps(
         {"object": "whatsapp_business_account", "entry": [{"id": "2", "changes": [change]}]}
     )
@@ -205,7 +221,7 @@ def _source_of(body: bytes) -> str:
 def receive(settings: Settings, bodies: Iterable[bytes], at: float | None = None) -> None:
     """Into the vault, as the receiver does."""
     now = int((time.time() if at is None else at) * 1_000_000)
-    vault = Vault.open(settings.vault_url)
+    vault = open_vault(settings.vault_url)
     try:
         vault.append([NewEnvelope(now, _source_of(b), b) for b in bodies])
     finally:
@@ -252,7 +268,7 @@ def all_rows(settings: Settings) -> dict[str, list[Json]]:
 
 def bodies(settings: Settings) -> dict[int, bytes]:
     """What the vault still holds."""
-    vault = Vault.open(settings.vault_url)
+    vault = open_vault(settings.vault_url)
     try:
         return {
             seq: body

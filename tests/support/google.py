@@ -14,11 +14,11 @@ from decimal import Decimal
 from typing import Any
 
 from ctwa.settings import Settings
-from ingestion.google_api import GoogleAdsClient
-from ingestion.graph_session import RetryPolicy
-from ingestion.lake import Lake
-from ingestion.sources.google_ads import GoogleAdsCounts, land_google_ads
-from ingestion.sources.google_schema import GOOGLE_ADS
+from ingestion.ads.google.api import GoogleAdsClient
+from ingestion.ads.google.source import GoogleAdsCounts, land_google_ads
+from ingestion.ads.schema import GOOGLE_ADS
+from ingestion.apis.client import RetryPolicy
+from ingestion.lake.lake import Lake
 from simulator.google_api import GoogleApi, serve_google_api
 from simulator.google_state import Ad, AdGroup, Campaign, Customer, GoogleState
 
@@ -90,20 +90,20 @@ class Googler:
 
     def costs(self, level: str = "ad") -> dict[tuple[str, date, str], Decimal]:
         """What counts now of a level: (customer, day, id), of each day's newest complete read."""
-        newest = self._newest_days()
+        newest, key = self._newest_days(), "adset_id" if level == "ad_group" else f"{level}_id"
         return {
-            (r["customer_id"], r["spend_date"], r[f"{level}_id"]): r["spend"]
-            for r in self.rows("costs")
-            if r["level"] == level
-            and newest[r["customer_id"], r["spend_date"]]["read_no"] == r["read_no"]
+            (r["account_id"], r["spend_date"], r[key]): r["spend"]
+            for r in self.rows("spend_rows")
+            if r["spend_level"] == level
+            and newest[r["account_id"], r["spend_date"]]["read_no"] == r["read_no"]
         }
 
     def totals(self) -> dict[tuple[str, date], Decimal]:
         """The customer's own total of every day that was ever read whole."""
-        return {key: r["customer_spend"] for key, r in self._newest_days().items()}
+        return {key: r["account_spend"] for key, r in self._newest_days().items()}
 
     def _newest_days(self) -> dict[tuple[str, date], dict[str, Any]]:
-        return {(r["customer_id"], r["spend_date"]): r for r in self.rows("cost_days")}
+        return {(r["account_id"], r["spend_date"]): r for r in self.rows("spend_days")}
 
 
 @contextmanager

@@ -13,10 +13,10 @@ import orjson
 
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
-from ingestion.hubspot_api import HubspotClient
-from ingestion.lake import Lake
-from ingestion.sources.event_log import land_event_log
-from ingestion.sources.hubspot import HubspotCounts, land_hubspot
+from ingestion.crm.hubspot.client import HubspotClient
+from ingestion.crm.hubspot.source import HubspotCounts, land_hubspot
+from ingestion.lake.lake import Lake
+from keeping.erasure.steps import land as land_events
 from simulator.hubspot_api import HubspotApi, serve_hubspot_api
 from simulator.hubspot_state import HubspotState
 
@@ -63,7 +63,7 @@ class Crm:
     def night(self, **later: float) -> HubspotCounts:
         """That, and the vault into the event log."""
         counts = self.land(**later)
-        land_event_log(self.settings)
+        land_events(self.settings)
         return counts
 
     def wait(self, **later: float) -> None:

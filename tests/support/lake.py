@@ -1,7 +1,7 @@
 """Rows straight into a lake, for tests that start behind the parser or behind Meta's API.
 
 `write_rows` writes what the landing would have written: Parquet with the schema of
-`EVENT_LOG`/`META_ADS`, one file per call, beside the empty `0.schema.parquet` of each table.
+`EVENT_LOG`/`ADS`, one file per call, beside the empty `0.schema.parquet` of each table.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestration.lake import DATASETS
+from ingestion.sources import SOURCES
 
-SCHEMAS: dict[str, dict[str, pa.Schema]] = DATASETS
+SCHEMAS = {source.dataset: dict(source.schemas) for source in SOURCES}
 """Dataset -> table -> schema of everything dbt reads."""
 
 DEFAULT_TIME = datetime(2026, 1, 1, tzinfo=UTC)
@@ -35,6 +35,7 @@ _DEFAULTS: dict[str, Any] = {
     "link_kind": "message",
     "parser_version": 1,
     "read_no": 1,
+    "spend_level": "ad",
 }
 _file_numbers = itertools.count(1)
 
@@ -61,6 +62,8 @@ def write_rows(
     """
     ensure_lake(lake_root)
     schema = SCHEMAS[dataset][table]
+    if "platform" in schema.names:
+        rows = ({"platform": dataset.removesuffix("_ads"), **row} for row in rows)
     filled = [_fill(schema, f"{dataset}.{table}", place, row) for place, row in enumerate(rows)]
     if not filled:
         return None

@@ -54,12 +54,13 @@ class Meta:
                     "content_hash": f"{self.read_no}/{account}/{day}",
                 }
             )
-        self.world.write("meta_ads.insights", insights)
-        self.world.write("meta_ads.insight_days", controls)
+        self.world.write("meta_ads.spend_rows", insights)
+        self.world.write("meta_ads.spend_days", controls)
         for account in sorted({account for account, _ in days}):
             read_days = [day for a, day in days if a == account]
-            row = {"account_id": account, "since": min(read_days), "until": until or max(read_days)}
-            self.world.write("meta_ads.insight_reads", [read | row])
+            last = until or max(read_days)
+            row = {"account_id": account, "since_date": min(read_days), "until_date": last}
+            self.world.write("meta_ads.spend_reads", [read | row])
 
     def _read(self, at: str) -> dict[str, Any]:
         return {"read_no": self.read_no, "read_at": at}

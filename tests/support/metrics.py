@@ -14,7 +14,7 @@ from metricflow_semantics.model.dbt_manifest_parser import (
 )
 from metricflow_semantics.model.semantic_manifest_lookup import SemanticManifestLookup
 
-from tests.support.warehouse import DbtWorld, _parsed_manifest
+from tests.support.warehouse import DbtWorld, parsed_manifest
 
 
 class _Dialect:
@@ -29,7 +29,7 @@ class Metrics:
 
     def __init__(self, world: DbtWorld) -> None:
         logging.getLogger("metricflow").setLevel(logging.WARNING)
-        text = SemanticManifest(_parsed_manifest())._get_pydantic_semantic_manifest().json()
+        text = SemanticManifest(parsed_manifest())._get_pydantic_semantic_manifest().json()
         semantics = parse_manifest_from_dbt_generated_manifest(manifest_json_string=text)
         self._world = world
         self._engine = MetricFlowEngine(

@@ -11,8 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from activation.conversions_ledger import ConversionsLedger, Row
-from activation.states import states_path
+from activation.conversions_ledger import ConversionsLedger, Row, states_path
 from ctwa.settings import Settings
 
 NOW = datetime(2026, 6, 30, 12, tzinfo=UTC)

@@ -174,6 +174,19 @@ def link(
     return Envelope({"identity_links": [_link(left, right, kind, utc(at), waba_id)]})
 
 
+def record(
+    name: str, read_at: str | datetime, *identities: str, merged: tuple[str, ...] = ()
+) -> Envelope:
+    """A CRM's record as it was read: its identities (`phone:ana` ...), and records that went
+    into it. It was made on the first day of 2026."""
+    own = f"crm_record:{name}"
+    made = utc("2026-01-01 00:00")
+    rows = [_link(own, other, "crm_record", made, None) for other in identities]
+    rows += [_link(own, f"crm_record:{m}", "crm_merge", made, None) for m in merged]
+    rows = rows or [_link(own, own, "crm_record", made, None)]
+    return Envelope({"identity_links": [row | {"recorded_at": utc(read_at)} for row in rows]})
+
+
 def outcome(
     at: str | datetime, stage: str, event_id: str, *, source: str = "crm", **columns: Any
 ) -> Envelope:

@@ -1,103 +1,39 @@
-"""A lake, a warehouse and dbt for one test: rows in, mart rows out.
+"""A lake and a warehouse for one test: rows in, mart rows out.
 
-dbt runs in this process with a manifest that is parsed once per test session; each build gets a
-copy of it whose sources point at the test's own lake.
+Built by the plan, as a refresh builds. Where dbt itself is wanted it runs in this process with a
+manifest that is parsed once per test session; each command gets a copy of it whose sources point at
+the test's own lake.
 """
 
 from __future__ import annotations
 
 import functools
-import os
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import duckdb
-from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-from dbt.adapters.factory import reset_adapters
-from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.cli.main import dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
-from activation.states import ensure_states
+from activation.conversions_ledger import ensure_states
 from ctwa.settings import Settings, load_settings
-from tests.support import quick_dbt, quick_tests
+from ingestion.identity.update import land_identity
+from orchestration.plan import Check, Node, Plan, filled_in, run_values
+from orchestration.plan_run import CONTINUED_FROM, Result, Run, run_plan
+from tests.support.dbt import (
+    AS_OF,
+    LAKE_AT_PARSE,
+    DbtFailedError,
+    manifest_of,
+    parsed_manifest,
+    run_dbt,
+)
 from tests.support.lake import ensure_lake, sorted_rows, write_rows
+from tests.support.plans import plan_for
 
-_LAKE_AT_PARSE = "/lake-of-this-test"
-AS_OF = date(2026, 6, 30)
-"""`as_of` where a test does not say."""
-
-
-class DbtFailedError(AssertionError):
-    """dbt did not succeed; the text names each node and its message."""
-
-
-@contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for the duration of the block."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def run_dbt(
-    settings: Settings, args: list[str], *, as_of: date = AS_OF, manifest: Manifest | None = None
-) -> dbtRunnerResult:
-    """Run dbt in this process and let go of the warehouse; raises `DbtFailedError`."""
-    quick_dbt.install()
-    with environment(settings.dbt_environment(as_of)):
-        try:
-            result = dbtRunner(manifest=manifest).invoke([*quick_dbt.FLAGS, *args])
-        finally:
-            DuckDBConnectionManager.close_all_connections()
-            reset_adapters()
-    if not result.success:
-        raise DbtFailedError(_failures(result))
-    return result
-
-
-def _failures(result: dbtRunnerResult) -> str:
-    if result.exception is not None:
-        return f"{type(result.exception).__name__}: {result.exception}"
-    nodes: list[Any] = list(result.result or [])  # type: ignore[arg-type]
-    bad = [r for r in nodes if r.status in {"error", "fail", "runtime error"}]
-    return "\n".join(f"{r.node.name}: {r.status}: {r.message}" for r in bad) or "dbt failed"
-
-
-@functools.cache
-def _settings_at_parse() -> Settings:
-    target = tempfile.mkdtemp(prefix="ctwa-dbt-")
-    return load_settings(_env_file=None, CTWA_DATA_DIR=target, CTWA_LAKE_URL=_LAKE_AT_PARSE)
-
-
-@functools.cache
-def _parsed_manifest() -> Manifest:
-    result = run_dbt(_settings_at_parse(), ["parse"])
-    assert isinstance(result.result, Manifest)
-    return result.result
-
-
-_NO_TESTS = {"build", "unit_test", "test"}
-"""Arguments of a build of models only."""
-
-
-@functools.cache
-def _manifest_of_models() -> Manifest:
-    """Without tests, which dbt would copy and sort into its graph before it leaves them out."""
-    manifest = _parsed_manifest().deepcopy()
-    manifest.unit_tests = {}
-    manifest.nodes = {k: n for k, n in manifest.nodes.items() if n.resource_type != "test"}
-    return manifest
+__all__ = ["AS_OF", "DbtFailedError", "DbtWorld", "parsed_manifest", "run_dbt"]
 
 
 @functools.cache
@@ -106,6 +42,49 @@ def _reader() -> duckdb.DuckDBPyConnection:
     reader = duckdb.connect()
     reader.execute("set global timezone = 'UTC'")
     return reader
+
+
+def selection(
+    plan: Plan, select: Sequence[str], *, tests: bool = True, without: Sequence[str] = ()
+) -> set[str]:
+    """Ids of the nodes that dbt's selectors choose, and of the tests that look at nothing else.
+
+    `without`: selectors of what is left out, with all that rests on it.
+    """
+    chosen = set().union(*plan.ancestors.values(), plan.ancestors) if not select else set()
+    for selector in select:
+        found = _matching(plan, selector.removeprefix("+"))
+        chosen |= found
+        if selector.startswith("+"):
+            chosen = chosen.union(*(plan.ancestors.get(node, ()) for node in found))
+    for selector in without:
+        out = _matching(plan, selector)
+        chosen -= out | {
+            node for node, above in plan.ancestors.items() if not above.isdisjoint(out)
+        }
+    checks = {c.unique_id for c in plan.checks if not select or chosen.issuperset(c.depends_on)}
+    return chosen | checks if tests else chosen
+
+
+def _matching(plan: Plan, selector: str) -> set[str]:
+    """Ids by the name of a model or test, the file of a test, or a folder of models."""
+    path = selector.removeprefix("path:")
+    name = Path(path).stem if path.endswith(".sql") else selector
+    found = {part.unique_id for part in (*plan.nodes, *plan.checks) if name_in(part) == name}
+    if path != selector:
+        found |= {node.unique_id for node in plan.nodes if node.path.startswith(f"{path}/")}
+    assert found, f"nothing is selected by {selector}"
+    return found
+
+
+def name_in(part: Node | Check | Result) -> str:
+    """Name of a model or test, or of the one that a result is of."""
+    return part.unique_id.split(".")[2]
+
+
+def warned(run: Run) -> dict[str, int | None]:
+    """Test that warned -> rows that it found."""
+    return {name_in(r): r.failures for r in run.results if r.status == "warn"}
 
 
 class DbtWorld:
@@ -139,28 +118,11 @@ class DbtWorld:
         dataset, name = table.split(".")
         write_rows(self.lake, dataset, name, rows)
 
-    def dbt(
-        self,
-        *args: str,
-        as_of: date | None = None,
-        without: Iterable[quick_tests.KeptTest] = (),
-    ) -> dbtRunnerResult:
-        """Run one dbt command on this world, with all of the project but the tests `without`."""
-        manifest = (_manifest_of_models if {*args} >= _NO_TESTS else _parsed_manifest)().deepcopy()
-        quick_tests.without(manifest, without)
+    def dbt(self, *args: str, as_of: date | None = None) -> dbtRunnerResult:
+        """Run one dbt command on this world."""
+        land_identity(self.settings, full="--full-refresh" in args)
+        manifest = manifest_of(self.settings)
         self.change_models(manifest)
-        moved = {
-            _LAKE_AT_PARSE: self.lake,
-            str(_settings_at_parse().activation_dir): self.settings.activation_dir,
-        }
-        for source in manifest.sources.values():
-            location = str(source.meta["external_location"])
-            here = location
-            for before, now in moved.items():
-                here = here.replace(before, str(now))
-            for meta in (source.meta, source.source_meta, source.config.meta):
-                if "external_location" in meta:
-                    meta["external_location"] = here
         return run_dbt(self.settings, [*args], as_of=as_of or self.as_of, manifest=manifest)
 
     def change_models(self, manifest: Manifest) -> None:
@@ -186,32 +148,43 @@ class DbtWorld:
         full_refresh: bool = False,
         as_of: date | None = None,
         tests: bool = True,
-    ) -> dbtRunnerResult:
-        """`dbt build` (all, or what is selected), seeds and data tests included, unit tests not."""
-        args = ["build", "--exclude-resource-type", "unit_test"]
-        args += [] if tests else ["--exclude-resource-type", "test"]
-        args += ["--full-refresh"] if full_refresh else []
-        if tests and not select and not self.changed_code:
-            return self._build_all(args, as_of or self.as_of)
-        # Of a part, only the tests that look at nothing else.
-        args += ["--indirect-selection", "cautious", "--select", *select] if select else []
-        return self.dbt(*args, as_of=as_of)
+        without: Sequence[str] = (),
+    ) -> Run:
+        """Build all, or what is selected as dbt would, by the plan, as a refresh does.
 
-    def _build_all(self, args: list[str], as_of: date) -> dbtRunnerResult:
-        """Models and tests, those tests in short whose SQL an earlier build has rendered."""
-        paths = {
-            str(self.lake): "{lake}",
-            str(self.settings.activation_dir): "{activation}",
-            str(self.settings.data_dir): "{data}",
+        Data tests as well, of a part those that look at nothing else. `select`: `model`, `+model`,
+        `path:folder`, `+path:folder`; `without`: models or folders that are left out with
+        all that rests on them. Raises `DbtFailedError`, and then nothing is changed.
+        """
+        land_identity(self.settings, full=full_refresh)
+        plan = plan_for(self.settings, self.change_models, self._changes())
+        values = run_values(self.settings, as_of or self.as_of)
+        parts = selection(plan, select, tests=tests, without=without)
+        run = run_plan(
+            plan, self.settings.warehouse_path, values, full=full_refresh, selected=parts
+        )
+        if run.failures:
+            raise DbtFailedError(
+                "\n".join(f"{name_in(r)}: {r.status}: {r.message}" for r in run.failures)
+            )
+        return run
+
+    def _changes(self) -> str:
+        changes = {**self.changed_code, **self.seeds}
+        return repr(sorted(changes.items())) if changes else ""
+
+    def continued_by(self, model: str) -> str:
+        """The query by which the plan continues an incremental model that stands as it does now."""
+        plan = plan_for(self.settings, self.change_models, self._changes())
+        (node,) = (n for n in plan.nodes if n.table == model)
+        (statement,) = (s for s in node.continued if s.startswith(CONTINUED_FROM))
+        values = {**run_values(self.settings, self.as_of), "database": "warehouse"}
+        highest = {
+            f"highest_{place}": str(*self.query(filled_in(query, values))[0].values())
+            for place, query in enumerate(node.highest)
         }
-        key = quick_tests.settings_key(self.settings.dbt_environment(as_of), paths)
-        kept = quick_tests.kept_for(key)
-        result = self.dbt(*args, as_of=as_of, without=kept)
-        if not kept:
-            quick_tests.keep(key, result.result, paths, as_of.isoformat())  # type: ignore[arg-type]
-        if failing := quick_tests.failing(self.settings.warehouse_path, kept, paths):
-            raise DbtFailedError("\n".join(failing))
-        return result
+        sql = filled_in(statement, values | highest)
+        return sql[sql.index("(") + 1 : sql.rindex(")")]
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Rows of the warehouse as dicts."""
@@ -231,6 +204,14 @@ class DbtWorld:
         """Every row of e.g. `marts.fct_leads`."""
         return self.query(f"select * from {table} order by {order_by}")
 
+    def identity(self, table: str) -> list[dict[str, Any]]:
+        """Every row of a table of who is one person, as the models read it."""
+        source = parsed_manifest().sources[f"source.ctwa.identity.{table}"]
+        location = str(source.meta["external_location"]).replace(LAKE_AT_PARSE, str(self.lake))
+        with _reader().cursor() as cursor:
+            rows = cursor.sql(f"from {location.format(name=table)} order by all")
+            return list(rows.to_arrow_table().to_pylist())
+
     def one(self, table: str, where: str = "true") -> dict[str, Any]:
         """The only row of a table that fits; an assertion fails where there are more or none."""
         found = self.query(f"select * from {table} where {where}")
@@ -240,7 +221,7 @@ class DbtWorld:
     def snapshot(
         self,
         schemas: Iterable[str] = ("intermediate", "marts"),
-        exclude: Iterable[str] = ("changed_seq", "read_seq", "last_seq"),
+        exclude: Iterable[str] = ("changed_seq", "read_seq", "last_seq", "catalogue_no"),
     ) -> dict[str, list[tuple[Any, ...]]]:
         """Table -> sorted rows, without the columns that say when a row was made."""
         listed = ", ".join(f"'{s}'" for s in schemas)

@@ -17,13 +17,18 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ctwa.pseudonym import Pseudonymizer
-from ingestion.sources.event_log import EventLogCounts, land_event_log
-from ingestion.sources.google_ads import land_google_ads
-from ingestion.sources.hubspot import land_hubspot
-from ingestion.sources.meta_ads import land_meta_ads
-from ingestion.sources.meta_insights import land_insights
+from ingestion.ads.google.source import land_google_ads
+from ingestion.ads.meta.source import land_meta_ads
+from ingestion.ads.meta.spend import land_insights
+from ingestion.crm.hubspot.source import land_hubspot
+from ingestion.event_log.source import EventLogCounts
+from ingestion.source import SourceIncompleteError
+from keeping.erasure.steps import land
 from simulator.ads_api import AdsApi, serve_ads_api
+from simulator.ads_faults import Fault, FaultScript
 from simulator.ads_insights import JobScript
 from simulator.company import SITE_ID
 from simulator.compare import Comparison, compare
@@ -32,6 +37,7 @@ from simulator.google_api import GoogleApi, serve_google_api
 from simulator.hubspot_api import HubspotApi, serve_hubspot_api
 from simulator.installation import google_settings
 from simulator.truth import truth
+from simulator.truth_unread import Silence
 from simulator.world import World
 from tests.conftest import PII_KEY
 from tests.e2e.installation import receive
@@ -85,17 +91,27 @@ class WorldRun(DbtWorld):
         receive(self.settings, bodies, datetime.combine(day, time(3), UTC))
         self.malformed += sum(body.malformed for body in bodies)
 
-    def land(self, day: date) -> EventLogCounts:
-        """Everything into the lake: vault, then Meta's objects and insights as of that day."""
+    def land(self, day: date, silent: str = "") -> EventLogCounts:
+        """Everything into the lake: vault, then Meta's objects and insights as of that day.
+
+        `silent`: an ad account whose insights Meta refuses.
+        """
         moment = datetime.combine(day, time(8), UTC)
         self.crm.state = self.world.hubspot(moment)
         land_hubspot(self.settings, now=lambda: moment)
-        counts = land_event_log(self.settings)
+        counts = land(self.settings)
         # Report runs are complete at the first look: nothing to wait for between two.
         self.api.jobs_to_come = [JobScript(["Job Completed"]) for _ in range(500)]
         self.api.state.now = lambda: moment
         land_meta_ads(self.settings, now=lambda: moment)
-        land_insights(self.settings, now=lambda: moment)
+        if silent:
+            refused = Fault(f"act_{silent}/insights", times=1_000, status=403, code=200)
+            self.api.faults = FaultScript([refused])
+            with pytest.raises(SourceIncompleteError, match=silent):
+                land_insights(self.settings, now=lambda: moment)
+            self.api.faults = FaultScript()
+        else:
+            land_insights(self.settings, now=lambda: moment)
         self.google.state.now = lambda: moment
         land_google_ads(self.settings, now=lambda: moment)
         for wrong in (self.api.wrong, self.google.wrong, self.crm.wrong):
@@ -109,11 +125,12 @@ class WorldRun(DbtWorld):
         day: date,
         *,
         tests: bool = False,
+        silent: str = "",
     ) -> None:
         """What came, what the APIs show in night `shown`, landed and built as of `day`."""
         self.receive(bodies, day)
         self.show(shown)
-        self.land(day)
+        self.land(day, silent)
         self.build_marts(day, tests=tests)
 
     def build_marts(
@@ -129,10 +146,10 @@ class WorldRun(DbtWorld):
         self.land(day - timedelta(days=1))
         self.night(deliveries(self.world, seed), len(self.world.nights), day, tests=tests)
 
-    def compare(self) -> Comparison:
+    def compare(self, silence: Silence | None = None) -> Comparison:
         """The warehouse's marts against the truth of everything in the world."""
         names = Pseudonymizer.from_settings(self.settings)
-        expected = truth(self.world, names, quarantined=self.malformed)
+        expected = truth(self.world, names, quarantined=self.malformed, silence=silence)
         return compare(expected, self.settings.warehouse_path)
 
 

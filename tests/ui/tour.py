@@ -23,7 +23,11 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-GROUPS = ("raw", "seeds", "staging", "intermediate", "marts", "activation", "publish")
+GROUPS = (
+    *("sources", "event_log", "ad_platforms", "messages", "conversations", "touches", "leads"),
+    *("outcomes", "spend", "marts", "outboxes", "activation", "publish", "ads", "pages"),
+    "identity",
+)
 TARGET = "marts/campaign_performance"
 _CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -125,7 +129,7 @@ def _run(page: Page, url: str, run_id: str) -> None:
 
 def _checks(page: Page, url: str, images: Path) -> None:
     page.goto(f"{url}/assets/{TARGET}?view=checks")
-    page.get_by_text("unique_grain").first.wait_for(timeout=60_000)
+    page.get_by_text("sound_rows").first.wait_for(timeout=60_000)
     page.wait_for_timeout(2_000)
     page.screenshot(path=images / "checks.png")
 

@@ -1,4 +1,4 @@
-{# A timestamp before every event: the start of what has no known start. #}
+{# A timestamp before every event: the start of whatever has no known start. #}
 {% macro beginning_of_time() -%}
     {{ return(adapter.dispatch('beginning_of_time', 'ctwa')()) }}
 {%- endmacro %}

@@ -1,6 +1,6 @@
 {# numerator / denominator as decimal(18, 8), rounded half up once; both are decimal(18, 8) and
-   positive. DuckDB divides decimals as doubles, which is good for 15 digits only: so it is done in
-   whole hundred-millionths. #}
+   positive. DuckDB divides decimals as doubles, which are only exact to 15 digits, so the division
+   is done in whole hundred-millionths. #}
 {% macro exact_rate(numerator, denominator) -%}
     {{ return(adapter.dispatch('exact_rate', 'ctwa')(numerator, denominator)) }}
 {%- endmacro %}

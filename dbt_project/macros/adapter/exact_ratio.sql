@@ -1,6 +1,6 @@
-{# numerator / denominator as decimal(18, 6), rounded half away from zero; null when the divisor is 0.
-   DuckDB divides decimals as doubles, so the division is done in whole millionths here; only for
-   the rows that have a divisor: most days of an ad have no lead, and these integers are slow. #}
+{# numerator / denominator as decimal(18, 6), rounded half away from zero; null when the divisor is
+   0. DuckDB divides decimals as doubles, so the division is done in whole millionths, and only for
+   rows with a divisor: most days of an ad have no lead, and these integers are slow. #}
 {% macro exact_ratio(numerator, denominator) -%}
     {{ return(adapter.dispatch('exact_ratio', 'ctwa')(numerator, denominator)) }}
 {%- endmacro %}

@@ -1,4 +1,5 @@
-{# Whether the warehouse knows a zone name; converting with an unknown one fails the whole model. #}
+{# Whether the warehouse knows a time zone's name; converting with an unknown one fails the whole
+   model. #}
 {% macro is_known_timezone(timezone) -%}
     {{ return(adapter.dispatch('is_known_timezone', 'ctwa')(timezone)) }}
 {%- endmacro %}

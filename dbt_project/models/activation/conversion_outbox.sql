@@ -1,39 +1,32 @@
+{%- set reached_by = {
+    'qualified': qualified_stages(),
+    'opportunity': "('opportunity', 'won')",
+    'won': "('won')",
+} %}
+
 /*
-    Grain: one row per lead, stage of the funnel and occurrence: what Meta may be told.
+    Grain: one row per lead, stage of the funnel and occurrence: what may be sent to Meta.
 
-    `conversion_event_id` hashes these three, so it is the same however often and in whatever order
-    everything is built. The click is that of the lead's latest touch with a click id at or before
-    the outcome, or of its source touch, as `META_CONVERSION_CLICK` says (E70).
+    `qualified` and `opportunity` occur once per lead, at the earliest outcome that reached them; a
+    later stage implies the earlier one (rule R9). `won` occurs once per purchase: a HubSpot deal is
+    one purchase, however often it is won, with the amount of its last win; in other CRMs each won
+    outcome is one. `conversion_event_id` hashes lead, stage and occurrence, so an older outcome that
+    arrives later, or a corrected amount, changes a row and never its id.
 
-    `ineligible_reason` is the first that holds of: `erased`, `consent_withdrawn` (E72), `excluded`
-    (E20), `from_meta` (Meta found the outcome itself), `no_click_id`, `click_too_old` (E67),
-    `no_value` (won without value and currency).
+    The click is that of the lead's latest touch with a click id at or before the outcome, or of its
+    source touch, as `META_CONVERSION_CLICK` says (E70).
+
+    `ineligible_reason` is the first of these that applies: `erased`, `consent_withdrawn` (E72),
+    `excluded` (E20), `from_meta` (Meta found the outcome itself), `no_click_id`, `click_too_old`
+    (E67), `no_value` (won without value and currency).
 */
 
 with
-
-occurred as (
-
-    select * from {{ ref('int_conversions__occurred') }}
-
-),
-
-leads as (
-
-    select * from {{ ref('int_leads__sourced') }}
-
-),
 
 touches as (
 
     select * from {{ ref('int_touches__classified') }}
     where evidence_key is not null
-
-),
-
-placed as (
-
-    select * from {{ ref('int_touches__placed') }}
 
 ),
 
@@ -51,15 +44,75 @@ messages as (
 
 ),
 
-withdrawn as (
+reached as (
 
-    select * from {{ ref('int_consents__withdrawn') }}
+    {% for stage in conversion_stages() %}
+    {{ 'union all' if not loop.first }}
+    select
+        *,
+        source || '|' || event_id as outcome_key,
+        '{{ stage }}' as event_stage,
+        {% if stage == 'won' %}
+        case
+            when source = 'hubspot_deals' and event_id like 'deal:%'
+                then source || '|deal:' || {{ dbt.split_part('event_id', "':'", 2) }}
+            else source || '|' || event_id
+        end as happening
+        {% else %}
+        lead_id as happening
+        {% endif %}
+
+    from {{ ref('fct_outcomes') }}
+    where
+        lead_id is not null
+        and funnel_stage in {{ reached_by[stage] }}
+    {% endfor %}
 
 ),
 
-excluded as (
+ranked as (
 
-    select * from {{ ref('int_leads__excluded') }}
+    select
+        *,
+        row_number() over (
+            partition by event_stage, happening
+            order by
+                occurred_at,
+                {{ funnel_rank('funnel_stage') }},
+                outcome_key
+        ) as place,
+        row_number() over (
+            partition by event_stage, happening
+            order by
+                case when value is null then 1 else 0 end,
+                occurred_at desc,
+                outcome_key desc
+        ) as place_of_value
+
+    from reached
+
+),
+
+occurred as (
+
+    select
+        earliest.lead_id,
+        earliest.event_stage as funnel_stage,
+        case when earliest.event_stage = 'won' then earliest.happening else 'first' end as occurrence,
+        earliest.outcome_key,
+        earliest.source,
+        cast(amounts.value as decimal(18, 6)) as value, -- noqa: RF04
+        amounts.currency,
+        earliest.occurred_at
+
+    from ranked as earliest
+    left join ranked as amounts
+        on
+            earliest.event_stage = 'won'
+            and amounts.event_stage = 'won'
+            and earliest.happening = amounts.happening
+            and amounts.place_of_value = 1
+    where earliest.place = 1
 
 ),
 
@@ -75,7 +128,7 @@ events as (
         leads.source_touch_id
 
     from occurred
-    inner join leads
+    inner join {{ ref('int_leads__sourced') }} as leads
         on occurred.lead_id = leads.lead_id
 
 ),
@@ -153,11 +206,11 @@ conversion_outbox as (
         on
             events.conversion_event_id = clicks.conversion_event_id
             and clicks.place_from_end = 1
-    left join placed
+    left join {{ ref('int_touches__placed') }} as placed
         on clicks.touch_id = placed.touch_id
-    left join withdrawn
+    left join {{ ref('int_consents__withdrawn') }} as withdrawn
         on events.person_key = withdrawn.person_key
-    left join excluded
+    left join {{ ref('int_leads__excluded') }} as excluded
         on events.lead_id = excluded.lead_id
 
 )

@@ -1,10 +1,11 @@
 /*
-    Grain: one row per person, by their first lead: what a CRM is told of where they came from.
+    Grain: one row per person (by their first lead): what a CRM is told about where they came from.
 
-    `source` is the platform of the ad, else `utm_source`, else the channel. Names are today's
-    (rule R8); the headline is what the person saw, else the ad's. `evidence_seq` is an envelope
-    that shows who the person is, as the keys beside it say: the latest copy of the message or form
-    that the lead was born by. `is_erased`: the click ids of birth or source were erased.
+    `source` is the platform of the ad, else `utm_source`, else the channel. Names are the current
+    ones (rule R8); the headline is the one that the person saw, else the ad's. `evidence_seq` is an
+    envelope that shows who the person is, by the keys beside it: the latest copy of the message or
+    form that the lead began with. `is_erased`: the click ids of its first touch or source touch
+    were erased.
 */
 
 with
@@ -23,18 +24,6 @@ touches as (
         evidence_key
 
     from {{ ref('int_touches__classified') }}
-
-),
-
-placed as (
-
-    select * from {{ ref('int_touches__placed') }}
-
-),
-
-pages as (
-
-    select * from {{ ref('int_pages__classified') }}
 
 ),
 
@@ -62,25 +51,7 @@ forms as (
 
 ),
 
-ads as (
-
-    select * from {{ ref('int_ads__described') }}
-
-),
-
-adsets as (
-
-    select * from {{ ref('int_adsets__described') }}
-
-),
-
-excluded as (
-
-    select * from {{ ref('int_leads__excluded') }}
-
-),
-
-born_by_message as (
+evidence_by_message as (
 
     select
         leads.first_touch_id,
@@ -89,7 +60,7 @@ born_by_message as (
     from leads
     inner join messages
         on leads.first_touch_id = messages.message_key
-    inner join {{ ref('stg_event_log__messages') }} as copies
+    inner join {{ source('event_log', 'messages') }} as copies
         on
             messages.message_key = copies.message_key
             and messages.content_key = copies.content_key
@@ -97,7 +68,7 @@ born_by_message as (
 
 ),
 
-born_by_form as (
+evidence_by_form as (
 
     select
         leads.first_touch_id,
@@ -106,7 +77,7 @@ born_by_form as (
     from leads
     inner join forms
         on leads.first_touch_id = forms.form_key
-    inner join {{ ref('stg_event_log__web_leads') }} as copies
+    inner join {{ source('event_log', 'web_leads') }} as copies
         on
             forms.form_key = copies.form_key
             and forms.content_key = copies.content_key
@@ -132,7 +103,7 @@ crm_outbox as (
         coalesce(evidence.ctwa_clid = 'erased', false)
         or coalesce(messages.ctwa_clid = 'erased', false)
         or coalesce(forms.is_erased, false) as is_erased,
-        coalesce(born_by_message.seq, born_by_form.seq) as evidence_seq,
+        coalesce(evidence_by_message.seq, evidence_by_form.seq) as evidence_seq,
         coalesce(messages.phone_key, forms.phone_key) as phone_key,
         messages.bsuid_key,
         forms.email_key,
@@ -140,7 +111,7 @@ crm_outbox as (
         leads.first_touch_at
 
     from leads
-    inner join placed
+    inner join {{ ref('int_touches__placed') }} as placed
         on leads.source_touch_id = placed.touch_id
     inner join touches
         on leads.source_touch_id = touches.touch_id
@@ -150,23 +121,23 @@ crm_outbox as (
         on leads.first_touch_id = messages.message_key
     left join forms
         on leads.first_touch_id = forms.form_key
-    left join born_by_message
-        on leads.first_touch_id = born_by_message.first_touch_id
-    left join born_by_form
-        on leads.first_touch_id = born_by_form.first_touch_id
-    left join pages
+    left join evidence_by_message
+        on leads.first_touch_id = evidence_by_message.first_touch_id
+    left join evidence_by_form
+        on leads.first_touch_id = evidence_by_form.first_touch_id
+    left join {{ ref('int_pages__classified') }} as pages
         on
             leads.is_from_page
             and leads.source_touch_id = pages.touch_id
-    left join ads
+    left join {{ ref('int_ads__described') }} as ads
         on
             placed.platform = ads.platform
             and placed.ad_id = ads.ad_id
-    left join adsets
+    left join {{ ref('int_adsets__described') }} as adsets
         on
             placed.platform = adsets.platform
             and placed.adset_id = adsets.adset_id
-    left join excluded
+    left join {{ ref('int_leads__excluded') }} as excluded
         on leads.lead_id = excluded.lead_id
 
 )

@@ -1,16 +1,16 @@
 /*
     Grain: one row per lead and contact of HubSpot that is the same person.
 
-    The lead is the person's first. `seq` is the latest envelope in which the contact stands, from
-    which its id can be read. A contact that was merged into another (E29) has no row: HubSpot
-    writes to the other alone. One that nothing links to somebody who wrote has none either.
+    The lead is the person's first. `seq` is the latest envelope that contains the contact, from
+    which its id can be read. A contact that was merged into another (E29) has no row, because
+    HubSpot only writes to the other one. Nor has a contact that nothing links to a lead.
 */
 
 with
 
 links as (
 
-    select * from {{ ref('stg_event_log__identity_links') }}
+    select * from {{ source('event_log', 'identity_links') }}
     where
         link_kind in ('crm_record', 'crm_merge')
         and left_kind = 'crm_record'
@@ -19,7 +19,7 @@ links as (
 
 outcomes as (
 
-    select * from {{ ref('stg_event_log__outcomes') }}
+    select * from {{ source('event_log', 'outcomes') }}
     where
         source = 'hubspot'
         and crm_record_key is not null
@@ -28,7 +28,7 @@ outcomes as (
 
 identities as (
 
-    select * from {{ ref('int_identities__resolved') }}
+    select * from {{ source('identity', 'identities') }}
 
 ),
 

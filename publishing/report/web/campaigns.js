@@ -54,8 +54,8 @@ function named(row) {
   );
 }
 
-// Rows of groups that have figures, with what `describe` says of a group's first entity, and with
-// the period before; and the sums of all groups.
+// Rows of the groups that have figures, with what `describe` returns for a group's first entity and
+// with the previous period; and the sums of all groups.
 function rowsOf(groups, describe) {
   const mask = chosenEntities();
   const before = rangeBefore(state.range);
@@ -64,7 +64,12 @@ function rowsOf(groups, describe) {
   const rows = groups.first
     .map((entity, at) => ({ entity, ...rowAt(now, at), before: then && rowAt(then, at) }))
     .filter(hasFigures)
-    .map((row) => ({ ...row, ...describe(row.entity) }));
+    .map((row) => ({ ...row, ...describe(row.entity) }))
+    .map((row) =>
+      UNREADABLE.has(FACTS.entities.platform[row.entity])
+        ? { ...row, spend: Number.NaN, ripe_spend: Number.NaN, clicks: Number.NaN }
+        : row,
+    );
   const total = { ...rowAt(folded(now, 1, {}), 0), before: then && rowAt(folded(then, 1, {}), 0) };
   return { rows, total };
 }
@@ -84,7 +89,7 @@ function describeCampaign(e) {
 function sharesChart(rows, total) {
   const shown = rows
     .filter((row) => row.spend > 0 || row.ripe_qualified > 0)
-    .sort((a, b) => b.ripe_spend - a.ripe_spend)
+    .sort((a, b) => (b.ripe_spend || 0) - (a.ripe_spend || 0))
     .slice(0, SHOWN_CAMPAIGNS);
   const spend = shown.map((row) => ratio(row.ripe_spend, total.ripe_spend));
   const qualified = shown.map((row) => ratio(row.ripe_qualified, total.ripe_qualified));
@@ -92,7 +97,7 @@ function sharesChart(rows, total) {
   const nameOf = (row) => (isTwin(row) ? `${row.name} · ${row.account}` : row.name);
   const names = [t("campaigns.share_spend"), t("campaigns.share_qualified")];
   const worst = shown
-    .map((row, at) => ({ row, gap: (spend[at] ?? 0) - (qualified[at] ?? 0) }))
+    .map((row, at) => ({ row, gap: (spend[at] || 0) - (qualified[at] || 0) }))
     .sort((a, b) => b.gap - a.gap)[0];
   return {
     height: 80 + shown.length * 38,

@@ -1,4 +1,4 @@
-// Figures: a chart by ECharts, a sentence that says what it shows, and its numbers as a table.
+// Figures: an ECharts chart, a sentence that says what it shows, and its numbers as a table.
 
 const liveCharts = new Set();
 const cssColour = (name) =>
@@ -8,10 +8,10 @@ const resizing = new ResizeObserver((entries) => {
   for (const { target } of entries) target.chart?.resize();
 });
 
-// `update({option, summary, columns, rows})`: option of ECharts, the sentence, and the numbers.
+// `update({option, summary, columns, rows})`: ECharts' option, the sentence, and the numbers.
 function chartFigure({ id, title, note = null, height = 280, tools = null }) {
   const canvas = h("div", { class: "canvas", role: "img" });
-  canvas.style.height = `${height}px`; // set by script: a style attribute would be refused
+  canvas.style.height = `${height}px`; // set by script: the content policy refuses style attributes
   const nothing = h("p", { class: "empty", hidden: true }, t("chart.empty"));
   const alternative = h("div", {
     class: "table-frame",
@@ -130,7 +130,7 @@ function chartBase() {
   };
 }
 
-// Room for a legend that may need several lines: ECharts does not make any.
+// Room for a legend of several lines, which ECharts does not provide.
 function legendHeight(names) {
   const room = Math.min(innerWidth, 1240) - (innerWidth > 860 ? 330 : 64);
   let lines = 1;

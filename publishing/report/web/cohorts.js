@@ -1,4 +1,4 @@
-// Cohorts: leads by the week or month they were born, and how they ripen.
+// Cohorts: leads by week or month of first touch, and how they mature.
 
 const COHORT_VIEWS = ["rate", "qualified", "cpql"];
 let cohortView = "rate";
@@ -84,8 +84,8 @@ function cohortGrain() {
   return state.range[1] - state.range[0] > 200 ? "month" : "week";
 }
 
-// A cohort is mature for a window when the last of its days is: before, its figures still grow.
-// What is shown is of all its days, whatever their age.
+// A cohort is mature for a window once its last day is; until then its figures still grow. The
+// figures shown cover all of its days, whatever their age.
 function cohortRow(series, at, ages, totals) {
   const lastDay = Math.min(state.range[1], (series.keys[at + 1] ?? Number.POSITIVE_INFINITY) - 1);
   const { spend, leads } = rowAt(totals.ever, at);
@@ -98,7 +98,7 @@ function cohortRow(series, at, ages, totals) {
       age,
       qualified: all[age],
       rate: ratio(all[age], leads),
-      cpql: ratio(spend, all[age]),
+      cpql: costOf(spend, all[age]),
       isMature: age !== "ever" && lastDay + Number(age) < AS_OF,
     })),
   };

@@ -121,7 +121,7 @@ function describeAd(e) {
   };
 }
 
-// Ads that the filters let through and that have a verdict, whether or not the period has figures.
+// Ads that pass the filters and have a verdict, whether or not the period has figures.
 function judged(groups, verdicts) {
   const mask = chosenEntities();
   const through = new Set();
@@ -134,7 +134,7 @@ function judged(groups, verdicts) {
   }));
 }
 
-// Pictures lie on the platforms' servers, and this page asks nobody: a sign of their kind stands in.
+// Images are on the platforms' servers, and this page makes no requests: an icon takes their place.
 function creativeCell(row) {
   const first = row.headline ?? row.name;
   const more = [...new Set([row.name, row.campaignName])].filter((text) => text && text !== first);

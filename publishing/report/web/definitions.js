@@ -1,4 +1,4 @@
-// Definitions: what each word on the page means.
+// Definitions: what each term on the page means.
 
 const TERMS = [
   "spend",

@@ -1,4 +1,4 @@
-// Elements from values. Text is always text: nothing that comes from the data is read as HTML.
+// Elements from values. Text is always text: nothing from the data is parsed as HTML.
 
 function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -20,12 +20,12 @@ function fill(element, ...children) {
   return element;
 }
 
-// Said to screen readers and to nobody else.
+// For screen readers only.
 function aside(text) {
   return h("span", { class: "unseen" }, text);
 }
 
-// A number as people read it, and beside it as it is, for tests and for whoever inspects the page.
+// A number as people read it, and its exact value for tests and for anyone who inspects the page.
 function figureOf(text, value, name) {
   const known = value !== null && value !== undefined && !Number.isNaN(value);
   return h(
@@ -35,7 +35,7 @@ function figureOf(text, value, name) {
   );
 }
 
-// Some icons, drawn by path: no font and no picture is fetched.
+// Icons drawn as paths: no font and no image is fetched.
 const ICONS = {
   overview: "M4 19V9m6 10V5m6 14v-7m4 7H2",
   campaigns: "M3 11v3l11 4V6L3 10zm11-3 6-3v14l-6-3M6 15v4h3v-3",

@@ -1,4 +1,4 @@
-// The bar of filters: native controls, so that keyboards, screen readers and phones know them.
+// The filter bar: native controls, which keyboards, screen readers and phones support.
 
 function option(value, label, chosen) {
   return h("option", { value, selected: value === chosen }, label);
@@ -13,7 +13,7 @@ function choice(id, label, value, options, onchange) {
   return h("div", { class: "field" }, h("label", { for: id }, label), select);
 }
 
-// Several of a list, in a panel that closes with Escape and when the focus leaves.
+// Multiple choice, in a panel that closes on Escape and when it loses focus.
 function manyOf(id, label, all, options, chosen, onchange) {
   const summary = h("summary", { id: `${id}-summary` });
   const boxes = options.map(([key, text]) => {
@@ -93,7 +93,7 @@ function dateField(id, label, day, onchange) {
   return h("div", { class: "field" }, h("label", { for: id }, label), input);
 }
 
-// Returns the bar and `sync()`, which brings the dates after a preset was chosen.
+// Returns the bar and `sync()`, which updates the dates after a preset was chosen.
 function filterBar() {
   const [from, to] = state.range;
   const fields = {
@@ -182,7 +182,7 @@ function filterBar() {
   };
 }
 
-// In words, for paper and for screen readers.
+// The filters in words, for print and screen readers.
 function filtersInWords() {
   const channels = state.channels.length
     ? state.channels.map((name) => word("channel", name)).join(", ")

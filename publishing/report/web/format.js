@@ -1,4 +1,4 @@
-// Numbers, money and days as the reader writes them. What cannot be said is a dash, never 0.
+// Numbers, money and days in the reader's format. Unknown values are a dash, never 0.
 
 const NOTHING = "–";
 const formats = new Map();
@@ -9,7 +9,7 @@ function formatter(kind, options) {
   return formats.get(name);
 }
 
-// English of the reader's own country, not always that of the United States.
+// The English of the reader's country, not always that of the United States.
 function locale() {
   const wish = (navigator.languages ?? []).find((name) => name.startsWith(`${state.language}-`));
   return wish ?? state.language;
@@ -33,7 +33,7 @@ function money(value, currency = DATA.currency, digits = 2) {
   return formatter("NumberFormat", options).format(value);
 }
 
-// For axes: room is short.
+// For axes, where space is short.
 function shortMoney(value) {
   const options = {
     style: "currency",
@@ -81,3 +81,5 @@ function bucketName(start, grain) {
 }
 
 const ratio = (over, under) => (under > 0 ? over / under : null);
+// No cost, no price: 0.00 would rank as the cheapest.
+const costOf = (spend, people) => (spend === 0 ? null : ratio(spend, people));

@@ -80,7 +80,9 @@ function health(root) {
       .map((account) => account.complete_through)
       .filter(Boolean)
       .sort()[0];
-    const lag = complete ? LAST_DAY - dayOf(complete) : null;
+    const isNeverRead = DATA.unread.some((one) => one.reason === "never_read");
+    const freshDay = complete && !isNeverRead ? Math.min(dayOf(complete), LAST_DAY) : null;
+    const lag = freshDay === null ? null : AS_OF - 1 - freshDay;
     fill(
       tiles,
       healthTile(
@@ -115,8 +117,8 @@ function health(root) {
       ),
       healthTile(
         "fresh",
-        complete ? date(Math.min(dayOf(complete), AS_OF)) : NOTHING,
-        complete ?? null,
+        date(freshDay),
+        freshDay,
         lag === null || lag > STALE_DAYS ? "wrong" : lag > 0 ? "warn" : "fine",
       ),
     );

@@ -1,4 +1,4 @@
-// The likely rate of each ad with its interval: a bar that begins where the interval does, and a dot.
+// The likely rate of each ad: a bar for its interval, and a dot.
 
 const SHOWN_INTERVALS = 14;
 const VERDICT_COLOURS = {

@@ -2,7 +2,15 @@
 
 const RENDERERS = { overview, campaigns, creatives, cohorts, health, definitions };
 const app = document.getElementById("app");
-const shown = { language: null, page: null, theme: null, update: null, bar: null, main: null };
+const shown = {
+  language: null,
+  page: null,
+  theme: null,
+  update: null,
+  bar: null,
+  unread: null,
+  main: null,
+};
 
 function announce(text) {
   const live = document.getElementById("announcement");
@@ -13,6 +21,7 @@ function buildFrame() {
   document.documentElement.lang = state.language;
   document.title = t("title");
   shown.bar = filterBar();
+  shown.unread = unreadNotice();
   shown.main = h("main", { id: "content", tabindex: "-1" });
   const language = choice(
     "language",
@@ -71,7 +80,7 @@ function buildFrame() {
         h("p", { class: "stamp" }, t("frame.stamp", { date: date(AS_OF) })),
       ),
     ),
-    h("div", { class: "body" }, shown.bar.element, shown.main),
+    h("div", { class: "body" }, shown.bar.element, shown.unread.element, shown.main),
     h("p", { class: "unseen", id: "announcement", role: "status", "aria-live": "polite" }),
   );
 }
@@ -100,12 +109,13 @@ function render() {
   else delete document.documentElement.dataset.theme;
   const focused = document.activeElement?.id;
   if (last.language !== state.language) {
-    if (last.language !== null) tableStates.clear(); // sorted by the other language's words
+    if (last.language !== null) tableStates.clear(); // sorted by the other language
     buildFrame();
   }
   if (last.language !== state.language || last.page !== state.page) buildPage();
   Object.assign(shown, { language: state.language, page: state.page });
   shown.bar.sync();
+  shown.unread.update();
   shown.bar.element.hidden = state.page === "definitions";
   document.getElementById("lead").textContent =
     state.page === "definitions" ? t("definitions.lead") : pageLead();
@@ -138,7 +148,7 @@ function pageLead() {
 }
 
 addEventListener("hashchange", render);
-// Paper is light: what is drawn in the colours of the dark is drawn again.
+// Paper is light: redraw what was drawn in dark colours.
 addEventListener("beforeprint", () => {
   document.documentElement.dataset.theme = "light";
   shown.update();

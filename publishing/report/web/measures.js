@@ -1,12 +1,12 @@
-// The measures and how they are told: one place for name, value, format, and which way is good.
+// The measures: one place for name, value, format, and which direction is good.
 
 const MEASURES = {
   spend: { of: (s) => s.spend, format: (v) => money(v) },
   leads: { of: (s) => s.leads, format: (v) => number(v), good: 1 },
   qualified: { of: (s) => s.ripe_qualified, format: (v) => number(v), good: 1 },
   rate: { of: (s) => ratio(s.ripe_qualified, s.ripe_leads), format: (v) => percent(v), good: 1 },
-  cpl: { of: (s) => ratio(s.spend, s.leads), format: (v) => money(v), good: -1 },
-  cpql: { of: (s) => ratio(s.ripe_spend, s.ripe_qualified), format: (v) => money(v), good: -1 },
+  cpl: { of: (s) => costOf(s.spend, s.leads), format: (v) => money(v), good: -1 },
+  cpql: { of: (s) => costOf(s.ripe_spend, s.ripe_qualified), format: (v) => money(v), good: -1 },
   clicks: { of: (s) => s.clicks, format: (v) => number(v) },
   impressions: { of: (s) => s.impressions, format: (v) => number(v) },
   won_value: { of: (s) => s.won_value, format: (v) => money(v), good: 1 },
@@ -17,17 +17,17 @@ const measureOf = (name, row) => {
   return isKnown(value) ? value : null;
 };
 
-// One place of the sums as a row.
+// One position of the sums as a row.
 function rowAt(totals, place) {
   return Object.fromEntries(Object.keys(totals).map((name) => [name, totals[name][place]]));
 }
 
-// An unknown amount (NaN) and a credit are figures, too.
+// An unknown amount (NaN) and a credit also count as figures.
 function hasFigures(row) {
   return row.spend !== 0 || row.leads > 0 || (row.impressions ?? 0) > 0;
 }
 
-// The period before, as long as this one; null where the marts do not reach back to all of it.
+// The previous period of the same length; null if the marts do not go back that far.
 function rangeBefore([from, to]) {
   const days = to - from + 1;
   return from - days < FIRST_DAY ? null : [from - days, from - 1];
@@ -37,7 +37,7 @@ function changeOf(now, before) {
   return isKnown(now) && isKnown(before) && before !== 0 ? now / before - 1 : null;
 }
 
-// "▲ 12 %" in the colour of good or bad news; for screen readers in words.
+// "▲ 12 %" in the colour for good or bad; in words for screen readers.
 function changeTag(name, now, before) {
   const change = changeOf(now, before);
   if (change === null)
@@ -54,7 +54,7 @@ function changeTag(name, now, before) {
   );
 }
 
-// What a column of a table needs to show a measure.
+// A table column for a measure.
 function measureColumn(name, more = {}) {
   return {
     id: name,
@@ -82,10 +82,10 @@ function keyed(table) {
   return rows;
 }
 
-const PLATFORM_NAMES = { meta: "Meta", google: "Google" };
+const PLATFORM_NAMES = { meta: "Meta", google: "Google", microsoft: "Microsoft" };
 const platformName = (platform) => PLATFORM_NAMES[platform] ?? platform ?? NOTHING;
 
-// What stands for spend and leads that no campaign or ad is known of has a name in every language.
+// Placeholders for spend and leads without a known campaign or ad have names in every language.
 function campaignName(platform, id) {
   if (id === null) return t("campaign.none");
   if (id === "unresolved") return t("campaign.unresolved", { platform: platformName(platform) });

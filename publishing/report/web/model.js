@@ -4,7 +4,7 @@ function wordsOf(column) {
   return column.i.map((index) => (index < 0 ? null : column.w[index]));
 }
 
-// A column of numbers; a null one makes every sum with it unknown.
+// A column of numbers; a null makes every sum that includes it unknown.
 function numbersOf(column) {
   const sparse = Array.isArray(column.i);
   const values = sparse ? column.v : (column.v ?? column);
@@ -66,7 +66,7 @@ const FACTS = (() => {
 const FIRST_DAY = FACTS.days.length ? Math.min(FACTS.days[0], LAST_DAY) : LAST_DAY;
 const END_DAY = Math.max(AS_OF, FACTS.days[FACTS.days.length - 1] ?? AS_OF);
 const CHANNELS = [...new Set(FACTS.entities.channel)].filter(Boolean).sort();
-// Leads without an account are a choice of their own: nothing disappears (rule R12).
+// Leads without an account can be chosen as well: nothing disappears (rule R12).
 const ACCOUNTS = [
   ...DATA.accounts.map((account) => ({ ...account, key: `${account.platform}:${account.id}` })),
   { key: "none", platform: null, id: null, name: null },
@@ -74,7 +74,7 @@ const ACCOUNTS = [
 const NO_ACCOUNT = ACCOUNTS.length - 1;
 const accountAt = (index) => ACCOUNTS[index < 0 ? NO_ACCOUNT : index];
 
-// Which entities the filters let through.
+// Which entities pass the filters.
 function chosenEntities() {
   const mask = new Uint8Array(FACTS.count);
   const channels = new Set(state.channels);
@@ -114,8 +114,8 @@ function firstDayIndex(day) {
 const COST = ["spend", "leads", "qualified"];
 
 // Sums by group of entity and by bucket of day: an array of `groups * buckets` sums each.
-// `window_qualified` are those who qualified within the window; `ripe_*` is of the days that are old
-// enough for it only (of "ever" every day is): a ratio of the two kinds would be unfair to the young.
+// `window_qualified` are leads qualified within the window; `ripe_*` covers only days old enough for
+// it (for "ever", all days): mixing the two kinds in a ratio would be unfair to recent leads.
 function sums({
   range = state.range,
   mask = chosenEntities(),
@@ -145,7 +145,7 @@ function sums({
   }
   const ripeBefore = within === "ever" ? 0 : AS_OF - Number(within);
   const { entity, days, starts } = FACTS;
-  // The row of sums of each entity, so that the loop over the facts does nothing but add.
+  // The position of each entity's sums, so that the loop over the facts only adds.
   const rowOf = groups
     ? groups.of.map((group, e) => (mask[e] && group >= 0 ? group * width : -1))
     : Int32Array.from(mask, (fits) => (fits ? 0 : -1));
@@ -177,7 +177,7 @@ function add(column, sum, entity, rowOf, bucket, from, to) {
   }
 }
 
-// Of sums by group and bucket, those by group, by bucket, or of all.
+// From sums by group and bucket: sums by group, by bucket, or overall.
 function folded(totals, width, { keepGroups = false, keepBuckets = false }) {
   const out = {};
   for (const [name, values] of Object.entries(totals)) {
@@ -191,7 +191,7 @@ function folded(totals, width, { keepGroups = false, keepBuckets = false }) {
   return out;
 }
 
-// Days, weeks from Monday, or months of a range; the first and last may be cut by it.
+// Days, weeks from Monday, or months of a range; the first and last may be incomplete.
 function bucketsOf(range, grain) {
   const start = { day: (d) => d, week: (d) => d - ((d + 3) % 7), month: (d) => monthOf(d) }[grain];
   const keys = [];
@@ -203,7 +203,7 @@ function bucketsOf(range, grain) {
   return { grain, keys, of: (day) => place[day - range[0]] };
 }
 
-// Days where there is enough to see by day; else weeks, and months where weeks would be too many.
+// Days for short ranges, then weeks, and months if there would be too many weeks.
 const ENOUGH_A_DAY = 10;
 function grainOf([from, to], leads) {
   if (state.grain !== "auto") return state.grain;

@@ -1,4 +1,4 @@
-// Overview: what was spent, what came of it, against the period before.
+// Overview: what was spent and what came of it, against the previous period.
 
 const TILES = ["spend", "leads", "qualified", "cpl", "cpql"];
 
@@ -62,7 +62,7 @@ function overview(root) {
       grainOf(state.range, sums({ mask, names: ["leads"], within: "ever" }).leads[0]),
     );
     const width = series.keys.length;
-    // One pass over the facts for all that is shown; one more for the period before.
+    // One pass over the facts for everything shown, and one for the previous period.
     const both = sums({ mask, groups, buckets: series, names: COST });
     const byChannel = folded(both, width, { keepGroups: true });
     const byChannelBefore = before && sums({ mask, groups, range: before, names: COST });
@@ -98,7 +98,7 @@ function section(title, note, ...content) {
   );
 }
 
-// Change of a measure against the period before; rows carry theirs as `before`.
+// Change of a measure against the previous period; rows have theirs as `before`.
 function changeColumn(name) {
   const value = (row) =>
     row.before ? changeOf(measureOf(name, row), measureOf(name, row.before)) : null;
@@ -122,9 +122,11 @@ function fillTile(tile, name, now, then, before) {
       ? money(value, DATA.currency, 0)
       : MEASURES[name].format(value);
   const against =
-    before && earlier !== null
-      ? t("overview.before", { value: MEASURES[name].format(earlier) })
-      : t("overview.no_before");
+    value === null && holdsUnread(state.range)
+      ? t("unread.dash")
+      : before && earlier !== null
+        ? t("overview.before", { value: MEASURES[name].format(earlier) })
+        : t("overview.no_before");
   fill(
     tile,
     h("p", { class: "name" }, t(`measure.${name}`)),
@@ -133,7 +135,7 @@ function fillTile(tile, name, now, then, before) {
   );
 }
 
-// Young leads have had less time to qualify: said where it changes how the figures are read.
+// Recent leads have had less time to qualify: noted where it changes how figures are read.
 function fillNotice(notice, now, mask) {
   const days = state.within === "ever" ? 30 : Number(state.within);
   const range = [Math.max(state.range[0], AS_OF - days), state.range[1]];
@@ -276,7 +278,7 @@ function originChart(series, groups, totals) {
   };
 }
 
-// A chart in one sentence: its lowest and its highest point.
+// A chart in one sentence: its lowest and highest points.
 function extremes(name, series, values, format) {
   const known = values.map((value, at) => ({ value, at })).filter((point) => isKnown(point.value));
   if (!known.length) return t("chart.unknown", { name });

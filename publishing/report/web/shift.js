@@ -1,4 +1,4 @@
-// Budget to shift: a proposal of the marts, shown and never applied.
+// Budget to shift: a proposal from the marts, shown but never applied.
 
 const SHIFTS =
   DATA.budget_shift &&

@@ -1,5 +1,5 @@
-// What is shown stands in the address after `#`: it can be sent, kept and gone back to, and nothing
-// is stored in the browser.
+// The view is in the address after `#`: it can be shared, saved and gone back to, and nothing is
+// stored in the browser.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const PAGES = ["overview", "campaigns", "creatives", "cohorts", "health", "definitions"];
@@ -11,8 +11,14 @@ const DAY = 86400000;
 const dayOf = (iso) => Math.round(Date.parse(`${iso}T00:00:00Z`) / DAY);
 const isoOf = (day) => new Date(day * DAY).toISOString().slice(0, 10);
 const AS_OF = dayOf(DATA.as_of);
-// The day of the publication is only partly over.
-const LAST_DAY = AS_OF - 1;
+// The day of the publication is not over. A period ends with the last day that was read completely
+// for every account with spend: unread days would look cheap.
+const LAST_DAY = Math.min(
+  AS_OF - 1,
+  ...DATA.unread
+    .filter((one) => one.trailing && one.reason !== "never_read")
+    .map((one) => one.from - 1),
+);
 
 function monthOf(day, offset = 0) {
   const date = new Date(day * DAY);
@@ -58,7 +64,7 @@ function readState() {
   state.theme = one("theme", ["light", "dark"], null);
 }
 
-// The address of this view with some of it changed.
+// The address of this view with some changes.
 function address(changes = {}) {
   const next = { ...state, ...changes };
   const query = new URLSearchParams();
@@ -76,7 +82,7 @@ function address(changes = {}) {
   return `#/${next.page}${text ? `?${text}` : ""}`;
 }
 
-// Filters do not fill the history; pages are links and do.
+// Filters do not add to the browser's history; pages are links and do.
 function change(changes) {
   const next = address(changes);
   if (next === location.hash) return;

@@ -10,7 +10,7 @@ const compareTexts = (a, b, id) =>
   a.getValue(id).localeCompare(b.getValue(id), locale(), { numeric: true });
 
 // columns: {id, label, hint?, numeric?, value(row), format?(value), cell?(row, value)}; the first one
-// names the row. Returns the element and `update(rows, total)`; `total` is a row for the foot.
+// names the row. Returns the element and `update(rows, total)`; `total` is the footer row.
 function dataTable({ id, caption, columns, sort = null, search = null, pageSize = PAGE_SIZE }) {
   const kept = tableStates.get(id) ?? { sorting: sort ? [sort] : [], pageSize, query: "" };
   tableStates.set(id, kept);
@@ -30,7 +30,7 @@ function dataTable({ id, caption, columns, sort = null, search = null, pageSize 
     autoResetPageIndex: false,
   });
 
-  // Before the label of numbers, which end where their column ends.
+  // Before the label for numbers, which are aligned right.
   const sign = () => h("span", { class: "mark", "aria-hidden": "true" });
   const heads = columns.map((column) =>
     h(
@@ -208,6 +208,6 @@ function searchField(id, kept, onchange) {
   );
 }
 
-// Paper shows every row.
+// In print, show every row.
 addEventListener("beforeprint", () => liveTables.forEach((table) => table.print(true)));
 addEventListener("afterprint", () => liveTables.forEach((table) => table.print(false)));

@@ -165,10 +165,10 @@ def test_a_choice_that_cannot_be_taken_takes_no_other_with_it(name: str) -> None
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_value_takes_its_own_choice_only(name: str) -> None:
     value, reason = HOSTILE[name]
-    body = preferences(preference(), preference(detail="@@"), preference(wa_id=OTHER_PHONE))
+    body = preferences(preference(), preference(wa_id="@@"), preference(wa_id=OTHER_PHONE))
     rows = parse(encode(body).replace(b'"@@"', value))
     assert [row[0] for row in said(rows)] == [NAMES.phone(PHONE), NAMES.phone(OTHER_PHONE)]
-    assert reasons(rows) == [reason]
+    assert reasons(rows) == [reason.format(key="wa_id")]
     assert conserved(rows)
 
 
@@ -243,10 +243,18 @@ def test_good_words_beside_bad_ones_are_kept() -> None:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_value_takes_its_own_word_only(name: str) -> None:
     value, reason = HOSTILE[name]
-    body = json.dumps([consent(), consent(detail="@@"), consent(given=True)]).encode()
+    body = json.dumps([consent(), consent(source="@@"), consent(given=True)]).encode()
     rows = parse(body.replace(b'"@@"', value), source="consents")
     assert [row["is_given"] for row in rows["consents"]] == [False, True]
-    assert reasons(rows) == [reason]
+    assert reasons(rows) in ([reason], ["consent_invalid"])
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_e83_a_hostile_value_that_nobody_reads_costs_nothing(name: str) -> None:
+    body = json.dumps([consent(), consent(detail="@@"), consent(given=True)]).encode()
+    rows = parse(body.replace(b'"@@"', HOSTILE[name][0]), source="consents")
+    assert [row["is_given"] for row in rows["consents"]] == [False, False, True]
+    assert rows["quarantine"] == []
 
 
 @pytest.mark.parametrize("body", [b"", b"not json", b"[", b"[" * 100_000])
@@ -260,3 +268,11 @@ def test_no_more_than_a_thousand_words_are_taken_of_one_body() -> None:
     rows = parse([consent()] * 1_002, source="consents")
     assert len(rows["consents"]) == 1_000
     assert reasons(rows) == ["list_too_long"] * 2
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"), [("shop of ana@example.com", "shop of"), ("ana@example.com", "crm")]
+)
+def test_a_source_of_consent_holds_nobodys_address(source: str, kept: str) -> None:
+    rows = parse(consent(source=source, email=MAIL), source="consents")
+    assert [row["source"] for row in rows["consents"]] == [kept]

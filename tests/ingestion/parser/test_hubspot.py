@@ -109,15 +109,86 @@ def test_times_are_the_same_in_every_spelling() -> None:
     assert len({row["content_key"] for row in rows["outcomes"]}) == 1
 
 
-def test_the_latest_of_one_instant_is_the_one_that_hubspot_lists_first() -> None:
+WON, MOVED = "2026-06-02T10:00:00.000Z", "2026-06-04T10:00:00.000Z"
+DEAL = (entry("501", MOVED), entry("closedwon", WON), entry("qualifiedtobuy"))
+
+
+def worth(*amounts: tuple[str | None, str], now: str | None = "50") -> dict[str, Any]:
+    """What each stage of a deal that was won and moved on was worth."""
     deal = {
         "id": "9",
-        "properties": {"amount": "10", "deal_currency_code": "EUR"},
-        "history": [entry("closedwon"), entry("qualifiedtobuy")],
+        "properties": {"amount": now, "deal_currency_code": "EUR"},
+        "history": list(DEAL),
+        "amounts": [{"value": value, "timestamp": at} for value, at in reversed(amounts)],
     }
     rows = read(deal, kind="deals", currency="BRL")
-    paid = {row["stage"]: (row["value"], row["currency"]) for row in rows["outcomes"]}
-    assert paid == {"closedwon": (Decimal(10), "EUR"), "qualifiedtobuy": (None, None)}
+    assert reasons(rows) == []
+    assert {r["currency"] for r in rows["outcomes"] if r["value"] is not None} <= {"EUR"}
+    return {row["stage"]: row["value"] for row in rows["outcomes"]}
+
+
+@pytest.mark.parametrize(
+    ("amounts", "won"),
+    [
+        ([("900", AT), ("50", "2026-06-05T00:00:00Z")], 900),  # changed later, in delivery
+        ([("900", AT), ("50", MOVED)], 900),  # with the move itself
+        ([("900", AT), ("950", "2026-06-03T00:00:00Z"), ("50", MOVED)], 950),  # while won
+        ([("50", "2026-06-05T00:00:00Z")], 50),  # none until then: the first there is
+        ([("900", AT), ("", "2026-06-03T00:00:00Z"), ("50", MOVED)], 50),  # taken away
+        ([], 50),  # bodies of before have no history of amounts
+    ],
+)
+def test_e90_a_win_is_worth_what_the_deal_was_when_it_left_that_stage(
+    amounts: list[tuple[str, str]], won: int
+) -> None:
+    assert worth(*amounts)["closedwon"] == won
+    assert worth(*amounts)["501"] == 50
+
+
+def test_e90_an_amount_that_was_taken_away_for_good_leaves_the_win_what_it_was() -> None:
+    found = worth(("900", AT), ("", "2026-06-05T00:00:00Z"), now=None)
+    assert found == {"qualifiedtobuy": 900, "closedwon": 900, "501": None}
+
+
+def test_e90_a_bad_amount_of_the_past_costs_no_stage() -> None:
+    deal = {
+        "id": "9",
+        "properties": {"amount": "10"},
+        "history": list(DEAL),
+        "amounts": [5, entry("ten"), entry("9", "yesterday"), entry("8", AT)],
+    }
+    rows = read(deal, kind="deals", currency="BRL")
+    assert sorted(reasons(rows)) == ["time_unreadable", *["value_not_a_number"] * 2]
+    assert {r["stage"]: r["value"] for r in rows["outcomes"]}["closedwon"] == 8
+
+
+def test_a_stage_that_the_history_lacks_is_told_by_the_property() -> None:
+    late = "2026-06-09T10:00:00.000Z"
+    deal = {
+        "id": "9",
+        "properties": {"dealstage": "closedwon", "amount": "10"},
+        "history": [entry("qualifiedtobuy")],
+        "updated_at": late,
+    }
+    rows = read(deal, kind="deals", currency="BRL")
+    assert [(r["stage"], r["event_id"]) for r in rows["outcomes"]] == [
+        ("qualifiedtobuy", f"deal:9:qualifiedtobuy:{AT}"),
+        ("closedwon", f"deal:9:closedwon:{late}"),
+    ]
+
+
+def test_when_a_stage_was_entered_counts_before_the_records_last_change() -> None:
+    entered = "2026-06-03T08:00:00.000Z"
+    person = contact(
+        entry("lead"), lifecyclestage="customer", hs_v2_date_entered_customer=entered
+    ) | {"updated_at": "2026-06-09T10:00:00.000Z"}
+    stages = {r["stage"]: r["event_id"].split(":", 3)[3] for r in read(person)["outcomes"]}
+    assert stages == {"lead": AT, "customer": entered}
+
+
+def test_a_stage_that_the_history_has_at_that_instant_is_told_once() -> None:
+    person = contact(entry("customer"), entry("lead"), lifecyclestage="lead")
+    assert [r["stage"] for r in read(person)["outcomes"]] == ["lead", "customer"]
 
 
 @pytest.mark.parametrize(
@@ -149,6 +220,23 @@ def test_e29_ids_of_merged_contacts_in_any_list() -> None:
     rows = read(contact(hs_merged_object_ids="5; 6;7,x;5;" + "9" * 30))
     others = {NAMES.crm_record("hubspot", f"contact:{i}") for i in (5, 6)}
     assert links(rows) == {(OWN, other, "crm_merge") for other in others}
+
+
+def test_e85_a_filler_on_a_contact_is_no_identity() -> None:
+    rows = read(contact(entry(), phone="(11) 99999-9999", email="ana@example.com"))
+    assert links(rows) == {(OWN, NAMES.email("ana@example.com"), "crm_record")}
+    (row,) = rows["outcomes"]
+    assert (row["phone_key"], row["country"]) == (None, None)
+
+
+def test_e86_links_of_a_record_say_when_it_was_read_also_where_it_names_nobody() -> None:
+    rows = read(contact(phone="+55 11 98765-4321"), contact(record_id="8"))
+    other = NAMES.crm_record("hubspot", "contact:8")
+    phone = NAMES.phone("5511987654321")
+    assert links(rows) == {(OWN, phone, "crm_record"), (other, other, "crm_record")}
+    assert {row["recorded_at"].isoformat() for row in rows["identity_links"]} == {READ_AT}
+    gone = contact(record_id="8") | {"archived_at": AT}
+    assert links(read(gone)) == set()
 
 
 def test_a_copy_says_when_it_was_read() -> None:

@@ -182,9 +182,29 @@ BAD: dict[str, tuple[Any, str]] = {
     "a text for a referral": (event(referral=CANARY), "referral_not_object"),
     "a referral in the message": (text_event(referral=CANARY), "referral_not_object"),
     "a tap without a time": ({**event(referral=AD), "timestamp": None}, "timestamp_missing"),
-    "nul": (text_event(x=f"{CANARY}\x00"), "nul_in_text"),
-    "deep": (text_event(x=json.loads("[" * 40 + "]" * 40)), "too_deep"),
+    "nul": (event(message={"mid": f"{CANARY}\x00"}), "nul_in_text"),
+    "half a surrogate pair": ({**text_event(), "sender": {"id": "1\ud83d"}}, "lone_surrogate"),
 }
+
+
+@pytest.mark.parametrize("is_echo", [True, "true", "TRUE", None, 1, "", {}])
+@pytest.mark.parametrize("app", ["page", "instagram"])
+def test_e77_whoever_says_what_the_page_is_never_a_person(is_echo: object, app: str) -> None:
+    theirs = text_event(1, is_echo=is_echo)
+    ours = {**theirs, "sender": theirs["recipient"], "recipient": theirs["sender"]}
+    rows = parse(chats(theirs, ours, app=app), source="messenger")
+    assert [r["direction"] for r in rows["messages"]] == ["inbound", "outbound"]
+    assert {r["business_number_id"] for r in rows["messages"]} == {PAGE}
+    assert len({r["bsuid_key"] for r in rows["messages"]}) == 1
+
+
+@pytest.mark.parametrize("value", ["a\x00b", "\ud83d", json.loads("[" * 40 + "]" * 40)])
+def test_e83_what_nobody_keeps_costs_nothing(value: object) -> None:
+    bad = event(message={"mid": "m", "text": value, "referral": AD, "x": value})
+    rows = parse(chats(GOOD, bad), source="messenger")
+    assert [r["has_referral"] for r in rows["messages"]] == [False, True]
+    assert rows["quarantine"] == []
+    assert rows["envelopes"][0]["mended_values"] == 0
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import pytest
 
-from ingestion.parser.account import AUTOMATIC_SOURCE
+from ingestion.parser.events import AUTOMATIC_SOURCE
 from tests.ingestion.parser.payloads import (
     BSUID,
     NAMES,
@@ -83,7 +84,7 @@ def test_an_account_event_happens_when_its_entry_says() -> None:
     assert row["occurred_at"] == datetime.fromtimestamp(SENT + 96, UTC)
 
 
-@pytest.mark.parametrize("name", ["unknown_field", "no_entries", "call", "call_status"])
+@pytest.mark.parametrize("name", ["no_entries", "call", "call_status"])
 def test_what_is_not_needed_leaves_the_row_of_its_envelope(name: str) -> None:
     rows = parse(fixture(name))
     assert len(rows.pop("envelopes")) == 1
@@ -157,3 +158,73 @@ def test_an_envelope_of_an_unknown_source_is_quarantined() -> None:
     rows = parse(fixture("text"), source="carrier_pigeon")
     assert reasons(rows) == ["unknown_source"]
     assert rows["quarantine"][0]["received_at"] == RECEIVED
+
+
+@pytest.mark.parametrize(
+    "event_id",
+    [
+        "ana.souza@example.com", "won-Ana.Souza@Example.com-1", "5531987650001",
+        "+55 31 98765-0001", "won:31987650001", "(31) 98765-0001 won", "98765-0001/2026",
+        "wamid.HBgNNTUzMQ==",
+        "BR.13491208655302741918-won", "5511912345678-won",
+    ],
+)  # fmt: skip
+def test_an_event_id_that_names_somebody_is_kept_as_a_key(event_id: str) -> None:
+    body = outcome(event_id=event_id, user_id="BR.13491208655302741918")
+    (row,) = parse([body], source="outcomes")["outcomes"]
+    (again,) = parse([body], source="outcomes")["outcomes"]
+    assert row["event_id"].startswith("hashed:")
+    assert row["event_id"] == again["event_id"]
+    assert event_id not in str(row)
+
+
+@pytest.mark.parametrize(
+    "event_id",
+    ["deal-8812-won", "120226305854810726", "550e8400-e29b-41d4-a716-446655440000", "007",
+     "2026-06-11T14:30:00Z", "1780000000000", "11912345678", "row:0011:1", "a@b"],
+)  # fmt: skip
+def test_every_other_event_id_stays_as_it_was(event_id: str) -> None:
+    (row,) = parse([outcome(event_id=event_id)], source="outcomes")["outcomes"]
+    assert row["event_id"] == event_id
+
+
+@pytest.mark.parametrize(
+    ("stage", "kept"),
+    [
+        ("Won - ana@example.com", "Won"), ("won", "won"), ("Ganho (+55 31 98765-0001)", "Ganho"),
+        ("98765-0001: qualified", "qualified"), ("Fase 2 / R$ 1.000", "Fase 2 / R$ 1.000"),
+    ],
+)  # fmt: skip
+def test_a_stage_loses_what_names_somebody(stage: str, kept: str) -> None:
+    (row,) = parse([outcome(stage=stage)], source="outcomes")["outcomes"]
+    assert row["stage"] == kept
+
+
+def test_a_stage_of_nothing_else_is_quarantined_without_it() -> None:
+    rows = parse([outcome(stage="ana@example.com"), outcome()], source="outcomes")
+    assert (len(rows["outcomes"]), reasons(rows)) == (1, ["outcome_invalid"])
+    assert "ana@" not in str(rows)
+
+
+def test_e89_numbers_in_the_place_of_ids() -> None:
+    ids = [101, 101.0, "101.0", 120226305854810726, 1.2e17, "1.2E+17"]
+    rows = parse([outcome(event_id=i) for i in ids], source="outcomes")
+    assert [r["event_id"] for r in rows["outcomes"]] == ["101"] * 3 + ["120226305854810726"]
+    assert reasons(rows) == ["outcome_invalid"] * 2
+
+
+def test_of_copies_the_one_that_the_crm_recorded_later_is_known() -> None:
+    (row,) = parse([outcome(recorded_at="2026-06-11T00:00:00Z")], source="outcomes")["outcomes"]
+    (plain,) = parse([outcome()], source="outcomes")["outcomes"]
+    assert row["recorded_at"] == datetime(2026, 6, 11, tzinfo=UTC)
+    assert (plain["recorded_at"], plain["content_key"]) == (None, row["content_key"])
+
+
+def test_a_control_character_in_a_key_costs_one_outcome_only() -> None:
+    bad = b'{"\x00event_id": "e2", "stage": "won"}'
+    good = orjson.dumps(outcome(value=1250.5))
+    tables = parse(b"[" + bad + b", " + good + b"]", source="outcomes")
+    assert [(row["event_id"], row["value"]) for row in tables["outcomes"]] == [
+        ("e1", Decimal("1250.5"))
+    ]
+    assert reasons(tables) == ["outcome_invalid"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.ingestion.parser.payloads import (
     OTHER_PHONE,
     PARENT,
     PHONE,
+    encode,
     envelope,
     fixture,
     links,
@@ -108,6 +110,19 @@ def test_e26_spellings_of_one_number_are_one_person(one: str, other: str) -> Non
     assert first["phone_key"] == second["phone_key"]
 
 
+def test_e82_both_spellings_of_a_renumbered_number_are_linked_for_rows_of_before() -> None:
+    bodies = [envelope(message(**{"from": p})) for p in ("22507123456", "2250707123456")]
+    rows = parse(*bodies)
+    key, before = NAMES.phone("2250707123456"), NAMES.digest("phone", "22507123456")
+    assert {r["phone_key"] for r in rows["messages"]} == {key}
+    assert {r["country"] for r in rows["messages"]} == {"CI"}
+    assert links(rows) == {(key, before, "number_plan")}
+    assert [r["seq"] for r in rows["identity_links"]] == [1, 2]
+    shown = {(r["seq"], r["observed_at"]) for r in rows["identity_links"]}
+    assert shown == {(r["seq"], r["sent_at"]) for r in rows["messages"]}
+    assert not parse(envelope(message()))["identity_links"]
+
+
 def test_e26_numbers_with_the_same_end_are_two_people() -> None:
     numbers = ("551133334444", "552133334444")
     first, second = parse(*[envelope(message(**{"from": p})) for p in numbers])["messages"]
@@ -188,6 +203,164 @@ def test_e12_the_business_s_own_number_is_known_in_its_spellings(
     body = {"entry": [{"id": "1", "changes": [{"field": "history", "value": value}]}]}
     row = parse(json.dumps(body).encode())["messages"][0]
     assert row["direction"] == direction
+
+
+NEW_NUMBER: dict[str, dict[str, Any]] = {
+    # Everything beside `type` of a notice that PHONE became OTHER_PHONE
+    "documented": {"from": PHONE, "system": {"wa_id": OTHER_PHONE}},
+    "older": {"from": PHONE, "system": {"new_wa_id": OTHER_PHONE}},
+    "from the new number, the old one in the sentence": {
+        "from": OTHER_PHONE,
+        "system": {"new_wa_id": OTHER_PHONE,
+                   "body": f"User changed number from {PHONE} to {OTHER_PHONE}"},
+    },
+    "from the new number alone": {
+        "from": OTHER_PHONE, "system": {"body": f"O cliente trocou {PHONE} por {OTHER_PHONE}."},
+    },
+    "from the old number alone": {
+        "from": PHONE, "system": {"body": f"Nutzer A hat von {PHONE} auf {OTHER_PHONE} gewechselt"},
+    },
+    "no sender": {
+        "system": {"wa_id": OTHER_PHONE,
+                   "body": "El usuario cambió de +55 31 98765-0001 a +55 (31) 98765-0002"},
+    },
+    "a sentence that ends before the new number": {
+        "from": OTHER_PHONE, "system": {"wa_id": OTHER_PHONE, "body": f"Ana mudou de {PHONE} p"},
+    },
+    "another order of words": {
+        "system": {"wa_id": OTHER_PHONE, "body": f"Yeni numara {OTHER_PHONE}, eskisi {PHONE}"},
+    },
+    "marks of direction": {
+        "system": {"wa_id": OTHER_PHONE, "body": f"\u202a+{PHONE}\u202c → \u200e+{OTHER_PHONE}"},
+    },
+    "other digits": {
+        "system": {"wa_id": OTHER_PHONE, "body": "من ٥٥٣١٩٨٧٦٥٠٠٠١ إلى ٥٥٣١٩٨٧٦٥٠٠٠٢"},
+    },
+    "without blanks": {
+        "system": {"wa_id": OTHER_PHONE, "body": f"用户将号码从{PHONE}更改为{OTHER_PHONE}"},
+    },
+    "in the other spelling": {
+        "from": "553187650002",
+        "system": {"body": f"User changed number from 553187650001 to {OTHER_PHONE}"},
+    },
+    "customer of older APIs": {"system": {"customer": PHONE, "wa_id": OTHER_PHONE}},
+    "named with their own number": {
+        "system": {"wa_id": OTHER_PHONE,
+                   "body": f"User {PHONE} changed from {PHONE} to {OTHER_PHONE}"},
+    },
+    "another word for it": {
+        "system": {"type": "brand_new_word", "previous_wa_id": PHONE, "wa_id": OTHER_PHONE},
+    },
+    "no type of message": {"type": None, "from": PHONE, "system": {"wa_id": OTHER_PHONE}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", NEW_NUMBER)
+def test_e81_a_new_number_in_any_shape_is_the_same_person(shape: str) -> None:
+    notice = {"type": "system", "from": None, **NEW_NUMBER[shape]}
+    notice["system"] = {"type": "user_changed_number", **notice["system"]}
+    rows = parse(envelope(message(**notice)))
+    assert links(rows) == {(PHONE_KEY, OTHER_PHONE_KEY, "number_change")}
+    assert rows["messages"][0]["type"] == "system"
+    assert rows["quarantine"] == []
+
+
+NEW_ID: dict[str, dict[str, Any]] = {
+    # Everything beside `type` of a notice that BSUID became OTHER_BSUID
+    "since August 2026": {
+        "system": {"body": "User...", "user_id": OTHER_BSUID, "previous_user_id": BSUID},
+    },
+    "sender is the old id": {
+        "from_user_id": BSUID, "system": {"user_id": OTHER_BSUID, "body": "User..."},
+    },
+    "sender is the new id": {
+        "from_user_id": OTHER_BSUID, "system": {"previous_user_id": BSUID},
+    },
+    "the contact is the new id": {
+        "system": {"previous_user_id": BSUID}, "contacts": [{"user_id": OTHER_BSUID}],
+    },
+    "the contact is the old id": {
+        "system": {"user_id": OTHER_BSUID}, "contacts": [{"user_id": BSUID}],
+    },
+    "the old id in the sentence": {
+        "system": {"user_id": OTHER_BSUID, "body": f"De {BSUID} para {OTHER_BSUID}."},
+    },
+    "both in the sentence": {
+        "from_user_id": OTHER_BSUID, "system": {"body": f"{BSUID} → {OTHER_BSUID}"},
+    },
+    "another word for it": {
+        "system": {"type": "x", "user_id": OTHER_BSUID, "previous_user_id": BSUID},
+    },
+    "a number change without numbers": {
+        "system": {"type": "user_changed_number", "user_id": OTHER_BSUID,
+                   "previous_user_id": BSUID},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", NEW_ID)
+def test_e81_a_new_user_id_in_any_shape_is_the_same_person(shape: str) -> None:
+    notice = {"type": "system", "from": None, **NEW_ID[shape]}
+    contacts = {"contacts": c} if (c := notice.pop("contacts", None)) else {}
+    notice["system"] = {"type": "user_changed_user_id", **notice["system"]}
+    rows = parse(envelope(message(**notice), **contacts))
+    assert links(rows) == {(BSUID_KEY, OTHER_BSUID_KEY, "id_change")}
+    assert rows["quarantine"] == []
+
+
+def test_e81_parent_ids_of_a_notice_are_linked() -> None:
+    other = "BR.ENT.30000000000000000002"
+    notice = message(**{"from": None}, type="system", system={
+        "type": "user_changed_user_id", "user_id": OTHER_BSUID, "parent_user_id": other,
+        "previous_user_id": BSUID, "previous_parent_user_id": PARENT,
+    })  # fmt: skip
+    assert links(parse(envelope(notice))) == {
+        (BSUID_KEY, OTHER_BSUID_KEY, "id_change"),
+        (BSUID_KEY, PARENT_KEY, "id_change"),
+        (OTHER_BSUID_KEY, NAMES.bsuid(other), "id_change"),
+    }
+
+
+def test_e81_a_new_number_with_both_old_ids_links_them_all() -> None:
+    notice = message(**{"from": None}, type="system", system={
+        "type": "user_changed_number", "wa_id": OTHER_PHONE, "user_id": OTHER_BSUID,
+        "previous_user_id": BSUID, "body": f"User changed from {PHONE} to {OTHER_PHONE}",
+    })  # fmt: skip
+    assert links(parse(envelope(notice))) == {
+        (PHONE_KEY, OTHER_PHONE_KEY, "number_change"),
+        (OTHER_PHONE_KEY, OTHER_BSUID_KEY, "number_change"),
+        (BSUID_KEY, OTHER_BSUID_KEY, "id_change"),
+        (PHONE_KEY, OTHER_BSUID_KEY, "id_change"),
+    }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "User 5511900000000 changed from 5531987650001 to 5531987650002",  # three
+        "User changed to 5531987650002",
+        "User 5511900000000 changed to 5511911111111",  # neither is known
+        f"id{PHONE} to x{OTHER_PHONE}",  # not set off
+        "User changed from 12 to 34",
+        "User 5511900000000 changed from 5531987650001",
+        None,
+        7,
+    ],
+)
+def test_e81_a_sentence_with_other_than_two_numbers_links_nobody(body: object) -> None:
+    notice = message(**{"from": OTHER_PHONE}, type="system", system={
+        "type": "user_changed_number", "new_wa_id": OTHER_PHONE, "body": body,
+    })  # fmt: skip
+    assert links(parse(envelope(notice))) == set()
+
+
+@pytest.mark.parametrize("source", ["dialog360", "gupshup"])
+def test_e81_providers_pass_the_notice_on(source: str) -> None:
+    notice = message(**{"from": None}, type="system", system={
+        "type": "user_changed_user_id", "user_id": OTHER_BSUID, "previous_user_id": BSUID,
+    })  # fmt: skip
+    rows = parse(encode(envelope(notice)), source=source)
+    assert links(rows) == {(BSUID_KEY, OTHER_BSUID_KEY, "id_change")}
 
 
 def test_e27_a_security_code_is_no_new_identity() -> None:

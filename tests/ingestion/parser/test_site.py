@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ctwa.emails import is_filler
 from ctwa.link_code import code_of, shown
+from ctwa.pseudonym import is_filler_email
 from ingestion.parser import Parser
 from tests.ingestion.parser.payloads import (
     NAMES,
@@ -66,6 +66,17 @@ def test_a_form_becomes_one_row_with_its_page_and_links() -> None:
     assert (counted["web_leads"], counted["link_clicks"], counted["quarantined"]) == (1, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("brand", "kept"),
+    [
+        ("Aurora - Ana.Souza@example.com", "Aurora"), ("aurora 31 98765-0001", "aurora"),
+        ("someone@else.example", None), ("+55 11 98765-4321", None), ("Aurora 24h", "Aurora 24h"),
+    ],
+)  # fmt: skip
+def test_a_brand_holds_nobodys_address_or_number(brand: str, kept: str | None) -> None:
+    assert [row["brand"] for row in _leads(_lead(brand=brand))["web_leads"]] == [kept]
+
+
 def test_an_outcome_of_the_same_lead_id_has_the_same_key() -> None:
     outcome = {"event_id": "e", "stage": "won", "occurred_at": "2026-06-11T09:00:00Z",
                "lead_id": "form-1"}  # fmt: skip
@@ -79,6 +90,33 @@ def test_a_form_without_phone_and_email_is_a_lead_all_the_same() -> None:
     assert (row["phone_key"], row["email_key"], row["country"], row["brand"]) == (None,) * 4
     assert row["has_unexpanded_macro"] is False
     assert rows["identity_links"] == []
+
+
+@pytest.mark.parametrize(
+    "filler", ["(11) 99999-9999", "+55 21 98888-8888", "91234-5678", "12345678", "000000000"]
+)
+def test_e85_filler_numbers_are_nobodys_unless_whatsapp_shows_them(filler: str) -> None:
+    rows = _leads(_lead(phone=filler), _lead(lead_id="2", phone=filler, email=None))
+    assert [(r["phone_key"], r["country"]) for r in rows["web_leads"]] == [(None, None)] * 2
+    assert [r["right_kind"] for r in rows["identity_links"]] == ["email"]
+    assert reasons(rows) == []
+    outcome = {"event_id": "e", "stage": "won", "occurred_at": "2026-06-11T09:00:00Z",
+               "phone": filler, "user_id": "BR.1234567890"}  # fmt: skip
+    rows = parse(outcome, source="outcomes")
+    assert (rows["outcomes"][0]["phone_key"], rows["identity_links"]) == (None, [])
+    consent = {"given": False, "declared_at": "2026-06-11T09:00:00Z", "phone": filler}
+    assert reasons(parse(consent, source="consents")) == ["consent_invalid"]
+    rows = parse(consent | {"email": "ana@example.com"}, source="consents")
+    assert (rows["consents"][0]["phone_key"], rows["identity_links"]) == (None, [])
+
+
+def test_e85_a_message_from_such_a_number_is_somebodys() -> None:
+    real = "5511999999999"
+    (row,) = parse(envelope(message(1, **{"from": real})))["messages"]
+    assert row["phone_key"] == NAMES.phone(real) is not None
+    word = {"given": False, "declared_at": "2026-06-11T09:00:00Z", "wa_id": real}
+    rows = parse(word | {"email": "ana@example.com"}, source="consents")
+    assert (rows["consents"][0]["phone_key"], rows["identity_links"]) == (NAMES.phone(real), [])
 
 
 @pytest.mark.parametrize(
@@ -103,7 +141,7 @@ def test_filler_addresses_make_nobody_the_same_person(address: str) -> None:
      "jose.tem@gmail.com", "naomi@gmail.com", "email@aurora.com", "aa1@gmail.com"],
 )  # fmt: skip
 def test_addresses_of_somebody_are_kept(address: str) -> None:
-    assert not is_filler(address)
+    assert not is_filler_email(address)
     assert _leads(_lead(email=address))["web_leads"][0]["email_key"] == NAMES.email(address)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
 
@@ -139,6 +140,60 @@ def test_e26_both_spellings_of_a_number_are_one_person() -> None:
     assert beside["bsuid_key"] == NAMES.bsuid(BSUID)
 
 
+@pytest.mark.parametrize("name", ["ExternalUserId", "ExternalUserIdentifier"])
+def test_e81_both_names_of_the_user_id_are_read(name: str) -> None:
+    ids = {name: BSUID, f"Parent{name}": PARENT}
+    assert links(parse(form(**ids), source="twilio")) == {
+        (NAMES.phone(PHONE), NAMES.bsuid(BSUID), "message"),
+        (NAMES.bsuid(BSUID), NAMES.bsuid(PARENT), "message"),
+    }
+
+
+@pytest.mark.parametrize("part", ["Body", "ProfileName", "ButtonText", "MediaUrl0", "Latitude"])
+@pytest.mark.parametrize("bad", ["a\x00b", "%FF", "\ud83d"])
+def test_e83_what_nobody_keeps_costs_nothing(part: str, bad: str) -> None:
+    raw = form(ReferralSourceType="ad", ReferralSourceId="1202", ReferralCtwaClid="Af")
+    field = f"&{part}=".encode() + quote(bad, safe="%", errors="surrogatepass").encode()
+    rows = parse(re.sub(rf"&{part}=[^&]*".encode(), b"", raw) + field, source="twilio")
+    (row,) = rows["messages"]
+    assert (row["ctwa_clid"], row["phone_key"]) == ("Af", NAMES.phone(PHONE))
+    assert rows["quarantine"] == []
+    assert rows["envelopes"][0]["mended_values"] == 0
+
+
+def test_e83_the_words_of_an_ad_are_mended_and_counted() -> None:
+    raw = form(ReferralSourceType="ad", ReferralSourceId="1202", ReferralHeadline="a\x00b")
+    rows = parse(raw, source="twilio")
+    assert rows["messages"][0]["referral_headline"] == "a\ufffdb"
+    assert rows["envelopes"][0]["mended_values"] == 1
+
+
+@pytest.mark.parametrize("name", ["text_referral", "status_sent", "status_user_id", "image"])
+def test_e77_names_and_words_count_in_any_case(name: str) -> None:
+    """In another case a status became a message, and the customer's number that of the business."""
+    raw = body("twilio", name)
+    pairs = parse_qsl(raw.decode(), keep_blank_values=True)
+    good = parse(raw, source="twilio")
+    words = {"SmsStatus", "MessageStatus", "From", "To", "MessageType"}
+    for change in (str.upper, str.lower, str.title):
+        for kept in ({change(n): v for n, v in pairs},
+                     {n: change(v) if n in words else v for n, v in pairs}):  # fmt: skip
+            rows = parse(urlencode(kept).encode(), source="twilio")
+            for table in ("messages", "statuses"):
+                assert rows[table] == good[table]
+
+
+@pytest.mark.parametrize("name", ["text", "text_referral", "status_sent", "user_id_only"])
+def test_e77_a_field_that_is_missing_makes_nobody_a_business(name: str) -> None:
+    pairs = parse_qsl(body("twilio", name).decode(), keep_blank_values=True)
+    for left_out, _ in pairs:
+        rest = urlencode([p for p in pairs if p[0] != left_out]).encode()
+        for extra in (b"", b"&SmsStatus=x", b"&MessageStatus=Novo"):
+            rows = parse(rest + extra, source="twilio")
+            for row in rows["messages"] + rows["statuses"]:
+                assert row["business_number_id"] == BUSINESS
+
+
 # ---- statuses ------------------------------------------------------------------------------------
 
 
@@ -182,8 +237,17 @@ def test_a_status_to_a_user_id() -> None:
         (form(From="whatsapp:"), "message", "person_missing"),
         (form(To=None), "message", "To_not_whatsapp"),
         (form(To=f"whatsapp:{BSUID}"), "message", "To_not_a_number"),
-        (form(Body="a\x00b"), "message", "nul_in_text"),
-        (form() + b"&X=%FF", "message", "lone_surrogate"),
+        (form(MessageSid="a\x00b"), "message", "nul_in_text"),
+        (form() + b"&WaId=%FF", "message", "lone_surrogate"),
+        (form(SmsStatus=None, MessageStatus="a\x00"), "status", "nul_in_text"),
+        (form(SmsStatus="brand new"), "message", "direction_unclear"),
+        (
+            b"MessageSid=SM1&From=whatsapp%3A%2B5511&To=whatsapp%3A%2B55",
+            "message",
+            "direction_unclear",
+        ),
+        (form(SmsStatus="sent", WaId="553187650001"), "status", "From_is_the_customer"),
+        (form(To="whatsapp:+5531987650001", WaId="553187650001"), "message", "To_is_the_customer"),
         (form() + b"&From=whatsapp%3A%2B551", "message", "duplicate_key"),
         (form(MessageSid="x" * 1_025), "message", "id_too_long"),
         (form(SmsStatus=None, MessageStatus="sent", To="+55"), "status", "To_not_whatsapp"),

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.lake import Lake
-from ingestion.sources.ecb import (
+from ingestion.apis.client import RetryPolicy
+from ingestion.lake.lake import Lake
+from ingestion.rates.source import (
     EcbCounts,
     EcbRefusedError,
     EcbUnavailableError,
@@ -22,6 +23,7 @@ from ingestion.sources.ecb import (
 from simulator.ecb_api import EcbApi, serve_ecb_api
 
 D = Decimal
+QUICK = RetryPolicy(tries=4, base=0.001)
 FRIDAY, MONDAY, TUESDAY = date(2026, 5, 8), date(2026, 5, 11), date(2026, 5, 12)
 
 
@@ -34,7 +36,7 @@ class Bank:
     now: datetime = datetime(2026, 5, 11, 16, tzinfo=UTC)
 
     def land(self) -> EcbCounts:
-        return land_ecb_rates(self.settings, now=lambda: self.now, backoff=0.01)
+        return land_ecb_rates(self.settings, now=lambda: self.now, policy=QUICK)
 
     def rows(self) -> list[dict[str, Any]]:
         lake = Lake.from_settings(self.settings)
@@ -125,7 +127,7 @@ def test_an_outage_is_tried_again_and_then_told(bank: Bank) -> None:
 def test_a_bank_that_cannot_be_reached_is_an_outage(bank: Bank) -> None:
     settings = bank.settings.model_copy(update={"ecb_url": "http://127.0.0.1:9"})
     with pytest.raises(EcbUnavailableError, match="check CTWA_ECB_URL"):
-        land_ecb_rates(settings, now=lambda: bank.now, backoff=0.01)
+        land_ecb_rates(settings, now=lambda: bank.now, policy=QUICK)
 
 
 def test_a_refusal_is_told_with_its_mend(bank: Bank) -> None:

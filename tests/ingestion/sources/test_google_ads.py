@@ -9,8 +9,8 @@ from decimal import Decimal
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.sources import google_clicks
-from ingestion.sources.google_ads import land_google_ads
+from ingestion.ads.google import days as google_days
+from ingestion.ads.google.source import land_google_ads
 from simulator.ads_faults import Fault
 from simulator.google_state import Ad, AdGroup, Campaign, ClickView, Customer, Stats
 from tests.support.google import (
@@ -38,7 +38,7 @@ MAY = {n: date(2026, 5, n) for n in range(1, 32)}
 @pytest.fixture(autouse=True)
 def few_days_of_clicks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ninety queries for each landing are for the tests of clicks."""
-    monkeypatch.setattr(google_clicks, "KEPT_DAYS", 3)
+    monkeypatch.setattr(google_days, "KEPT_DAYS", 3)
 
 
 @pytest.fixture
@@ -84,18 +84,18 @@ def _names(shop: Googler, table: str, key: str, name: str) -> dict[str, list[str
 
 def test_everything_is_read_with_its_parents_and_texts(shop: Googler) -> None:
     shop.land()
-    (customer,) = shop.rows("customers")
-    assert (customer["customer_id"], customer["currency"]) == (BRAZIL, "BRL")
-    assert (customer["customer_name"], customer["timezone_name"]) == ("Loja", "America/Sao_Paulo")
-    assert _names(shop, "campaigns", "campaign_id", "channel_type") == {
+    (customer,) = shop.rows("accounts")
+    assert (customer["account_id"], customer["currency"]) == (BRAZIL, "BRL")
+    assert (customer["account_name"], customer["timezone"]) == ("Loja", "America/Sao_Paulo")
+    assert _names(shop, "campaigns", "campaign_id", "objective") == {
         SEARCH: ["SEARCH"],
         PMAX: ["PERFORMANCE_MAX"],
     }
-    (group,) = shop.rows("ad_groups")
-    assert (group["ad_group_id"], group["campaign_id"]) == (GROUP, SEARCH)
+    (group,) = shop.rows("adsets")
+    assert (group["adset_id"], group["campaign_id"]) == (GROUP, SEARCH)
     first, second = shop.rows("ads")
-    assert (first["ad_group_id"], first["campaign_id"]) == (GROUP, SEARCH)
-    assert (first["ad_name"], first["headline"], first["body"]) == (None, "Oferta", "Fale")
+    assert (first["adset_id"], first["campaign_id"]) == (GROUP, SEARCH)
+    assert (first["ad_name"], first["headline"], first["body"]) == ("Oferta", "Oferta", "Fale")
     assert (second["ad_name"], second["headline"]) == ("Imagem", None)
     assert shop.api.wrong == []
 
@@ -107,8 +107,8 @@ def test_everything_read_twice_lands_nothing_but_the_read_itself(shop: Googler) 
     before = shop.counts()
     second = shop.land()
     assert (first.days_changed, second.days_read, second.days_changed) == (3, 3, 0)
-    assert shop.counts() == before | {"cost_reads": before["cost_reads"] + 1}
-    assert [r["read_no"] for r in shop.rows("cost_reads")] == [1, 2]
+    assert shop.counts() == before | {"spend_reads": before["spend_reads"] + 1}
+    assert [r["read_no"] for r in shop.rows("spend_reads")] == [1, 2]
 
 
 def test_e36_a_rename_is_a_new_row_and_the_old_name_stays(shop: Googler) -> None:
@@ -116,9 +116,33 @@ def test_e36_a_rename_is_a_new_row_and_the_old_name_stays(shop: Googler) -> None
     shop.state.campaigns[SEARCH].name = "Pesquisa nova"
     shop.state.ads[AD1].status = "PAUSED"
     counts = shop.land()
-    assert (counts.rows["campaigns"], counts.rows["ads"], counts.rows["ad_groups"]) == (1, 1, 0)
+    assert (counts.rows["campaigns"], counts.rows["ads"], counts.rows["adsets"]) == (1, 1, 0)
     names = _names(shop, "campaigns", "campaign_id", "campaign_name")
     assert names[SEARCH] == ["Pesquisa", "Pesquisa nova"]
+
+
+@pytest.mark.parametrize("name", ["Oferta \ud83d", "\udc4bOferta", "Ofe\x00rta"])
+def test_a_damaged_name_costs_the_account_nothing(shop: Googler, name: str) -> None:
+    shop.state.campaigns[SEARCH].name = name
+    shop.state.customers[BRAZIL].name = name
+    shop.state.ads[AD1].headlines = (name,)
+    _spend_some(shop)
+    shop.land()
+    assert shop.slept == []
+    mended = name.translate({0xD83D: 0xFFFD, 0xDC4B: 0xFFFD, 0: 0xFFFD})
+    assert _names(shop, "campaigns", "campaign_id", "campaign_name")[SEARCH] == [mended]
+    assert shop.costs() == _truth(shop)
+    assert shop.land().days_changed == 0
+
+
+def test_a_damaged_id_is_left_out_alone_and_its_cost_stays_in_the_total(shop: Googler) -> None:
+    shop.state.add(Ad("70\ud83d", BRAZIL, SEARCH, GROUP, "Broken"))
+    _spend_some(shop)
+    shop.state.spent("70\ud83d", MAY[9], "9", impressions=1)
+    shop.land()
+    assert {r["ad_id"] for r in shop.rows("ads")} == {AD1, AD2}
+    assert {key[2] for key in shop.costs()} == {AD1, AD2}
+    assert shop.totals()[BRAZIL, MAY[9]] == D("6.50") + D("5.5") + D("9")
 
 
 def test_e38_ids_beyond_two_to_the_53_stay_apart(shop: Googler) -> None:
@@ -142,24 +166,30 @@ def test_each_level_holds_the_whole_of_its_own(shop: Googler) -> None:
     for level in ("ad", "ad_group", "campaign"):
         assert shop.costs(level) == _truth(shop, level)
     assert shop.totals()[BRAZIL, MAY[9]] == D("6.50") + D("0.10") + D("5.5") + D("0.01")
-    assert {r["campaign_id"] for r in shop.rows("costs") if r["level"] == "ad"} == {SEARCH}
+    assert {r["campaign_id"] for r in shop.rows("spend_rows") if r["spend_level"] == "ad"} == {
+        SEARCH
+    }
 
 
 def test_a_performance_max_campaign_has_costs_without_ads(shop: Googler) -> None:
     shop.state.campaign_spend[BRAZIL, MAY[9], PMAX] = Stats(D("5.500001"), 100)
     shop.land()
-    (row,) = shop.rows("costs")
-    assert (row["level"], row["campaign_id"], row["campaign_name"]) == ("campaign", PMAX, "Máximo")
-    assert (row["ad_group_id"], row["ad_id"]) == (None, None)
+    (row,) = shop.rows("spend_rows")
+    assert (row["spend_level"], row["campaign_id"], row["campaign_name"]) == (
+        "campaign",
+        PMAX,
+        "Máximo",
+    )
+    assert (row["adset_id"], row["ad_id"]) == (None, None)
     assert (row["spend"], row["impressions"], row["clicks"]) == (D("5.500001"), 100, 0)
-    newest = {r["spend_date"]: r for r in shop.rows("cost_days")}[MAY[9]]
-    assert (newest["customer_spend"], newest["ad_rows"]) == (D("5.500001"), 0)
+    newest = {r["spend_date"]: r for r in shop.rows("spend_days")}[MAY[9]]
+    assert (newest["account_spend"], newest["ad_rows"]) == (D("5.500001"), 0)
 
 
 def test_days_without_costs_are_read_zeros_not_holes(shop: Googler) -> None:
     shop.land()
     assert shop.totals() == {(BRAZIL, MAY[n]): D(0) for n in (7, 8, 9)}
-    assert shop.rows("costs") == []
+    assert shop.rows("spend_rows") == []
 
 
 def test_e40_restated_costs_are_a_new_read_of_that_day_only(shop: Googler) -> None:
@@ -170,7 +200,9 @@ def test_e40_restated_costs_are_a_new_read_of_that_day_only(shop: Googler) -> No
     assert (counts.days_read, counts.days_changed) == (3, 1)
     assert shop.costs() == _truth(shop)
     assert shop.totals()[BRAZIL, MAY[8]] == D("0.75") + D("2.25") + D("5.5")
-    versions = [r["spend"] for r in shop.rows("costs") if r["ad_id"] == AD1 and r["read_no"] == 2]
+    versions = [
+        r["spend"] for r in shop.rows("spend_rows") if r["ad_id"] == AD1 and r["read_no"] == 2
+    ]
     assert versions == [D("0.75")]
 
 
@@ -181,8 +213,8 @@ def test_e41_a_day_that_became_empty_is_a_day_of_zero_rows(shop: Googler) -> Non
         for key in [k for k in table if k[1] == MAY[8]]:
             del table[key]
     assert shop.land().days_changed == 1
-    newest = shop.rows("cost_days")[-1]
-    assert (newest["spend_date"], newest["customer_spend"], newest["ad_rows"]) == (MAY[8], 0, 0)
+    newest = shop.rows("spend_days")[-1]
+    assert (newest["spend_date"], newest["account_spend"], newest["ad_rows"]) == (MAY[8], 0, 0)
     for level in ("ad", "campaign"):
         assert shop.costs(level) == _truth(shop, level)
 
@@ -202,7 +234,7 @@ def test_e42_e44_each_customer_has_its_own_today_and_currency(both: Googler) -> 
     both.land()
     last = {c: max(d for other, d in both.totals() if other == c) for c in (BRAZIL, ZEALAND)}
     assert last == {BRAZIL: MAY[9], ZEALAND: MAY[10]}
-    found = {(r["ad_id"], r["currency"], r["spend"]) for r in both.rows("costs")}
+    found = {(r["ad_id"], r["currency"], r["spend"]) for r in both.rows("spend_rows")}
     assert {f for f in found if f[0]} == {(AD1, "BRL", D("1.10")), (SHOP_AD, "NZD", D("2.20"))}
 
 
@@ -224,8 +256,8 @@ def test_e43_a_customer_that_changes_currency_gets_new_rows(shop: Googler) -> No
     shop.land()
     shop.state.customers[BRAZIL].currency = "USD"
     shop.land()
-    assert [r["currency"] for r in shop.rows("customers")] == ["BRL", "USD"]
-    newest = {r["spend_date"]: r["currency"] for r in shop.rows("cost_days")}
+    assert [r["currency"] for r in shop.rows("accounts")] == ["BRL", "USD"]
+    newest = {r["spend_date"]: r["currency"] for r in shop.rows("spend_days")}
     assert newest[MAY[9]] == "USD"
 
 
@@ -277,7 +309,7 @@ def test_a_manager_stands_for_all_accounts_below_it(
         shop.state.spent(FAR_AD, MAY[9], "4", impressions=1)
         counts = shop.land()
         assert counts.customers == 3
-        assert {r["customer_id"] for r in shop.rows("customers")} == {NESTED, BRAZIL, "42"}
+        assert {r["account_id"] for r in shop.rows("accounts")} == {NESTED, BRAZIL, "42"}
         assert shop.costs() == {(NESTED, MAY[9], FAR_AD): D(4)}
         # Figures of a manager are never asked for, nor an account that is closed.
         assert shop.api.wrong == []
@@ -309,7 +341,7 @@ def test_an_ad_may_stand_in_two_ad_groups(shop: Googler) -> None:
     moved = shop.state.ads["70"]
     moved.ad_group_id, moved.campaign_id = GROUP, SEARCH
     shop.land()
-    assert [r["ad_group_id"] for r in shop.rows("ads") if r["ad_id"] == "70"] == ["151", GROUP]
+    assert [r["adset_id"] for r in shop.rows("ads") if r["ad_id"] == "70"] == ["151", GROUP]
 
 
 # ---- off ------------------------------------------------------------------------------------

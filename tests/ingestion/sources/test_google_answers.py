@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.errors import SourceError, SourceIncompleteError
-from ingestion.google_errors import GoogleStopError
-from ingestion.sources import google_clicks
+from ingestion.ads.google import days as google_days
+from ingestion.ads.google.errors import GoogleStopError
+from ingestion.source import SourceError, SourceIncompleteError
 from simulator.ads_faults import Fault
 from simulator.google_faults import GoogleFault, oauth_error, quota
 from simulator.google_state import ClickView
@@ -36,7 +36,7 @@ FOR_EVER = 100_000
 
 @pytest.fixture(autouse=True)
 def few_days_of_clicks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(google_clicks, "KEPT_DAYS", 3)
+    monkeypatch.setattr(google_days, "KEPT_DAYS", 3)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_an_account_that_is_none_does_not_stop_the_others(
         assert isinstance(error, SourceIncompleteError)
         assert list(error.failures) == [BRAZIL]
         assert "check GOOGLE_ADS_CUSTOMER_IDS" in error.failures[BRAZIL]
-        assert {r["customer_id"] for r in both.rows("customers")} == {ZEALAND}
+        assert {r["account_id"] for r in both.rows("accounts")} == {ZEALAND}
 
 
 def test_an_account_refused_by_itself_but_reached_through_its_manager_is_no_failure(
@@ -126,7 +126,7 @@ def test_an_account_refused_by_itself_but_reached_through_its_manager_is_no_fail
 ) -> None:
     with googler(make_settings, customers=(NESTED, MANAGER)) as shop:
         assert shop.land().customers == 1
-        assert {r["customer_id"] for r in shop.rows("customers")} == {NESTED}
+        assert {r["account_id"] for r in shop.rows("accounts")} == {NESTED}
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_e52_a_row_that_comes_twice_lands_no_day(shop: Googler) -> None:
     }
     error = _failure(shop, _body("FROM campaign WHERE", [{"results": [row]}, {"results": [row]}]))
     assert "two rows of one campaign" in str(error)
-    assert shop.rows("cost_days") == []
+    assert shop.rows("spend_days") == []
 
 
 def test_costs_that_fail_do_not_keep_clicks_from_being_read(shop: Googler) -> None:

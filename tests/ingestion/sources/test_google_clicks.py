@@ -55,7 +55,7 @@ def _asked_clicks(shop: Googler) -> list[date]:
 
 
 def _days_read(shop: Googler, customer: str = BRAZIL) -> list[date]:
-    rows = [r for r in shop.rows("click_reads") if r["customer_id"] == customer]
+    rows = [r for r in shop.rows("click_reads") if r["account_id"] == customer]
     return sorted(r["click_date"] for r in rows)
 
 
@@ -67,9 +67,9 @@ def test_clicks_lead_to_their_ad_campaign_and_keyword(shop: Googler) -> None:
     shop.land()
     by_id = {r["gclid"]: r for r in shop.rows("click_views")}
     one, pmax = by_id["Cj0one"], by_id["Cj0max"]
-    assert (one["campaign_id"], one["ad_group_id"], one["ad_id"]) == (SEARCH, GROUP, AD1)
+    assert (one["campaign_id"], one["adset_id"], one["ad_id"]) == (SEARCH, GROUP, AD1)
     assert (one["keyword"], one["click_date"]) == ("mesa de jantar", MAY[8])
-    assert (pmax["campaign_id"], pmax["ad_group_id"], pmax["ad_id"]) == (PMAX, None, None)
+    assert (pmax["campaign_id"], pmax["adset_id"], pmax["ad_id"]) == (PMAX, None, None)
     read = next(r for r in shop.rows("click_reads") if r["click_date"] == MAY[8])
     assert read["clicks"] == 2
 
@@ -121,9 +121,9 @@ _CHILD = """
 import os, sys
 from datetime import datetime
 from ctwa.settings import load_settings
-from ingestion.google_api import GoogleAdsClient
-from ingestion.sources import google_clicks
-from ingestion.sources.google_ads import land_google_ads
+from ingestion.ads.google.api import GoogleAdsClient
+from ingestion.ads.google import days as google_days
+from ingestion.ads.google.source import land_google_ads
 settings = load_settings(_env_file=None)
 client = GoogleAdsClient(settings, sleep=lambda seconds: os._exit(9))
 land_google_ads(settings, now=lambda: datetime.fromisoformat(sys.argv[1]), client=client)
@@ -132,7 +132,7 @@ land_google_ads(settings, now=lambda: datetime.fromisoformat(sys.argv[1]), clien
 
 @pytest.mark.parametrize(
     ("at", "days", "click_days"),
-    [("FROM ad_group WHERE .*2026-03-31", 10, 0), ("click_view .*2026-04-20", 40, 60)],
+    [("FROM ad_group WHERE .*2026-03-31", 30, 0), ("click_view .*2026-04-20", 40, 60)],
     ids=["costs", "clicks"],
 )
 def test_e74_a_landing_killed_between_its_loads_goes_on_where_it_stopped(
@@ -152,7 +152,7 @@ def test_e74_a_landing_killed_between_its_loads_goes_on_where_it_stopped(
         assert len(shop.rows("click_reads")) == click_days
         shop.land()
         assert shop.costs() == {k: stats.spend for k, stats in shop.state.spend.items()}
-        assert len(shop.rows("cost_days")) == len(shop.totals()) == 40  # nothing twice
+        assert len(shop.rows("spend_days")) == len(shop.totals()) == 40  # nothing twice
         assert len(_days_read(shop)) == len(set(_days_read(shop))) == 89
         assert sorted(r["gclid"] for r in shop.rows("click_views")) == ["Cj0new", "Cj0old"]
 
@@ -180,6 +180,6 @@ def _environment(settings: Settings) -> dict[str, str]:
         "GOOGLE_ADS_CLIENT_ID": settings.google_ads_client_id,
         "GOOGLE_ADS_CLIENT_SECRET": secret.get_secret_value(),
         "GOOGLE_ADS_REFRESH_TOKEN": refresh.get_secret_value(),
-        "GOOGLE_ADS_CUSTOMER_IDS": settings.google_ads_customer_ids,
+        "GOOGLE_ADS_CUSTOMER_IDS": ",".join(settings.google_ads_customer_ids),
         "GOOGLE_ADS_LOOKBACK_DAYS": str(settings.google_ads_lookback_days),
     }

@@ -11,12 +11,11 @@ from decimal import Decimal
 import pytest
 
 from ctwa.settings import Settings
-from ingestion import google_errors
-from ingestion.doctor import refused
-from ingestion.errors import SourceError, SourceIncompleteError
-from ingestion.google_errors import GoogleStopError, Problem
-from ingestion.graph_session import RetryPolicy
-from ingestion.sources import google_clicks
+from ingestion.ads.google import days as google_days
+from ingestion.ads.google import errors as google_errors
+from ingestion.ads.google.errors import GoogleProblem, GoogleStopError
+from ingestion.apis.client import RetryPolicy
+from ingestion.source import SourceError, SourceIncompleteError, refused
 from simulator.ads_faults import Fault, FaultScript
 from simulator.google_faults import GOOGLE_FAULTS, GoogleFault, expired, oauth_error, quota
 from simulator.google_state import Stats
@@ -66,7 +65,7 @@ _COUNTERS = ("seen", "struck")
 
 @pytest.fixture(autouse=True)
 def few_days_of_clicks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(google_clicks, "KEPT_DAYS", 3)
+    monkeypatch.setattr(google_days, "KEPT_DAYS", 3)
 
 
 @pytest.fixture
@@ -126,7 +125,9 @@ def test_e51_what_passes_by_itself_is_waited_for(shop: Googler, name: str) -> No
     shop.land()
     assert fault.struck == 1
     assert shop.costs() == _truth(shop)
-    assert len(shop.rows("costs")) == 5  # two ads, their ad group, two campaigns: nothing twice
+    assert (
+        len(shop.rows("spend_rows")) == 5
+    )  # two ads, their ad group, two campaigns: nothing twice
     assert shop.totals()[BRAZIL, DAY] == D("8")
 
 
@@ -173,9 +174,9 @@ def test_a_quota_that_is_used_up_for_hours_is_not_waited_for(shop: Googler) -> N
     [
         (GoogleFault("WHERE seg", status=503, times=99), r"could not be reached.*next run reads"),
         (Fault("WHERE seg", kind="html", status=502, times=99), r"HTTP 502"),
-        (Fault("WHERE seg", kind="truncated", times=99), r"unreadable body.*next run reads"),
+        (Fault("WHERE seg", kind="truncated", times=99), r"the answer is.*next run reads"),
         (Fault("WHERE seg", kind="cut", times=99), r"connection failed.*next run reads it again"),
-        (Fault("WHERE seg", kind="empty", status=200, times=99), r"unreadable body"),
+        (Fault("WHERE seg", kind="empty", status=200, times=99), r"the answer is"),
         (
             GoogleFault("WHERE seg", error_code=INTERNAL, after_batches=True, times=99),
             r"INTERNAL_ERROR.*next run reads it again",
@@ -285,8 +286,10 @@ def test_every_mend_is_told_whole_by_the_doctor() -> None:
     """`ctwa doctor` takes what stands behind the last colon for the mend."""
     words = [*google_errors._STOPS, *google_errors._DENIALS]
     assert len(words) > 12
-    problems = [Problem("campaign of customer 1", 403, word) for word in words]
-    problems += [Problem("campaign of customer 1", status) for status in (400, 401, 403, 404, 429)]
+    problems = [GoogleProblem("campaign of customer 1", 403, word) for word in words]
+    problems += [
+        GoogleProblem("campaign of customer 1", status) for status in (400, 401, 403, 404, 429)
+    ]
     for error in map(google_errors.classify, problems):
         mend = refused("Google Ads", error).mend
         assert str(error).endswith(f"): {mend}"), mend
@@ -296,7 +299,7 @@ def test_a_version_that_is_no_longer_served_names_its_setting(
     make_settings: Callable[..., Settings],
 ) -> None:
     with googler(make_settings, google_ads_api_version="v19") as shop:
-        _matches("set GOOGLE_ADS_API_VERSION to a newer one", _failure(shop))
+        _matches("set GOOGLE_ADS_API_VERSION=v26 and run again", _failure(shop))
 
 
 def test_an_api_that_wants_a_developer_token_gets_ours(
@@ -321,7 +324,7 @@ def test_e52_one_failing_customer_does_not_stop_the_other(both: Googler) -> None
     assert not error.is_transient
     _matches("GOOGLE_ADS_LOGIN_CUSTOMER_ID to the manager account above it", error)
     assert error.counts.customers == 1
-    assert {r["customer_id"] for r in both.rows("cost_reads")} == {ZEALAND}
+    assert {r["account_id"] for r in both.rows("spend_reads")} == {ZEALAND}
     assert both.costs() == {(ZEALAND, DAY, SHOP_AD): D("2.20")}
 
 
@@ -359,7 +362,7 @@ def test_e51_thirty_percent_faults_give_the_same_rows(both: Googler, seed: int) 
     both.land()
     assert len(both.api.faults.struck) > 5
     assert both.costs() == _truth(both)
-    assert len(both.rows("cost_days")) == len(both.totals()) == 6
+    assert len(both.rows("spend_days")) == len(both.totals()) == 6
 
 
 @pytest.mark.parametrize(
@@ -393,7 +396,7 @@ def test_a_changed_shape_fails_the_customer_and_keeps_its_data(
     shop.api.faults.faults.append(Fault(call, kind="body", status=200, body=body, times=99))
     _matches(says, _failure(shop))
     # What stands before the failing part lands: costs are read before clicks.
-    grown = {"cost_reads": before["cost_reads"] + 1} if call == "click_view" else {}
+    grown = {"spend_reads": before["spend_reads"] + 1} if call == "click_view" else {}
     assert shop.counts() == before | grown
 
 

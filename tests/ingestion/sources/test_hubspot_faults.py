@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.errors import SourceError, SourceIncompleteError
-from ingestion.hubspot_errors import (
+from ingestion.crm.hubspot.client import (
     HubspotQuotaError,
     HubspotTokenError,
     problem_from,
 )
+from ingestion.source import SourceError, SourceIncompleteError
 from simulator.ads_faults import Fault
 from simulator.hubspot_api import SCOPES, hubspot_error
 from tests.support.hubspot import TOKEN, Crm, crm
 
-SEARCH = "POST /crm/v3/objects/contacts/search"
-READ = "POST /crm/v3/objects/contacts/batch/read"
+SEARCH = "POST /crm/objects/2026-09/contacts/search"
+READ = "POST /crm/objects/2026-09/contacts/batch/read"
 FOR_EVER = 10_000
 
 
@@ -83,7 +83,7 @@ def test_a_missing_scope_is_named_and_the_others_land(company: Crm, scope: str) 
 
 def test_amounts_have_no_currency_where_the_account_does_not_tell_it(company: Crm) -> None:
     company.state.deal("closedwon", amount="10")
-    details = Fault("GET /account-info/v3/details", times=FOR_EVER, kind="body", status=403)
+    details = Fault("GET /account-info/2026-09/details", times=FOR_EVER, kind="body", status=403)
     company.api.faults.faults = [details]
     company.night()
     (row,) = [r for r in company.outcomes().values() if r["value"] is not None]
@@ -144,13 +144,13 @@ def test_a_stumble_is_tried_again(company: Crm, kind: Any, call: str) -> None:
         Fault(SEARCH, times=FOR_EVER, kind="empty", status=503),
         Fault(SEARCH, times=FOR_EVER, kind="body", status=423),
         Fault(SEARCH, times=FOR_EVER, kind="body", status=477),
-        Fault("GET /crm/v3/properties", times=FOR_EVER, kind="empty", status=500),
+        Fault("GET /crm/properties/2026-09", times=FOR_EVER, kind="empty", status=500),
     ],
     ids=["html", "truncated", "cut", "503", "locked", "migrating", "500"],
 )
 def test_an_outage_is_told_as_one_and_the_next_run_goes_on(company: Crm, fault: Fault) -> None:
     error = refused(company, fault)
-    assert "usually passes by itself" in str(error)
+    assert "the next run reads it again" in str(error)
     assert error.is_transient
 
 
@@ -192,19 +192,19 @@ def test_an_answer_of_another_shape_lands_nothing(company: Crm, call: str, body:
     assert not error.is_transient
 
 
-def test_searches_in_a_circle_end(company: Crm) -> None:
+def test_searches_in_a_loop_end(company: Crm) -> None:
     page = {"results": [{"id": "1"}], "paging": {"next": {"after": "1"}}}
     company.api.faults.faults = [Fault(SEARCH, times=FOR_EVER, kind="body", status=200, body=page)]
-    with pytest.raises(SourceIncompleteError, match="run in a circle"):
+    with pytest.raises(SourceIncompleteError, match="form a loop"):
         company.land()
 
 
-def test_the_bin_in_a_circle_ends(company: Crm) -> None:
+def test_the_bin_in_a_loop_ends(company: Crm) -> None:
     page = {"results": [{"id": "1"}], "paging": {"next": {"after": "1"}}}
     bin_of = Fault("archived=true", times=FOR_EVER, kind="body", status=200, body=page)
     company.api.faults.faults = [bin_of]
     company.wait(hours=24)
-    with pytest.raises(SourceIncompleteError, match="run in a circle"):
+    with pytest.raises(SourceIncompleteError, match="form a loop"):
         company.land()
 
 

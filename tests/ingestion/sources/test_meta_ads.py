@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.errors import SourceIncompleteError
-from ingestion.graph_errors import GraphTokenError
-from ingestion.lake import Lake
-from ingestion.sources.meta_lookups import Earlier, due_lookups, look_up
-from ingestion.sources.meta_objects import Objects
+from ingestion.ads.meta import lookups as meta_lookups
+from ingestion.ads.meta.errors import GraphTokenError, GraphVersionError
+from ingestion.ads.meta.lookups import Earlier, ReaderById, due_lookups, look_up
+from ingestion.ads.meta.objects import Objects
+from ingestion.lake.lake import Lake
+from ingestion.source import SourceIncompleteError
 from simulator.ads_faults import Fault, FaultScript
 from simulator.ads_state import Account, Ad, AdSet, Campaign, Creative
 from tests.support.ads import (
@@ -68,14 +69,14 @@ def test_everything_is_read_with_its_parents_and_creative(shop: Advertiser) -> N
     }
     (account,) = shop.rows("accounts")
     assert (account["account_id"], account["currency"]) == (BRAZIL, "BRL")
-    assert account["timezone_name"] == "America/Sao_Paulo"
+    assert account["timezone"] == "America/Sao_Paulo"
     ad = shop.rows("ads")[0]
     assert (ad["ad_id"], ad["adset_id"], ad["campaign_id"]) == (
         AD1,
         ADSET[BRAZIL],
         CAMPAIGN[BRAZIL],
     )
-    assert ad["created_time"] == datetime(2026, 1, 5, 12, tzinfo=UTC)
+    assert ad["created_at"] == datetime(2026, 1, 5, 12, tzinfo=UTC)
     creative = next(r for r in shop.rows("creatives") if r["creative_id"] == ad["creative_id"])
     assert (creative["headline"], creative["body"]) == ("Oferta 0", "Fale connosco")
     assert (creative["media_type"], creative["call_to_action_type"]) == (
@@ -131,7 +132,7 @@ def test_e43_an_account_that_changes_currency_and_zone_gets_a_new_row(shop: Adve
     account.currency, account.timezone = "USD", "America/New_York"
     assert shop.objects().rows["accounts"] == 1
     assert [r["currency"] for r in shop.rows("accounts")] == ["BRL", "USD"]
-    assert [r["timezone_name"] for r in shop.rows("accounts")][-1] == "America/New_York"
+    assert [r["timezone"] for r in shop.rows("accounts")][-1] == "America/New_York"
 
 
 def test_e56_ads_that_are_not_click_to_whatsapp_are_kept(shop: Advertiser) -> None:
@@ -173,7 +174,8 @@ def test_e32_an_ad_deleted_after_it_was_seen_becomes_deleted_and_stays(shop: Adv
     assert history == {ad_id: ["ACTIVE", "DELETED"] for ad_id in ADS[BRAZIL]}
     shop.api.calls.clear()
     assert shop.objects().rows["ads"] == 0
-    assert not [c for c in shop.api.calls if "ids=" in c]  # known as deleted: not asked again
+    # Known as deleted: not asked for again.
+    assert not [c for c in shop.api.calls if ".id" in c or c.startswith("GET /1")]
 
 
 def test_e33_an_ad_of_no_list_comes_with_campaign_ad_set_creative_account(
@@ -187,7 +189,7 @@ def test_e33_an_ad_of_no_list_comes_with_campaign_ad_set_creative_account(
     theirs = next(r for r in shop.rows("creatives") if r["creative_id"] == "9003")
     assert (theirs["headline"], theirs["media_type"]) == ("Theirs", "video")
     account = next(r for r in shop.rows("accounts") if r["account_id"] == AGENCY)
-    assert (account["currency"], account["timezone_name"]) == ("EUR", "Europe/Lisbon")
+    assert (account["currency"], account["timezone"]) == ("EUR", "Europe/Lisbon")
 
 
 def test_e34_foreign_and_gone_ads_are_told_apart(shop: Advertiser) -> None:
@@ -207,9 +209,11 @@ def test_e34_unreadable_ads_are_asked_for_less_and_less_then_left(shop: Advertis
         # Nightly, but some minutes earlier each time.
         now = NOW + timedelta(days=day) - timedelta(minutes=day % 30)
         due = due_lookups(set(asked), earlier, now)
-        for row in look_up(shop.client(), due, earlier, now, Objects()):
+        for row in look_up(ReaderById(shop.client()), due, earlier, now, Objects()):
             asked[row["ad_id"]].append(day)
-            earlier[row["ad_id"]] = Earlier(row["status"], row["attempts"], row["next_attempt_at"])
+            earlier[row["ad_id"]] = Earlier(
+                row["lookup_status"], row["attempts"], row["next_attempt_at"]
+            )
     assert asked == {i: [0, 1, 2, 4, 8, 15, 29] for i in (AGENCY_AD, "777")}
     assert {e.next_attempt_at for e in earlier.values()} == {None}
 
@@ -220,22 +224,124 @@ def test_e34_a_foreign_ad_that_becomes_visible_is_resolved(shop: Advertiser) -> 
     shop.state.accounts[AGENCY].visible = True
     shop.now += timedelta(days=1)
     shop.objects({AGENCY_AD})
-    assert [r["status"] for r in _lookups(shop, AGENCY_AD)] == ["foreign", "resolved"]
+    assert [r["lookup_status"] for r in _lookups(shop, AGENCY_AD)] == ["foreign", "resolved"]
 
 
-def test_ids_are_looked_up_in_groups_and_one_by_one_where_a_group_fails(
+def _late_ads(shop: Advertiser, count: int, account: str = BRAZIL) -> list[str]:
+    """Deleted ads that no list shows; their account is asked in whole pages."""
+    ids = [str(10**17 + n) for n in range(count)]
+    for ad_id in ids:
+        shop.state.add(Ad(ad_id, account, CAMPAIGN[account], ADSET[account], "late"))
+        shop.state.delete(ad_id)
+    shop.api.page_size = 1000
+    return ids
+
+
+def _asked_by_id(shop: Advertiser) -> tuple[list[str], list[str]]:
+    """Calls by a filter on ids, and calls for one object."""
+    edges = [c for c in shop.api.calls if '.id"' in c]
+    return edges, [c for c in shop.api.calls if c.startswith("GET /1") and "/insights" not in c]
+
+
+def test_e92_five_hundred_ads_are_looked_up_in_few_calls(both: Advertiser) -> None:
+    """Of the last of two accounts: each account's edge is asked, nothing at the root."""
+    fresh = _late_ads(both, 500, ZEALAND)
+    assert both.objects(set(fresh)).lookups == {"resolved": 500}
+    edges, singles = _asked_by_id(both)
+    assert (len(edges), singles) == (8, [])
+    assert both.api.wrong == []
+    assert {r["effective_status"] for r in both.rows("ads") if r["ad_id"] in fresh} == {"DELETED"}
+
+
+def test_e92_ids_that_no_edge_shows_are_asked_for_one_by_one(shop: Advertiser) -> None:
+    fresh = _late_ads(shop, 120)
+    shop.state.ads.pop(fresh[60])
+    assert shop.objects(set(fresh)).lookups == {"resolved": 119, "gone": 1}
+    edges, singles = _asked_by_id(shop)
+    assert (len(edges), len(singles)) == (1, 1)
+
+
+def test_e92_foreign_ids_are_spread_over_nights_oldest_first(
+    shop: Advertiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meta_lookups, "MAX_SINGLES", 5)
+    _agency(shop, visible=False)
+    strangers = [str(10**17 + n) for n in (7, 3, 9, 1, 5, 8, 2, 6)]
+    counts = shop.objects(strangers)
+    assert (counts.lookups, counts.lookups_waiting) == ({"gone": 5}, 3)
+    assert {r["ad_id"] for r in shop.rows("ad_lookups")} == set(strangers[:5])
+    shop.now += timedelta(hours=1)  # none is due again: only what waits is asked for
+    counts = shop.objects(strangers)
+    assert (counts.lookups, counts.lookups_waiting) == ({"gone": 3}, 0)
+    assert shop.objects(strangers).lookups == {}
+
+
+def test_e92_where_edges_tell_no_deleted_ads_each_is_asked_for_by_itself(
     shop: Advertiser,
 ) -> None:
-    fresh = [str(10**17 + n) for n in range(120)]
-    for ad_id in fresh:
-        shop.state.add(Ad(ad_id, BRAZIL, CAMPAIGN[BRAZIL], ADSET[BRAZIL], "late"))
-        shop.state.delete(ad_id)
-    shop.state.ads.pop(fresh[60])
-    counts = shop.objects(set(fresh))
-    assert counts.lookups == {"resolved": 119, "gone": 1}
-    groups = [c for c in shop.api.calls if c.startswith("GET /?ids=")]
-    singles = [c for c in shop.api.calls if c.startswith("GET /1000")]
-    assert (len(groups), len(singles)) == (3, 50)
+    shop.api.edges_tell_deleted = False
+    fresh = _late_ads(shop, 30)
+    assert shop.objects(set(fresh)).lookups == {"resolved": 30}
+    edges, singles = _asked_by_id(shop)
+    assert (len(edges), len(singles)) == (2, 30)
+
+
+def test_e92_objects_that_left_the_lists_are_read_by_the_edge(shop: Advertiser) -> None:
+    shop.objects()
+    shop.state.delete(CAMPAIGN[BRAZIL])
+    shop.api.calls.clear()
+    shop.objects()
+    edges, singles = _asked_by_id(shop)
+    assert (len(edges), len(singles)) == (2, 2)  # two ads or more; one campaign, one ad set
+    assert {r["effective_status"] for r in shop.rows("ads")} == {"ACTIVE", "DELETED"}
+
+
+def test_e92_an_ended_version_names_the_setting_and_the_version_to_put(shop: Advertiser) -> None:
+    shop.api.ended_versions = frozenset({shop.settings.meta_api_version})
+    with pytest.raises(GraphVersionError, match=r"META_API_VERSION.*set META_API_VERSION=v27\.0"):
+        shop.objects()
+    assert shop.slept == []
+
+
+# ---- characters that no store takes ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["Oferta \ud83d", "\udc4bOferta", "Ofe\x00rta"])
+def test_a_damaged_name_costs_the_account_nothing(shop: Advertiser, name: str) -> None:
+    shop.state.update(AD1, name=name)
+    shop.state.update(CAMPAIGN[BRAZIL], name=name)
+    shop.state.creatives[f"{AD1}9"].title = name
+    shop.state.accounts[BRAZIL].name = name
+    counts = shop.objects()
+    assert (counts.rows["ads"], counts.objects_refused, shop.slept) == (3, 0, [])
+    names = _names(shop, "ads", "ad_id", "ad_name")
+    assert names[AD1] == [name.translate({0xD83D: 0xFFFD, 0xDC4B: 0xFFFD, 0: 0xFFFD})]
+    assert names[AD2] == ["Ad 1"]
+    assert shop.objects().rows["ads"] == 0  # mended alike each night
+
+
+@pytest.mark.parametrize(
+    "odd", [None, "x", [], {"id": "9", "creative": "x"}, {"id": ["9"]}, {"id": 9.5}, {"name": "x"},
+            {"id": "9", "created_time": "yesterday"}, {"id": "9", "account_id": float("nan")}]
+)  # fmt: skip
+def test_an_object_of_another_kind_is_left_out_alone(shop: Advertiser, odd: object) -> None:
+    good = {"id": AD1, "account_id": BRAZIL, "name": 12, "adset_id": 7, "campaign_id": 8}
+    body = {"data": [odd, good]}
+    shop.api.faults.faults.append(Fault("/ads\\?", kind="body", status=200, body=body))
+    assert shop.objects().rows["ads"] == 1
+    (row,) = shop.rows("ads")
+    assert (row["ad_name"], row["adset_id"]) == ("12", "7")
+
+
+def test_a_damaged_id_is_left_out_alone(shop: Advertiser) -> None:
+    broken = Ad("12022\ud83d", BRAZIL, CAMPAIGN[BRAZIL], ADSET[BRAZIL], "nobody's")
+    shop.state.add(broken)
+    counts = shop.objects()
+    assert (counts.rows["ads"], counts.objects_refused) == (3, 1)
+    shop.state.ads.clear()
+    shop.state.add(broken)
+    with pytest.raises(SourceIncompleteError, match="characters that no id has"):
+        shop.objects()  # all of a list: that is no slip
 
 
 def test_ids_of_referrals_pages_and_insights_are_looked_up_those_of_posts_are_not(
@@ -268,13 +374,13 @@ def test_ids_of_referrals_pages_and_insights_are_looked_up_those_of_posts_are_no
         pages = [("meta", number), ("google", "508"), ("meta", None)]
         rows = [{"ad_platform": platform, "ad_id": ad_id} for platform, ad_id in pages]
         write_rows(lake, "event_log", table, rows)
-    write_rows(lake, "meta_ads", "insights", [{"account_id": BRAZIL, "ad_id": "505"}])
+    write_rows(lake, "meta_ads", "spend_rows", [{"account_id": BRAZIL, "ad_id": "505"}])
     shop.insights()  # sweeps away rows that no complete load wrote
     shop.state.spent(AD3, (NOW - timedelta(days=1)).date(), "1", impressions=1)
     shop.insights()
     shop.state.delete(AD3)
     shop.objects()
-    asked = {r["ad_id"]: (r["status"], r["attempts"]) for r in shop.rows("ad_lookups")}
+    asked = {r["ad_id"]: (r["lookup_status"], r["attempts"]) for r in shop.rows("ad_lookups")}
     assert asked == {
         "501": ("gone", 1),
         "502": ("gone", 1),
@@ -335,7 +441,7 @@ def test_e51_thirty_percent_faults_give_the_same_rows(both: Advertiser, seed: in
     assert both.api.faults.struck
     found = both.counts()
     assert (found["ads"], found["campaigns"], found["creatives"]) == (5, 2, 5)
-    assert [r["status"] for r in _lookups(both, AD2)] == ["resolved"]
+    assert [r["lookup_status"] for r in _lookups(both, AD2)] == ["resolved"]
 
 
 def test_a_page_that_is_too_much_is_asked_for_in_smaller_ones(shop: Advertiser) -> None:
@@ -350,16 +456,16 @@ def test_a_look_up_that_cannot_be_told_is_an_error_and_due_again(shop: Advertise
     shop.api.faults.faults.append(Fault(f"GET /{AD1}", code=506, times=1))
     shop.objects({AD1})
     (row,) = _lookups(shop, AD1)
-    assert (row["status"], row["error_code"]) == ("error", 506)
+    assert (row["lookup_status"], row["error_code"]) == ("error", 506)
     shop.now += timedelta(days=1)
     shop.objects({AD1})
-    assert [r["status"] for r in _lookups(shop, AD1)] == ["error", "resolved"]
+    assert [r["lookup_status"] for r in _lookups(shop, AD1)] == ["error", "resolved"]
 
 
 def test_an_api_that_is_down_for_look_ups_fails_them_and_keeps_the_rest(
     shop: Advertiser,
 ) -> None:
-    shop.api.faults.faults.append(Fault(r"GET /(\?ids|7)", kind="html", status=502, times=99))
+    shop.api.faults.faults.append(Fault(r'\.id"|GET /7', kind="html", status=502, times=99))
     with pytest.raises(SourceIncompleteError, match="look-ups by id"):
         shop.objects({"701", "702", "703", "704"})
     assert len(shop.rows("ads")) == 3
@@ -392,7 +498,7 @@ def test_the_token_is_in_no_log_no_error_no_url_and_no_file(
     assert "Malformed access token ***" in texts[-2]
     output = capfd.readouterr()
     texts += [caplog.text, output.out, output.err, *both.api.calls]
-    assert "graph" in caplog.text  # something was logged
+    assert "no usable answer" in caplog.text  # something was logged
     assert not [t for t in texts if TOKEN in t or TOKEN[3:] in t]
     assert both.api.wrong == []
     files = [p for p in both.settings.data_dir.rglob("*") if p.is_file()]
@@ -401,7 +507,7 @@ def test_the_token_is_in_no_log_no_error_no_url_and_no_file(
 
 
 def test_without_settings_the_source_is_off(make_settings: Callable[..., Settings]) -> None:
-    from ingestion.sources.meta_ads import land_meta_ads
+    from ingestion.ads.meta.source import land_meta_ads
 
     with advertiser(make_settings) as shop:
         off = make_settings(meta_graph_url=shop.api.url, meta_access_token=TOKEN)

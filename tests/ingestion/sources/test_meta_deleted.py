@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from ingestion.sources import meta_deleted
+from ingestion.ads.meta import deleted as meta_deleted
+from ingestion.source import SourceError
 from simulator.ads_faults import Fault
 from tests.support.ads import ADS, BRAZIL, Advertiser
 
@@ -43,13 +44,13 @@ def test_e32_spend_of_an_ad_deleted_between_two_nights_stays_with_it(shop: Adver
     spend_some(shop)
     shop.objects()
     shop.insights()
-    before = shop.counts()["insight_days"]
+    before = shop.counts()["spend_days"]
     shop.state.delete(AD3)
     shop.objects()
     counts = shop.insights()
     assert shop.spend() == told(shop)
     assert counts.deleted_ads_read == 1
-    assert shop.counts()["insight_days"] == before  # the same rows, by another way: no change
+    assert shop.counts()["spend_days"] == before  # the same rows, by another way: no change
     assert shop.api.wrong == []
 
 
@@ -61,7 +62,7 @@ def test_e45_the_row_of_an_earlier_read_is_asked_for_although_the_lists_do_not_s
     shop.state.delete(AD3)
     shop.insights()
     assert shop.spend() == told(shop)
-    assert {r["campaign_name"] for r in shop.rows("insights")} == {"Campanha"}
+    assert {r["campaign_name"] for r in shop.rows("spend_rows")} == {"Campanha"}
 
 
 def test_e32_an_ad_deleted_before_the_first_sync_is_found_through_its_referral(
@@ -195,7 +196,7 @@ def test_e52_ads_that_spent_without_any_total_fail_the_account(shop: Advertiser)
     shop.api.faults.faults.append(
         Fault("level=account", kind="body", status=200, body=empty, times=9)
     )
-    with pytest.raises(RuntimeError, match="the account's own total has no row for that day"):
+    with pytest.raises(SourceError, match="the account's own total has no row for that day"):
         shop.insights()
     assert shop.counts() == before
 
@@ -211,6 +212,6 @@ def test_e43_e44_a_day_in_two_currencies_is_not_taken(shop: Advertiser) -> None:
     shop.api.faults.faults.append(
         Fault("level=account", kind="body", status=200, body={"data": [total]}, times=9)
     )
-    with pytest.raises(RuntimeError, match="ads in BRL, the account in USD"):
+    with pytest.raises(SourceError, match="ads in BRL, the account in USD"):
         shop.insights()
-    assert shop.counts()["insight_days"] == 0
+    assert shop.counts()["spend_days"] == 0

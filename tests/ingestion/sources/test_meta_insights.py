@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.errors import SourceError, SourceIncompleteError
-from ingestion.graph_errors import GraphTokenError
+from ingestion.ads.meta.errors import GraphTokenError
+from ingestion.source import SourceError, SourceIncompleteError
 from simulator.ads_faults import Fault, FaultScript
 from simulator.ads_insights import JobScript
 from tests.support.ads import ADS, BRAZIL, TOKEN, ZEALAND, Advertiser, advertiser
@@ -44,13 +45,13 @@ def test_a_second_read_of_the_same_figures_writes_no_row(shop: Advertiser) -> No
     assert (second.days_read, second.days_changed) == (3, 0)
     assert shop.counts() == before
     assert shop.spend() == _truth(shop)
-    assert [r["read_no"] for r in shop.rows("insight_reads")] == [1, 2]
+    assert [r["read_no"] for r in shop.rows("spend_reads")] == [1, 2]
 
 
 def test_days_without_delivery_are_read_zeros_not_holes(shop: Advertiser) -> None:
     shop.insights()
     assert shop.totals() == {(BRAZIL, MAY[n]): D(0) for n in (5, 6, 7, 8, 9)}
-    assert shop.rows("insights") == []
+    assert shop.rows("spend_rows") == []
 
 
 def test_e40_restated_spend_is_a_new_read_of_that_day_only(shop: Advertiser) -> None:
@@ -59,7 +60,7 @@ def test_e40_restated_spend_is_a_new_read_of_that_day_only(shop: Advertiser) -> 
     shop.state.spent(AD1, MAY[8], "0.75", impressions=9)
     assert shop.insights().days_changed == 1
     assert shop.spend() == _truth(shop)
-    versions = [r["spend"] for r in shop.rows("insights") if r["spend_date"] == MAY[8]]
+    versions = [r["spend"] for r in shop.rows("spend_rows") if r["spend_date"] == MAY[8]]
     assert sorted(versions) == [D("0.75"), D("2.25"), D("2.25"), D("2.25"), D("2.25"), D("2.25")]
 
 
@@ -78,7 +79,7 @@ def test_e41_a_day_that_became_empty_is_a_day_of_zero_rows(shop: Advertiser) -> 
     for ad_id in ADS[BRAZIL]:
         shop.state.withdraw(ad_id, MAY[8])
     assert shop.insights().days_changed == 1
-    newest = shop.rows("insight_days")[-1]
+    newest = shop.rows("spend_days")[-1]
     assert (newest["spend_date"], newest["ad_rows"]) == (MAY[8], 0)
     assert shop.totals()[BRAZIL, MAY[8]] == 0
     assert shop.spend() == _truth(shop)
@@ -111,7 +112,7 @@ def test_e44_every_account_keeps_its_currency(both: Advertiser) -> None:
     both.state.spent(AD1, MAY[9], "1.10", impressions=1)
     both.state.spent(ADS[ZEALAND][0], MAY[9], "2.20", impressions=1)
     both.insights()
-    found = {(r["ad_id"], r["currency"], r["spend"]) for r in both.rows("insights")}
+    found = {(r["ad_id"], r["currency"], r["spend"]) for r in both.rows("spend_rows")}
     assert found == {(AD1, "BRL", D("1.10")), (ADS[ZEALAND][0], "NZD", D("2.20"))}
 
 
@@ -138,14 +139,14 @@ def test_e38_ids_beyond_two_to_the_53_stay_apart(shop: Advertiser) -> None:
     shop.state.spent(AD2, MAY[9], "2", impressions=1)
     assert float(AD1) == float(AD2)
     shop.insights()
-    assert {r["ad_id"]: r["spend"] for r in shop.rows("insights")} == {AD1: 1, AD2: 2}
+    assert {r["ad_id"]: r["spend"] for r in shop.rows("spend_rows")} == {AD1: 1, AD2: 2}
 
 
 def test_e53_e55_absent_numbers_and_look_alike_actions(shop: Advertiser) -> None:
     shop.state.spent(AD1, MAY[9], "1.234567890123", conversations=4, link_clicks=3)
     shop.state.spent(AD2, MAY[9], "0.5", reach=17, impressions=20, clicks=2)
     shop.insights()
-    first, second = sorted(shop.rows("insights"), key=lambda r: r["ad_id"])
+    first, second = sorted(shop.rows("spend_rows"), key=lambda r: r["ad_id"])
     assert first["spend"] == D("1.234568")
     assert (first["impressions"], first["clicks"], first["reach"]) == (0, 0, None)
     assert (first["platform_conversations"], first["inline_link_clicks"]) == (4, 3)
@@ -333,7 +334,7 @@ def test_e52_one_failing_account_does_not_stop_the_other(both: Advertiser) -> No
     assert caught.value.counts.accounts == 1
     assert list(caught.value.failures) == [BRAZIL]
     assert {a for a, _ in both.totals()} == {ZEALAND}
-    assert {r["account_id"] for r in both.rows("insight_reads")} == {ZEALAND}
+    assert {r["account_id"] for r in both.rows("spend_reads")} == {ZEALAND}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -344,11 +345,11 @@ def test_e51_thirty_percent_faults_give_the_same_rows(both: Advertiser, seed: in
     both.insights()
     assert both.api.faults.struck
     assert both.spend() == _truth(both)
-    assert len(both.rows("insight_days")) == 10
+    assert len(both.rows("spend_days")) == 10
 
 
 @pytest.mark.parametrize("kind", ["repeat", "endless"])
-def test_pages_in_a_circle_are_read_again(shop: Advertiser, kind: str) -> None:
+def test_pages_in_a_loop_are_read_again(shop: Advertiser, kind: str) -> None:
     _spend_some(shop)
     shop.api.faults.faults.append(Fault("level=ad.*after=", nth=2, kind=kind, times=1))  # type: ignore[arg-type]
     shop.insights()
@@ -386,14 +387,103 @@ def test_unknown_fields_are_ignored(shop: Advertiser) -> None:
     assert shop.spend() == {(BRAZIL, MAY[9], AD1): D("1.5")}
 
 
+@pytest.mark.parametrize("value", ["NaN", "1e999"])
+def test_a_row_whose_amount_is_no_number_is_unallocated_alone(shop: Advertiser, value: str) -> None:
+    """The account's total holds what it spent (rule R12)."""
+    _spend_some(shop)
+    truth = _truth(shop)
+    row = {"ad_id": AD1, "date_start": "2026-05-09", "spend": "SPOILT"}
+    good = row | {"ad_id": AD2, "spend": "3.25"}
+    page = json.dumps({"data": [row, good]}).replace('"SPOILT"', value).encode()
+    shop.api.faults.faults.append(Fault("level=ad", kind="raw", status=200, body=page))
+    counts = shop.insights()
+    assert counts.rows_refused == 1
+    assert shop.spend() == {(BRAZIL, MAY[9], AD2): D("3.25")}
+    day = sum((v for (_, d, _), v in truth.items() if d == MAY[9]), D(0))
+    assert shop.totals()[BRAZIL, MAY[9]] == day
+
+
+def test_a_day_whose_total_is_no_number_stays_as_it_was_and_the_others_land(
+    shop: Advertiser,
+) -> None:
+    _spend_some(shop)
+    shop.insights()
+    shop.state.spent(AD1, MAY[8], "50")
+    page = (
+        json.dumps(
+            {
+                "data": [
+                    {"spend": str(spend), "date_start": f"2026-05-0{day}"}
+                    for day, spend in ((7, "3.75"), (8, "55.5"), (9, "SPOILT"))
+                ]
+            }
+        )
+        .replace('"SPOILT"', "NaN")
+        .encode()
+    )
+    shop.api.faults.faults.append(Fault("level=account", kind="raw", status=200, body=page))
+    with pytest.raises(SourceIncompleteError, match=r"2026-05-09, is not a number"):
+        shop.insights()
+    assert shop.totals()[BRAZIL, MAY[8]] == D("55.5")
+    assert shop.totals()[BRAZIL, MAY[9]] == D("9.75")
+
+
+# ---- what leaves the settings, or is refused (E91) -------------------------------------------
+
+
+@pytest.mark.parametrize("code", [200, 100])
+def test_e91_an_account_that_is_refused_is_named_with_the_day_it_was_read_through(
+    both: Advertiser, code: int
+) -> None:
+    both.objects()
+    both.insights()
+    both.now += timedelta(days=1)
+    subcode = 33 if code == 100 else None
+    both.api.faults.faults.append(Fault(rf"act_{BRAZIL}\?", code=code, subcode=subcode, times=99))
+    with pytest.raises(SourceIncompleteError) as caught:
+        both.insights()
+    assert list(caught.value.failures) == [BRAZIL]
+    assert "(Loja) was read through 2026-05-09 and can no longer be read" in str(caught.value)
+    assert "take its id out of META_AD_ACCOUNT_IDS" in str(caught.value)
+    with pytest.raises(SourceIncompleteError, match="was read through 2026-05-09"):
+        both.objects()
+    assert max(d for a, d in both.totals() if a == ZEALAND) == MAY[11]
+
+
+def test_e91_a_disabled_account_is_read_on(shop: Advertiser) -> None:
+    shop.objects()
+    shop.insights()
+    shop.state.accounts[BRAZIL].account_status = 2
+    shop.state.spent(AD1, MAY[9], "85")
+    shop.objects()
+    shop.insights()
+    assert shop.totals()[BRAZIL, MAY[9]] == D("85")
+    assert [r["account_status"] for r in shop.rows("accounts")] == ["1", "2"]
+
+
+def test_e91_a_closed_account_of_which_all_was_read_is_told_of_no_more(shop: Advertiser) -> None:
+    _spend_some(shop)
+    shop.insights()
+    shop.state.accounts[BRAZIL].account_status = 101
+    shop.objects()
+    shop.state.accounts[BRAZIL].visible = False
+    with pytest.raises(SourceIncompleteError, match="it was closed then"):
+        shop.insights()
+    shop.now += timedelta(days=4)  # longer ago than the look-back of three days
+    assert shop.insights().accounts_over == BRAZIL
+    assert shop.objects().accounts == 0
+    shop.settings = shop.settings.model_copy(update={"meta_ad_account_ids": (ZEALAND,)})
+    assert shop.insights().accounts_taken_out == BRAZIL
+
+
 # ---- kill ------------------------------------------------------------------------------------
 
 _CHILD = """
 import os, sys
 from datetime import datetime
 from ctwa.settings import load_settings
-from ingestion.graph import GraphClient
-from ingestion.sources.meta_insights import land_insights
+from ingestion.ads.meta.graph import GraphClient
+from ingestion.ads.meta.spend import land_insights
 settings = load_settings(_env_file=None)
 client = GraphClient.from_settings(settings, sleep=lambda seconds: os._exit(9))
 land_insights(settings, now=lambda: datetime.fromisoformat(sys.argv[1]), client=client)
@@ -411,12 +501,12 @@ def test_a_killed_back_fill_goes_on_where_it_stopped(
         shop.api.faults.faults.append(Fault("2026-04-09.*level=account|level=account.*2026-04-09"))
         _run_child(shop, now=shop.now)
         assert len(shop.totals()) == 30
-        assert shop.rows("insight_reads") == []
+        assert shop.rows("spend_reads") == []
         shop.api.calls.clear()
         shop.insights()
         assert shop.spend() == _truth(shop)
         assert len(shop.totals()) == 80
-        assert len(shop.rows("insight_days")) == 80  # nothing twice
+        assert len(shop.rows("spend_days")) == 80  # nothing twice
         asked = [c for c in shop.api.calls if "level=ad" in c]
         assert len([c for c in asked if "after=" not in c]) == 3  # 3 fresh days, 2 pieces left
 
@@ -427,7 +517,7 @@ def _run_child(shop: Advertiser, now: datetime) -> None:
         "CTWA_DATA_DIR": str(settings.data_dir),
         "META_GRAPH_URL": settings.meta_graph_url,
         "META_ACCESS_TOKEN": TOKEN,
-        "META_AD_ACCOUNT_IDS": settings.meta_ad_account_ids,
+        "META_AD_ACCOUNT_IDS": ",".join(settings.meta_ad_account_ids),
         "META_BACKFILL_DAYS": str(settings.meta_backfill_days),
         "META_LOOKBACK_DAYS": str(settings.meta_lookback_days),
     }
@@ -438,7 +528,7 @@ def _run_child(shop: Advertiser, now: datetime) -> None:
 
 
 def test_without_settings_the_source_is_off(settings: Settings) -> None:
-    from ingestion.sources.meta_insights import land_insights
+    from ingestion.ads.meta.spend import land_insights
 
-    assert land_insights(settings).rows == {"insights": 0, "insight_days": 0, "insight_reads": 0}
+    assert land_insights(settings).rows == {"spend_rows": 0, "spend_days": 0, "spend_reads": 0}
     assert not settings.data_dir.exists()

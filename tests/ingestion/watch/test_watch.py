@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.lake import Lake
-from ingestion.meta_token import TokenFacts
-from ingestion.watch import envelopes, tokens
-from ingestion.watch.landing import land_observations
-from ingestion.webhook.vault import NewEnvelope, Vault, microseconds
+from ingestion.ads.meta.accounts import TokenFacts
+from ingestion.lake.lake import Lake
+from ingestion.vault import open_vault
+from ingestion.vault.vault import NewEnvelope, microseconds
+from ingestion.watch import judge_token, land_observations, look_at_envelopes, look_at_token
 from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.ads_state import Account, AdsState
 from tests.support.lake import write_rows
@@ -52,12 +52,12 @@ def _count(settings: Settings, path: Path) -> None:
 
 
 def statuses(settings: Settings, now: datetime = NOW) -> dict[str, str]:
-    return {o.subject: o.status for o in envelopes.look(settings, now)}
+    return {o.subject: o.status for o in look_at_envelopes(settings, now)}
 
 
 def test_e74_silence_in_busy_hours_is_missed_within_two_hours(settings: Settings) -> None:
     land(settings, office(5, until=NOW - timedelta(minutes=70)))
-    [found] = envelopes.look(settings, NOW)
+    [found] = look_at_envelopes(settings, NOW)
     assert (found.status, found.subject) == ("warn", "whatsapp")
     assert found.measured == Decimal("1.17")
     assert "no webhook of whatsapp for 1.17 hours, since 2026-06-08 12:50 UTC" in found.message
@@ -121,7 +121,7 @@ def test_each_way_in_is_judged_by_its_own_habits(settings: Settings) -> None:
 def test_what_waits_in_the_vault_has_come(settings: Settings) -> None:
     land(settings, office(5, until=NOW - timedelta(hours=2)))
     landed = Lake.from_settings(settings).max_value("event_log", "envelopes", "seq")
-    vault = Vault.open(settings.vault_url)
+    vault = open_vault(settings.vault_url)
     came = microseconds(NOW - timedelta(minutes=3))
     vault.append([NewEnvelope(came, "whatsapp", b"{}")] * (landed + 1))
     vault.close()
@@ -154,7 +154,7 @@ def facts(days: float | None = None, **changes: Any) -> TokenFacts:
 def test_a_token_is_told_two_weeks_before_its_end_and_without_its_permission(
     told: TokenFacts, status: str
 ) -> None:
-    found = tokens.judge(told, NOW)
+    found = judge_token(told, NOW)
     assert found.status == status
     assert (found.mend is not None) == (status == "warn")
 
@@ -185,8 +185,10 @@ def test_looks_land_in_the_lake_night_by_night(
         t="alarms/observations",
     )
     assert [tuple(r.values()) for r in rows.to_pylist()] == [
+        (1, "api_versions", "ok", "Meta Marketing API v27.0: no end announced, as of 2026-11-29"),
         (1, "envelopes_missing", "off", "no webhook has come yet"),
         (1, "meta_token", "ok", "valid, without an end"),
+        (2, "api_versions", "ok", "Meta Marketing API v27.0: no end announced, as of 2026-11-29"),
         (2, "envelopes_missing", "off", "no webhook has come yet"),
         (2, "meta_token", "warn", "the token ends on 2026-06-11, in 2.0 days"),
     ]
@@ -197,9 +199,9 @@ def test_a_dead_token_is_an_alarm_and_an_outage_is_none(
 ) -> None:
     connected = {"meta_graph_url": api.url, "meta_ad_account_ids": "101"}
     dead = make_settings(**connected, meta_access_token="EAAsomebodyelses")
-    assert tokens.look(dead, NOW).status == "warn"
+    assert look_at_token(dead, NOW).status == "warn"
     away = make_settings(
         meta_graph_url="http://127.0.0.1:9", meta_access_token=TOKEN, meta_ad_account_ids="101"
     )
-    assert tokens.look(away, NOW).status == "off"
-    assert tokens.look(make_settings(), NOW).message == "Meta's ads are not connected"
+    assert look_at_token(away, NOW).status == "off"
+    assert look_at_token(make_settings(), NOW).message == "Meta's ads are not connected"

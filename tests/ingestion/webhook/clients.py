@@ -8,7 +8,7 @@ import socket
 import urllib.parse
 from typing import NamedTuple
 
-from ingestion.webhook.signature import sign
+from ingestion.webhook.endpoints import sign
 
 APP_SECRET = "app-secret-canary-7b1e"
 INTAKE_SECRET = "intake-secret-canary-93aa"

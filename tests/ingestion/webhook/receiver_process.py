@@ -67,8 +67,8 @@ def receiver(data_dir: Path, *, early: bool = False, vault_url: str = "") -> Ite
 
 
 def _answer_early() -> None:
+    from ingestion.vault.vault import NewEnvelope
     from ingestion.webhook.committer import GroupCommitter
-    from ingestion.webhook.vault import NewEnvelope
 
     honest = GroupCommitter.submit
 

@@ -5,32 +5,41 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import resource
 import socket
+import sqlite3
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.webhook.server import running
-from ingestion.webhook.signature import sign
-from ingestion.webhook.vault import Vault
+from ingestion.vault import open_vault
+from ingestion.webhook.endpoints import sign
+from ingestion.webhook.room import Awaits, make_room
+from ingestion.webhook.server import _allow_sockets, running
 from tests.ingestion.webhook.clients import (
     APP_SECRET,
     BODY,
     CONSENT,
     OUTCOME,
     VERIFY_TOKEN,
+    WEB_LEAD,
     get,
     open_socket,
     post_consents,
+    post_leads,
     post_outcomes,
     post_whatsapp,
     raw,
     read_all,
     request,
 )
+from tests.ingestion.webhook.receiver_process import receiver
 
 MIB = 1024 * 1024
 HANDSHAKE = "/webhooks/whatsapp?hub.mode={}&hub.verify_token={}&hub.challenge={}"
@@ -43,7 +52,7 @@ def url(signed_settings: Settings) -> Iterator[str]:
 
 
 def _stored(settings: Settings) -> list[tuple[str, bytes]]:
-    vault = Vault.open(settings.vault_url)
+    vault = open_vault(settings.vault_url)
     rows = [row for batch in vault.read_batches(0) for row in batch.to_pylist()]
     vault.close()
     return [(row["source"], row["body"]) for row in rows]
@@ -258,16 +267,223 @@ def test_ambiguous_lengths_are_400(url: str) -> None:
     assert raw(url, head + b"Content-Length: -3\r\n\r\n").startswith(b"HTTP/1.1 400 ")
 
 
-def test_too_many_connections_are_503_with_retry_after(signed_settings: Settings) -> None:
-    with running(signed_settings, max_connections=5) as url:
-        idle = [open_socket(url) for _ in range(5)]
-        time.sleep(0.1)
+def test_e98_headers_in_one_packet_have_the_same_limit(url: str) -> None:
+    """They are whole before anybody has counted their bytes."""
+    for head in (
+        b"GET /healthz HTTP/1.1\r\nX-Long: " + b"a" * 40_000 + b"\r\n",
+        b"GET /healthz HTTP/1.1\r\n" + b"X-A: b\r\n" * 8_000,
+        b"GET /healthz?" + b"a" * 40_000 + b" HTTP/1.1\r\n",
+    ):
+        answer = raw(url, head + b"Host: x\r\n\r\n")
+        assert answer == b"" or b" 431 " in answer[:40], answer[:80]
+    fine = b"GET /healthz HTTP/1.1\r\nX-Long: " + b"a" * 30_000 + b"\r\nConnection: close\r\n\r\n"
+    assert raw(url, fine).startswith(b"HTTP/1.1 200 ")
+
+
+def test_e98_endless_trailers_and_chunk_extensions_are_cut_off(url: str) -> None:
+    head = b"POST /webhooks/whatsapp HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for begin, piece in (
+        (b"1\r\nx\r\n0\r\n", b"X-Trailer: " + b"t" * 60_000 + b"\r\n"),
+        (b"", b"1;" + b"e" * 60_000 + b"\r\nx\r\n"),
+        (b"1\r\nx\r\n0\r\nX-Trailer: ", b"t" * 60_000),
+    ):
+        with open_socket(url) as connection:
+            connection.sendall(head + begin)
+            sent = 0
+            with suppress(OSError):
+                while sent < 64 * MIB:
+                    connection.sendall(piece)
+                    sent += len(piece)
+            assert sent < 64 * MIB, begin
+    trailer = head + b"2\r\n{}\r\n0\r\nX-Signature: x\r\nConnection: close\r\n\r\n"
+    with open_socket(url) as connection:
+        connection.sendall(trailer)
+        assert connection.recv(1_024).startswith(b"HTTP/1.1 401 ")
+
+
+def _kept(url: str, count: int) -> list[socket.socket]:
+    """Connections that have had an answer and are kept alive."""
+    found = []
+    for _ in range(count):
+        connection = open_socket(url)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(1_024).startswith(b"HTTP/1.1 200 ")
+        found.append(connection)
+    return found
+
+
+def _is_open(connection: socket.socket) -> bool:
+    connection.settimeout(0.2)
+    try:
+        return connection.recv(1) != b""
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+
+
+def test_e97_kept_connections_never_refuse_a_webhook(signed_settings: Settings) -> None:
+    with running(signed_settings, max_connections=200) as url:
+        idle = _kept(url, 300)
+        assert [post_whatsapp(url).status for _ in range(20)] == [200] * 20
+        still = [_is_open(connection) for connection in (*idle[:20], *idle[-20:])]
+        # The oldest have gone; who has just asked stays.
+        assert still[:20] == [False] * 20
+        assert still[-20:] == [True] * 20
+        assert not any(connection.close() for connection in idle)
+        assert len(_stored(signed_settings)) == 20
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"",
+        b"POST /webhooks/whatsapp HTTP/1.1\r\nX-A: b",
+        b"POST /webhooks/whatsapp HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\nab",
+    ],
+    ids=["silent", "half a header", "half a body"],
+)
+def test_e97_unfinished_requests_never_refuse_a_webhook(
+    signed_settings: Settings, begin: bytes
+) -> None:
+    with running(signed_settings, max_connections=100) as url:
+        slow = []
+        for _ in range(150):
+            slow.append(open_socket(url))
+            slow[-1].sendall(begin)
+        assert [post_whatsapp(url).status for _ in range(20)] == [200] * 20
+        for connection in slow:
+            connection.close()
+        assert post_whatsapp(url).status == 200
+
+
+def test_whole_requests_are_never_closed_for_others(signed_settings: Settings) -> None:
+    """Where all connections wait for the disk, who comes new is told to come again."""
+    signature = sign(BODY, APP_SECRET.encode()).encode()
+    request_ = (
+        b"POST /webhooks/whatsapp HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        b"X-Hub-Signature-256: " + signature + b"\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(BODY)
+    ) + BODY
+    with running(signed_settings, max_connections=8) as url:
+        assert post_whatsapp(url).status == 200
+        lock = sqlite3.connect(signed_settings.data_dir / "vault.db", isolation_level=None)
+        lock.execute("begin immediate")
+        waiting = []
+        for _ in range(10):
+            waiting.append(open_socket(url))
+            waiting[-1].sendall(request_)
+        time.sleep(0.3)
         reply = post_whatsapp(url)
         assert (reply.status, reply.headers["retry-after"]) == (503, "5")
+        lock.execute("rollback")
+        lock.close()
+        assert [read_all(c).split()[1] for c in waiting] == [b"200"] * 10
+        for connection in waiting:
+            connection.close()
+    assert len(_stored(signed_settings)) == 11
+
+
+def _request(signature: bytes) -> bytes:
+    """The head of a signed post of `BODY`."""
+    return (
+        b"POST /webhooks/whatsapp HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        b"X-Hub-Signature-256: %b\r\nContent-Length: %d\r\n\r\n"
+    ) % (signature, len(BODY))
+
+
+@pytest.mark.parametrize("begin", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_e97_ten_thousand_idle_connections_never_push_out_a_signed_post(
+    signed_settings: Settings, begin: bytes
+) -> None:
+    """Neither new posts, nor one whose body is still arriving, nor one that nobody has read yet."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = 10_000 if hard == resource.RLIM_INFINITY else min(10_000, hard - 6_000)
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    signature = sign(BODY, APP_SECRET.encode()).encode()
+    idle: list[socket.socket] = []
+    try:
+        with running(signed_settings, body_seconds=300.0) as url:
+            slow = open_socket(url)
+            slow.sendall(_request(signature) + BODY[:10])
+            statuses = []
+            for number in range(count):
+                idle.append(open_socket(url))
+                idle[-1].sendall(begin)
+                if number % (count // 20) == 0:
+                    statuses.append(post_whatsapp(url).status)
+            slow.sendall(BODY[10:])
+            statuses.append(int(read_all(slow).split()[1]))
+            slow.close()
+            assert statuses == [200] * 21
+            assert _is_open(idle[-1])
+    finally:
         for connection in idle:
             connection.close()
-        time.sleep(0.1)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(_stored(signed_settings)) == 21
+
+
+def test_e97_what_is_idle_but_has_sent_a_request_by_now_is_not_closed() -> None:
+    ours, theirs = zip(*(socket.socketpair() for _ in range(3)), strict=True)
+    connections = [_Idle(connection, since) for since, connection in enumerate(ours)]
+    theirs[0].sendall(b"POST")  # waits longest, but not without cause
+    make_room(connections, connections[2], 2)
+    assert [c.transport.is_closing() for c in connections] == [False, False, False]
+    make_room(connections, connections[2], 1)
+    assert [c.transport.is_closing() for c in connections] == [False, True, False]
+    for connection in (*ours, *theirs):
+        connection.close()
+
+
+class _Idle:
+    """A kept-alive connection, also its own transport."""
+
+    def __init__(self, connection: socket.socket, since: float) -> None:
+        self.transport: Any = self
+        self.awaits, self.since = Awaits.REQUEST, since
+        self._connection, self._closed = connection, False
+
+    def get_extra_info(self, _name: str) -> socket.socket:
+        return self._connection
+
+    def is_closing(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        self._closed = True
+
+
+def test_running_out_of_files_is_survived(tmp_path: Path) -> None:
+    """Whatever allows fewer open files than it wants: it takes fewer connections, and goes on."""
+    data_dir = tmp_path / "data"
+    with receiver(data_dir) as process:
+        pid, url = process.process.pid, process.url
         assert post_whatsapp(url).status == 200
+        files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (files + 20, hard))
+        held = [open_socket(url) for _ in range(100)]
+        time.sleep(0.3)
+        for connection in held:
+            connection.close()
+        time.sleep(0.3)
+        assert post_whatsapp(url).status == 200
+        assert len(process.log.read_text().splitlines()) < 50
+
+
+def test_fewer_open_files_mean_fewer_connections(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1_024))
+    given: list[Any] = []
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: given.append(limits))
+    assert _allow_sockets(2_000) == 462
+    assert given == [(1_024, 1_024)]
+    assert "462 connections at once instead of 2000" in caplog.text
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    assert _allow_sockets(2_000) == 2_000
 
 
 # --- the rest -----------------------------------------------------------------------------------
@@ -299,13 +515,35 @@ def test_outcomes_are_checked_then_stored_as_they_came(url: str, signed_settings
     refused = post_outcomes(url, [OUTCOME, OUTCOME | {"stage": 1, "event_id": "canary-4711"}])
     assert refused.status == 422
     assert json.loads(refused.body)["problems"] == [
-        {"element": 1, "field": "stage", "reason": "Input should be a valid string"}
+        {"element": 1, "field": "stage", "reason": "expects text"}
     ]
     assert post_outcomes(url, b"not json").status == 422
     assert post_outcomes(url, [OUTCOME] * 1_001).status == 422
     body = json.dumps([OUTCOME, OUTCOME], indent=1).encode()
     assert post_outcomes(url, body).status == 200
     assert _stored(signed_settings) == [("outcomes", body)]
+
+
+def test_e89_spoilt_ids_are_refused_at_every_signed_door(
+    url: str, signed_settings: Settings
+) -> None:
+    for post, body, field in (
+        (post_outcomes, OUTCOME | {"event_id": "1.20226E+17"}, "event_id"),
+        (post_outcomes, OUTCOME | {"event_id": 1.20226e17}, "event_id"),
+        (post_outcomes, OUTCOME | {"message_id": "1,2e+17"}, "message_id"),
+        (post_leads, WEB_LEAD | {"lead_id": "1.20226E+17"}, "lead_id"),
+        (post_consents, CONSENT | {"consent_id": 1.2e17}, "consent_id"),
+        (post_consents, CONSENT | {"user_id": "1.2E+17"}, "user_id"),
+    ):
+        refused = post(url, body)
+        assert refused.status == 422
+        (problem,) = json.loads(refused.body)["problems"]
+        assert problem["field"] == field
+        assert "a spreadsheet shortened" in problem["reason"]
+    assert post_outcomes(url, OUTCOME | {"event_id": 101}).status == 200
+    assert post_outcomes(url, OUTCOME | {"event_id": "101.0"}).status == 200
+    assert post_leads(url, WEB_LEAD | {"lead_id": 101.0}).status == 200
+    assert len(_stored(signed_settings)) == 3
 
 
 def test_e72_consents_are_checked_then_stored_as_they_came(

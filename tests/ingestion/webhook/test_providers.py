@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -13,11 +14,10 @@ from urllib.parse import parse_qsl
 import pytest
 
 from ctwa.settings import Settings
+from ingestion.vault import open_vault
 from ingestion.webhook.app import Receiver
-from ingestion.webhook.providers import TwilioSignature, sign_form
+from ingestion.webhook.endpoints import TwilioSignature, sign, sign_form
 from ingestion.webhook.server import running
-from ingestion.webhook.signature import sign
-from ingestion.webhook.vault import Vault
 from tests.ingestion.parser.payloads import ROOT
 from tests.ingestion.parser.provider_payloads import body, payloads
 from tests.ingestion.webhook.clients import (
@@ -61,7 +61,7 @@ def url(provider_settings: Settings) -> Iterator[str]:
 
 
 def stored(settings: Settings) -> list[tuple[str, bytes]]:
-    vault = Vault.open(settings.vault_url)
+    vault = open_vault(settings.vault_url)
     rows = [row for batch in vault.read_batches(0) for row in batch.to_pylist()]
     vault.close()
     return [(row["source"], row["body"]) for row in rows]
@@ -243,6 +243,21 @@ def test_a_token_without_the_address_is_said_at_the_start_but_no_provider_is_mis
 
 def basic(password: str, user: str = "ctwa") -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def test_360dialog_may_sign_the_body_instead(url: str) -> None:
+    content = body("dialog360", "text_referral")
+    digest = hmac.digest(SECRET.encode(), content, "sha256")
+    good = [digest.hex(), digest.hex().upper(), f"sha256={digest.hex()}",
+            base64.b64encode(digest).decode()]  # fmt: skip
+    forged = hmac.digest(b"another", content, "sha256").hex()
+    bad = ["", "sha256=", digest.hex()[:-1], forged, SECRET]
+    for path, expected in (("360dialog", 200), ("gupshup", 401)):
+        answers = [
+            request(url, "POST", f"/webhooks/{path}", content, x_360dialog_signature=s).status
+            for s in good + bad
+        ]
+        assert answers == [expected] * len(good) + [401] * len(bad)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ingestion.webhook.signature import sign, verify
+from ingestion.webhook.endpoints import sign, verify
 
 # 205 bytes as on the wire: escapes and backslashes are literal.
 VECTOR = (

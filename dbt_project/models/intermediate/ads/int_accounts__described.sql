@@ -1,14 +1,14 @@
 /*
     Grain: one row per platform and ad account known from the API or from spend.
 
-    `timezone` is what the API says; `is_timezone_known` whether the warehouse can convert with it.
+    `timezone` is what the API says; `is_timezone_known` says whether the warehouse knows it.
 */
 
 with
 
 accounts as (
 
-    select * from {{ ref('int_accounts__read') }}
+    select * from {{ source('ads', 'accounts') }}
 
 ),
 
@@ -20,7 +20,7 @@ insight_days as (
 
 insight_reads as (
 
-    select * from {{ ref('int_spend_reads__read') }}
+    select * from {{ source('ads', 'spend_reads') }}
 
 ),
 

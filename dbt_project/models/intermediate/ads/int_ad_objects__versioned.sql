@@ -1,29 +1,29 @@
 /*
     Grain: one row per platform, level (ad, adset, campaign), object and read that found it new or
-    changed: its name and parents as of that read, and the reads for which it stands, `from_no` to
-    before `to_no`. The first version stands for all earlier reads as well.
+    changed: its name and parents as of that read, and the reads for which they hold, from `from_no`
+    to before `to_no`. The first version also holds for all earlier reads.
 
-    Reads of a platform are ordered by number. `seen_at` is made to rise with it, so a clock that
-    was set back cannot make versions overlap.
+    Reads of a platform are ordered by number. `seen_at` is forced to rise with the number, so a
+    clock that was set back cannot make versions overlap.
 */
 
 with
 
 ads as (
 
-    select * from {{ ref('int_ads__read') }}
+    select * from {{ source('ads', 'ads') }}
 
 ),
 
 adsets as (
 
-    select * from {{ ref('int_adsets__read') }}
+    select * from {{ source('ads', 'adsets') }}
 
 ),
 
 campaigns as (
 
-    select * from {{ ref('int_campaigns__read') }}
+    select * from {{ source('ads', 'campaigns') }}
 
 ),
 

@@ -1,16 +1,63 @@
 /*
-    Grain: one row per platform and ad known from the API, from spend or from a referral.
+    Grain: one row per platform and ad known from the API, from spend, from a referral or from the
+    address of a page: its parents, what it looks like, and whether its spend buys WhatsApp chats.
+    Everything is found by id, never by name, text or address (rule R8).
 
-    The ad with the names of its parents and the zone and currency of its account. A zone that the
-    warehouse cannot convert with is left out here (a check names it): days then fall back to the
-    reporting zone instead of failing every lead.
+    Parents come from the API, else from the latest spend; headline and media from the creative or
+    the ad, else from the referral. `resolution`: an ad in one of our accounts is `resolved`, even
+    if it was deleted and only spend still names it; otherwise the last look-up by id decides, and
+    an ad without a conclusive look-up is `pending`.
+
+    `is_click_to_whatsapp`, for resolved ads: the ad set sends people to WhatsApp, alone or among
+    other destinations (E49), or has an ad with a WhatsApp button or one that a referral named. An
+    ad whose ad set the API no longer shows follows its campaign.
+
+    A time zone that the warehouse does not know is left out (a check names it): days then fall back
+    to the reporting time zone.
 */
 
 with
 
-placed as (
+ads as (
 
-    select * from {{ ref('int_ads__placed') }}
+    select * from {{ source('ads', 'ads') }}
+
+),
+
+creatives as (
+
+    select * from {{ source('ads', 'creatives') }}
+
+),
+
+ad_lookups as (
+
+    select * from {{ source('ads', 'ad_lookups') }}
+
+),
+
+spend_ads as (
+
+    select * from {{ ref('int_spend_objects__latest') }}
+    where spend_level = 'ad'
+
+),
+
+referral_ads as (
+
+    select * from {{ ref('int_referral_ads__latest') }}
+
+),
+
+web_ads as (
+
+    select
+        platform,
+        ad_id
+    from {{ ref('int_pages__classified') }}
+    where
+        platform is not null
+        and ad_id is not null
 
 ),
 
@@ -32,7 +79,96 @@ accounts as (
 
 ),
 
-described as (
+latest_ads as (
+
+    {{ latest_read('ads', ['platform', 'ad_id']) }}
+
+),
+
+latest_creatives as (
+
+    {{ latest_read('creatives', ['platform', 'creative_id']) }}
+
+),
+
+latest_lookups as (
+
+    {{ latest_read('ad_lookups', ['platform', 'ad_id']) }}
+
+),
+
+ids as (
+
+    {% for known in ('latest_ads', 'spend_ads', 'referral_ads', 'web_ads') %}
+    {{ 'union distinct' if not loop.first }}
+    select
+        platform,
+        ad_id
+    from {{ known }}
+    {% endfor %}
+
+),
+
+placed as (
+
+    select
+        ids.platform,
+        ids.ad_id,
+        coalesce(latest_ads.ad_name, spend_ads.ad_name) as ad_name,
+        coalesce(latest_ads.adset_id, spend_ads.adset_id) as adset_id,
+        coalesce(latest_ads.campaign_id, spend_ads.campaign_id) as campaign_id,
+        coalesce(latest_ads.account_id, spend_ads.account_id) as account_id,
+        latest_ads.creative_id,
+        coalesce(latest_creatives.headline, latest_ads.headline, referral_ads.headline)
+            as headline,
+        coalesce(latest_creatives.body, latest_ads.body, referral_ads.body) as body,
+        coalesce(latest_creatives.media_type, referral_ads.media_type) as media_type,
+        coalesce(latest_creatives.thumbnail_url, referral_ads.thumbnail_url) as thumbnail_url,
+        latest_creatives.effective_object_story_id,
+        latest_creatives.effective_instagram_media_id,
+        latest_ads.effective_status,
+        latest_ads.created_at,
+        case
+            when latest_ads.ad_id is not null then 'api'
+            when spend_ads.ad_id is not null then 'insights'
+            when coalesce(referral_ads.headline, referral_ads.body) is not null then 'referral'
+            else 'none'
+        end as name_source,
+        case
+            when latest_ads.ad_id is not null or spend_ads.ad_id is not null then 'resolved'
+            when latest_lookups.lookup_status in ('foreign', 'gone')
+                then latest_lookups.lookup_status
+            else 'pending'
+        end as resolution,
+        referral_ads.ad_id is not null as has_referral,
+        coalesce(latest_creatives.call_to_action_type, '') = 'WHATSAPP_MESSAGE'
+        or referral_ads.ad_id is not null as is_whatsapp_by_itself
+
+    from ids
+    left join latest_ads
+        on
+            ids.platform = latest_ads.platform
+            and ids.ad_id = latest_ads.ad_id
+    left join latest_creatives
+        on
+            latest_ads.platform = latest_creatives.platform
+            and latest_ads.creative_id = latest_creatives.creative_id
+    left join spend_ads
+        on
+            ids.platform = spend_ads.platform
+            and ids.ad_id = spend_ads.ad_id
+    left join referral_ads
+        on
+            ids.platform = referral_ads.platform
+            and ids.ad_id = referral_ads.ad_id
+    left join latest_lookups
+        on
+            ids.platform = latest_lookups.platform
+            and ids.ad_id = latest_lookups.ad_id
+
+),
+
+named as (
 
     select
         placed.platform,
@@ -60,7 +196,11 @@ described as (
         placed.resolution,
         placed.has_referral,
         placed.is_whatsapp_by_itself,
-        coalesce(adsets.is_whatsapp_destination, false) as is_whatsapp_destination,
+        case
+            when placed.resolution <> 'resolved' then 0
+            when placed.is_whatsapp_by_itself or adsets.is_whatsapp_destination then 1
+            else 0
+        end as leads_to_whatsapp,
         placed.created_at
 
     from placed
@@ -76,6 +216,25 @@ described as (
         on
             placed.platform = accounts.platform
             and placed.account_id = accounts.account_id
+
+),
+
+described as (
+
+    select
+        *,
+        case
+            when resolution <> 'resolved' then null
+            when is_whatsapp_by_itself then true
+            when adset_id is not null and max(leads_to_whatsapp) over by_adset = 1 then true
+            when is_adset_in_api or campaign_id is null then false
+            else max(leads_to_whatsapp) over by_campaign = 1
+        end as is_click_to_whatsapp
+
+    from named
+    window
+        by_adset as (partition by platform, adset_id),
+        by_campaign as (partition by platform, campaign_id)
 
 )
 

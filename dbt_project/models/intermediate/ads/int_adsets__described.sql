@@ -1,14 +1,15 @@
 /*
     Grain: one row per platform and ad set known from the API or from spend (rule R8).
 
-    An ad set whose destination contains WhatsApp starts chats there, alone or among others (E49).
+    An ad set whose destination contains WhatsApp starts chats there, alone or among other
+    destinations (E49).
 */
 
 with
 
 adsets as (
 
-    select * from {{ ref('int_adsets__read') }}
+    select * from {{ source('ads', 'adsets') }}
 
 ),
 

@@ -1,22 +1,22 @@
 /*
     Grain: one row per platform and campaign known from the API, from an ad or from spend (R8).
 
-    Names: what the API says, else what spend last called it, of whatever level it was: Performance
-    Max has no ads. A campaign that the API does not
-    list in any status, though an ad or spend names it, is deleted.
+    Names come from the API, else from the latest spend at any level, because Performance Max has no
+    ads. A campaign that the API does not list in any status, although an ad or spend names it, is
+    deleted.
 */
 
 with
 
 campaigns as (
 
-    select * from {{ ref('int_campaigns__read') }}
+    select * from {{ source('ads', 'campaigns') }}
 
 ),
 
 ads as (
 
-    select * from {{ ref('int_ads__read') }}
+    select * from {{ source('ads', 'ads') }}
 
 ),
 

@@ -1,11 +1,11 @@
 /*
     Grain: one row per day and currency for which there is a rate to the reporting currency.
 
-    A rate holds for its day and the 7 days after it, until a newer one; a day beyond has no row,
-    so that an amount stays unconverted instead of wrong (rule R13). Nothing converts a currency
-    to itself: such amounts stand as they are. Of several rates that hold on a day the newest
-    counts, of the same day the seed's before the European Central Bank's; the made-up example
-    rates count only where there is no other.
+    A rate holds for its day and the 7 days after it, until a newer one; later days have no row, so
+    that an amount stays unconverted instead of wrong (rule R13). Amounts already in the reporting
+    currency are not converted. Of several rates that hold on a day the newest counts, and of the
+    same day the seed's before the European Central Bank's; the made-up example rates count only if
+    there is no other.
 */
 
 with
@@ -26,7 +26,7 @@ seed_rates as (
 
 ecb_reads as (
 
-    select * from {{ ref('stg_exchange_rates__ecb_rates') }}
+    select * from {{ source('exchange_rates', 'ecb_rates') }}
     where '{{ exchange_rates_source() }}' = 'ecb'
 
 ),
@@ -37,7 +37,7 @@ latest_ecb_rates as (
 
 ),
 
--- The euro is what the ECB quotes in: one euro is one euro.
+-- The ECB quotes in euros and has no row for the euro itself.
 ecb_quotes as (
 
     select

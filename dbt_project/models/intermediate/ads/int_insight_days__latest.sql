@@ -1,14 +1,14 @@
 /*
     Grain: one row per platform, account and account day: its latest complete read (rule R12).
 
-    A day that Meta emptied stays, with zeros: it is what clears the rows of an earlier read (E41).
+    A day that Meta emptied stays, with zeros: it clears the rows of an earlier read (E41).
 */
 
 with
 
 insight_days as (
 
-    select * from {{ ref('int_spend_days__read') }}
+    select * from {{ source('ads', 'spend_days') }}
 
 ),
 

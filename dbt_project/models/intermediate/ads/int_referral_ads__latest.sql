@@ -10,16 +10,16 @@
     Grain: one row per platform and ad that a referral ever named, with the creative as the latest
     message showed it.
 
-    A referral of type `post` names a post, not an ad (E10). Latest by the message's own time, then
-    by content, never by arrival, so any order of deliveries gives the same row (rule R3). Only
-    envelopes behind `last_seq` are read.
+    A referral of type `post` names a post, not an ad (E10). Latest is decided by the message's own
+    time, then by content, never by arrival, so any order of deliveries gives the same row (rule
+    R3). Only envelopes after `last_seq` are read.
 */
 
 with
 
 messages as (
 
-    select * from {{ ref('stg_event_log__messages') }}
+    select * from {{ source('event_log', 'messages') }}
 
 ),
 

@@ -3,24 +3,12 @@
 /*
     Grain: one row per conversion event: sent, to be sent, or not and why (E67, E71).
 
-    A view, so that publication, which comes after sending, shows what became of each. What the
-    ledger knows of an event counts; of one that it does not know, the outbox tells. An event that
-    was sent stays, also when leads were joined or its outcome was corrected since.
+    A view, so that publication, which comes after sending, shows what became of each event. For
+    events in the ledger the ledger counts, for all others the outbox. An event that was sent stays,
+    even if leads were joined or its outcome was corrected since.
 */
 
 with
-
-outbox as (
-
-    select * from {{ ref('conversion_outbox') }}
-
-),
-
-states as (
-
-    select * from {{ ref('stg_activation__conversion_states') }}
-
-),
 
 conversion_events as (
 
@@ -48,8 +36,8 @@ conversion_events as (
         outbox.click_at,
         states.sent_at
 
-    from outbox
-    full outer join states
+    from {{ ref('conversion_outbox') }} as outbox
+    full outer join {{ source('activation', 'conversion_states') }} as states
         on outbox.conversion_event_id = states.conversion_event_id
 
 )

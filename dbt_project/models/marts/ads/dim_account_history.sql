@@ -1,17 +1,17 @@
 /*
-    Grain: one row per platform, ad account and time from which its name, currency and zone were so
-    (E43).
+    Grain: one row per platform, ad account and period in which its name, currency and time zone
+    stayed the same (E43).
 
     Made from the reads that found the account new or changed, in their order. The first version
-    stands for all time before as well, so that every spend finds one. Amounts need none of this:
-    a row of spend carries the currency it was billed in.
+    also holds for all time before, so that every spend finds one. Amounts do not depend on it: a
+    row of spend has the currency in which it was billed.
 */
 
 with
 
 accounts as (
 
-    select * from {{ ref('int_accounts__read') }}
+    select * from {{ source('ads', 'accounts') }}
 
 ),
 
@@ -24,7 +24,8 @@ compared as (
         currency,
         timezone,
         read_no,
-        -- Made to rise with the number of the read: a clock that was set back overlaps nothing.
+        -- Forced to rise with the number of the read, so a clock that was set back makes no
+        -- overlap.
         max(read_at) over (
             partition by platform
             order by read_no

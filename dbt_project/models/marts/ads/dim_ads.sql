@@ -2,8 +2,8 @@
     Grain: one row per platform and ad known from the API, from spend, a referral or the address of
     a page.
 
-    Ads of others (`foreign`) and ads not found yet (`pending`) are here as well, with what the
-    referral showed of them: leads point at them.
+    Ads in other companies' accounts (`foreign`) and ads not found yet (`pending`) are included,
+    with what the referral showed of them: leads refer to them.
 */
 
 with
@@ -11,12 +11,6 @@ with
 ads as (
 
     select * from {{ ref('int_ads__described') }}
-
-),
-
-classified as (
-
-    select * from {{ ref('int_ads__classified') }}
 
 ),
 
@@ -41,18 +35,14 @@ final as (
         ads.is_mixed_destination,
         ads.name_source,
         ads.resolution,
-        -- A referral names only ads that lead to WhatsApp, also those of other accounts.
-        coalesce(classified.is_click_to_whatsapp, ads.has_referral) as is_click_to_whatsapp,
+        -- A referral only names ads that lead to WhatsApp, in other accounts too.
+        coalesce(ads.is_click_to_whatsapp, ads.has_referral) as is_click_to_whatsapp,
         ads.name_source = 'insights'
         or coalesce(ads.effective_status, '') in ('DELETED', 'REMOVED')
         or ads.resolution = 'gone' as is_deleted,
         ads.created_at
 
     from ads
-    left join classified
-        on
-            ads.platform = classified.platform
-            and ads.ad_id = classified.ad_id
 
 )
 

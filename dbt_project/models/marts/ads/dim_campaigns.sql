@@ -1,8 +1,8 @@
 /*
     Grain: one row per platform and campaign that the API, an ad or spend ever named.
 
-    `is_click_to_whatsapp` when any of its ad sets or ads sends people to WhatsApp; a mixed campaign
-    is one too, its spend is told apart by ad (E49).
+    `is_click_to_whatsapp` if any of its ad sets or ads sends people to WhatsApp; so are mixed
+    campaigns, whose spend is separated by ad (E49).
 */
 
 with
@@ -21,7 +21,8 @@ adsets as (
 
 ads as (
 
-    select * from {{ ref('int_ads__classified') }}
+    select * from {{ ref('int_ads__described') }}
+    where resolution = 'resolved'
 
 ),
 
@@ -32,7 +33,7 @@ evidence as (
         campaign_id,
         is_whatsapp_destination as is_whatsapp,
         is_mixed_destination as is_mixed,
-        -- Without a destination it is not said where it sends people.
+        -- Without a destination it is not known where it sends people.
         coalesce(upper(destination_type), 'UNDEFINED') <> 'UNDEFINED' as is_decided
     from adsets
     union all

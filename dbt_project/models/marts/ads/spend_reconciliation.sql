@@ -1,7 +1,10 @@
 /*
-    Grain: one row per platform, account and account day that was read (rule R12).
+    Grain: one row per platform, account and account day that was read, or should have been (rules
+    R12, R13).
 
-    `account_spend` = `ads_spend` + `campaign_level_spend` + `unallocated`, exactly.
+    `account_spend` = `ads_spend` + `campaign_level_spend` + `unallocated`, exactly. A day that was
+    not read has nulls and a reason; account `unknown` stands for a platform that was never read
+    although leads came from it.
 */
 
 with
@@ -9,6 +12,12 @@ with
 days as (
 
     select * from {{ ref('int_insight_days__latest') }}
+
+),
+
+open_days as (
+
+    select * from {{ ref('int_spend_days__unread') }}
 
 ),
 
@@ -38,19 +47,36 @@ ad_totals as (
 final as (
 
     select
-        days.platform,
-        days.account_id,
-        days.spend_date,
+        coalesce(days.platform, open_days.platform) as platform,
+        coalesce(days.account_id, open_days.account_id) as account_id,
+        coalesce(days.spend_date, open_days.spend_date) as spend_date,
         days.currency,
         cast(days.account_spend as decimal(18, 6)) as account_spend,
-        cast(coalesce(ad_totals.ads_spend, 0) as decimal(18, 6)) as ads_spend,
-        cast(coalesce(ad_totals.campaign_level_spend, 0) as decimal(18, 6))
-            as campaign_level_spend,
-        cast(coalesce(ad_totals.unallocated, 0) as decimal(18, 6)) as unallocated,
-        cast(coalesce(ad_totals.ad_rows, 0) as bigint) as ad_rows,
-        days.read_at
+        cast(
+            case when days.platform is not null then coalesce(ad_totals.ads_spend, 0) end
+            as decimal(18, 6)
+        ) as ads_spend,
+        cast(
+            case when days.platform is not null then coalesce(ad_totals.campaign_level_spend, 0) end
+            as decimal(18, 6)
+        ) as campaign_level_spend,
+        cast(
+            case when days.platform is not null then coalesce(ad_totals.unallocated, 0) end
+            as decimal(18, 6)
+        ) as unallocated,
+        cast(
+            case when days.platform is not null then coalesce(ad_totals.ad_rows, 0) end as bigint
+        ) as ad_rows,
+        days.read_at,
+        coalesce(open_days.spend_status, 'read') as spend_status,
+        open_days.unread_reason as spend_unread_reason
 
     from days
+    full outer join open_days
+        on
+            days.platform = open_days.platform
+            and days.account_id = open_days.account_id
+            and days.spend_date = open_days.spend_date
     left join ad_totals
         on
             days.platform = ad_totals.platform

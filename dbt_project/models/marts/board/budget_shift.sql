@@ -1,12 +1,13 @@
 /*
     Grain: one row per proposal: from one ad to another of the same account, currency and kind.
 
-    For people to read, never applied by us. In each account the dearest `cut` ad is paired with the
-    cheapest `scale` ad, the second with the second, and so on; both must be running. The amount is
-    a small share of what either spent a day in the last week, whichever is less: the gain supposes
-    that the next money buys what the money before bought on average, which holds for small steps
-    at best. The interval of the gain is that of a difference of two independent estimates, from
-    both ads' own intervals (MOVER, Zou and Donner 2008). No pair, no row.
+    For people to read; never applied by ctwa. In each account the most expensive `cut` ad is paired
+    with the cheapest `scale` ad, the second with the second, and so on; both must be running. The
+    amount is a small share of the smaller of the two average daily spends of the last week: the
+    gain assumes that additional money buys what earlier money bought on average, which holds for
+    small steps at best. The interval of the gain is that of a difference of two independent
+    estimates, from both ads' own intervals (MOVER, Zou and Donner 2008). Without a pair there is no
+    row.
 */
 
 with
@@ -26,23 +27,51 @@ spend as (
 
 ),
 
--- `as_of` is only partly over.
-recent as (
+-- Days of the last week that were not read to the end.
+open_days as (
 
     select
         platform,
         account_id,
-        ad_id,
-        currency,
-        sum(spend) / 7 as daily_spend
+        count(*) as unread_days
 
-    from spend
+    from {{ ref('int_spend_days__unread') }}
     where
         spend_date >= {{ dbt.dateadd('day', -7, as_of()) }}
         and spend_date < {{ as_of() }}
-        and row_kind = 'ad'
-    group by platform, account_id, ad_id, currency
-    having sum(spend) > 0
+    group by platform, account_id
+
+),
+
+-- `as_of` is only partly over.
+recent as (
+
+    select
+        spend.platform,
+        spend.account_id,
+        spend.ad_id,
+        spend.currency,
+        coalesce(open_days.unread_days, 0) as unread_days,
+        sum(spend.spend) / (7 - coalesce(open_days.unread_days, 0)) as daily_spend
+
+    from spend
+    left join open_days
+        on
+            spend.platform = open_days.platform
+            and spend.account_id = open_days.account_id
+    where
+        spend.spend_date >= {{ dbt.dateadd('day', -7, as_of()) }}
+        and spend.spend_date < {{ as_of() }}
+        and spend.row_kind = 'ad'
+        and coalesce(spend.is_day_complete, true)
+        and coalesce(open_days.unread_days, 0) <= 3
+    group by
+        spend.platform,
+        spend.account_id,
+        spend.ad_id,
+        spend.currency,
+        coalesce(open_days.unread_days, 0)
+    having sum(spend.spend) > 0
 
 ),
 
@@ -51,7 +80,8 @@ running as (
     select
         board.*,
         recent.daily_spend,
-        -- What the money buys: qualified leads per unit of money.
+        recent.unread_days as recent_unread_days,
+        -- What the money buys, in qualified leads per unit of money.
         1 / cast(board.expected_cost_per_qualified_lead as double) as yield_mean,
         1 / cast(board.expected_cost_per_qualified_lead_high as double) as yield_low,
         1 / cast(board.expected_cost_per_qualified_lead_low as double) as yield_high,
@@ -86,6 +116,7 @@ paired as (
         donor.currency,
         donor.window_days,
         donor.pair_number,
+        donor.recent_unread_days,
         donor.ad_id as from_ad_id,
         donor.ad_name as from_ad_name,
         donor.campaign_name as from_campaign_name,
@@ -171,8 +202,14 @@ final as (
         || cast(cast(gain as decimal(18, 1)) as varchar) || ' more qualified leads a week ('
         || cast(cast(gain_low as decimal(18, 1)) as varchar) || ' to '
         || cast(cast(gain_high as decimal(18, 1)) as varchar)
-        || '), if the next money buys what the money before bought on average; a suggestion, '
-        || 'applied by nobody but you.' as reason
+        || '), if additional money buys what earlier money bought on average; a suggestion, '
+        || 'applied by nobody but you.'
+        || case
+            when recent_unread_days = 0 then ''
+            else
+                ' What they spend a day is that of ' || (7 - recent_unread_days)
+                || ' of the last 7 days; the others were not read.'
+        end as reason
 
     from gains
 

@@ -3,11 +3,11 @@
 
     The verdict compares the 90 % interval of what the ad is expected to pay for a qualified lead
     with what its peers (the account's other ads of the same kind, same currency, same window) pay:
-    `scale` when even its bad end is better by the margin, `cut` when even its good end is worse,
-    `hold` in between. Below the minimum of leads and spend, or of peers, there is no verdict and
-    no rank (E65); money that would have bought enough leads is evidence as well, so an ad that
-    spent and brought nobody is judged, and ranks last (E46). More qualified of the same leads never
-    make a verdict worse. How the figures are made: docs/creative-board.md.
+    `scale` if even the bad end is better by the margin, `cut` if even the good end is worse, `hold`
+    in between. Below the minimum of leads and spend, or of peers, there is no verdict and no rank
+    (E65). Money that would have bought enough leads is evidence as well, so an ad that spent and
+    brought nobody is judged, and ranks last (E46). More qualified leads out of the same leads never
+    make a verdict worse. docs/creative-board.md explains the figures.
 */
 
 with
@@ -18,15 +18,28 @@ estimated as (
 
 ),
 
-ads as (
+judged_windows as (
 
-    select * from {{ ref('dim_ads') }}
+    select distinct window_days from estimated
 
 ),
 
-accounts as (
+-- Account days of each window that are left out because they were not read to the end.
+left_out as (
 
-    select * from {{ ref('dim_accounts') }}
+    select
+        open_days.platform,
+        open_days.account_id,
+        judged_windows.window_days,
+        count(*) as unread_days
+
+    from {{ ref('int_spend_days__unread') }} as open_days
+    inner join judged_windows
+        on
+            open_days.spend_date
+            > {{ dbt.dateadd('day', '-judged_windows.window_days', board_last_day()) }}
+    where open_days.spend_date <= {{ board_last_day() }}
+    group by open_days.platform, open_days.account_id, judged_windows.window_days
 
 ),
 
@@ -37,7 +50,8 @@ weighed as (
         {{ exact_ratio('other_spend', 'other_qualified_leads') }} as peer_cost,
         {{ exact_ratio('spend', 'leads') }} as cost_per_lead,
         {{ exact_ratio('spend', 'qualified_leads') }} as cost_per_qualified_lead,
-        -- Leads, or what they cost elsewhere: the larger is what is known of the ad.
+        -- Leads, or the leads that the spend would have bought elsewhere: the larger is the
+        -- evidence.
         case
             when other_spend > 0 and other_leads > 0
                 then greatest(leads, spend / other_cost_per_lead)
@@ -100,7 +114,7 @@ worded as (
                     {{ money_text('spend', 'currency') }} || ' brought no lead, where the other ads pay '
                     || {{ money_text('other_cost_per_lead', 'currency') }} || ' for one: '
             else
-                qualified_leads || ' of ' || leads || ' leads qualified (likely '
+                qualified_leads || ' of ' || {{ count_text('leads', 'lead') }} || ' qualified (likely '
                 || {{ percent_text('rate_low') }} || ' to ' || {{ percent_text('rate_high') }} || ') for '
                 || {{ money_text('spend', 'currency') }} || ': '
         end
@@ -111,109 +125,119 @@ worded as (
 
     from ranked
 
-),
-
-final as (
-
-    select
-        worded.platform,
-        worded.ad_id,
-        cast(worded.window_days as integer) as window_days,
-        cast({{ dbt.dateadd('day', '1 - worded.window_days', board_last_day()) }} as date)
-            as window_start,
-        {{ board_last_day() }} as window_end,
-        ads.ad_name,
-        ads.adset_id,
-        ads.adset_name,
-        worded.campaign_id,
-        ads.campaign_name,
-        worded.account_id,
-        accounts.account_name,
-        ads.headline,
-        ads.media_type,
-        ads.thumbnail_url,
-        ads.effective_status,
-        ads.is_deleted,
-        worded.is_click_to_whatsapp,
-        worded.currency,
-        worded.spend,
-        worded.spend_reporting,
-        worded.leads,
-        worded.qualified_leads,
-        cast(cast(worded.qualified_leads as double) / nullif(worded.leads, 0) as decimal(9, 6))
-            as qualified_rate,
-        cast(worded.rate_low as decimal(9, 6)) as qualified_rate_low,
-        cast(worded.rate_high as decimal(9, 6)) as qualified_rate_high,
-        cast(worded.shrunk_rate as decimal(9, 6)) as shrunk_qualified_rate,
-        cast(worded.prior_rate as decimal(9, 6)) as prior_qualified_rate,
-        cast(worded.prior_leads as decimal(9, 3)) as prior_leads,
-        cast(
-            cast(worded.campaign_qualified_leads as double) / nullif(worded.campaign_leads, 0)
-            as decimal(9, 6)
-        ) as campaign_qualified_rate,
-        cast(
-            cast(worded.account_qualified_leads as double) / nullif(worded.account_leads, 0)
-            as decimal(9, 6)
-        ) as account_qualified_rate,
-        worded.cost_per_lead,
-        worded.cost_per_qualified_lead,
-        cast(least(worded.expected_cost, 1e11) as decimal(18, 6))
-            as expected_cost_per_qualified_lead,
-        cast(least(worded.expected_cost_low, 1e11) as decimal(18, 6))
-            as expected_cost_per_qualified_lead_low,
-        cast(least(worded.expected_cost_high, 1e11) as decimal(18, 6))
-            as expected_cost_per_qualified_lead_high,
-        {{ exact_ratio('worded.campaign_spend', 'worded.campaign_qualified_leads') }}
-            as campaign_cost_per_qualified_lead,
-        {{ exact_ratio('worded.account_spend', 'worded.account_qualified_leads') }}
-            as account_cost_per_qualified_lead,
-        worded.other_qualified_leads as peer_qualified_leads,
-        worded.peer_cost as peer_cost_per_qualified_lead,
-        case when worded.has_verdict then cast(worded.place as integer) end as cost_rank,
-        case when worded.has_verdict then worded.finding else 'not_enough_data' end as verdict,
-        case worded.finding
-            when 'no_account'
-                then
-                    'The ad is in no account that we can see, so what its ' || worded.leads
-                    || ' leads cost is not known.'
-            when 'currencies'
-                then
-                    'Its ' || worded.leads || ' leads were paid for in two currencies, which are never added up.'
-            when 'no_peers'
-                then
-                    'The account''s other ads have ' || worded.other_qualified_leads
-                    || ' qualified leads in these days; to compare with them takes '
-                    || {{ "'" ~ var('board_min_peer_qualified') ~ "'" }} || '.'
-            when 'few_leads'
-                then
-                    worded.leads || ' leads for ' || {{ money_text('worded.spend', 'worded.currency') }}
-                    || ': a verdict takes {{ var("board_min_leads") }} leads, or the '
-                    || {{ money_text(
-                    var('board_min_leads') ~ ' * worded.other_cost_per_lead', 'worded.currency'
-                ) }} || ' that so many cost the account''s other ads.'
-            when 'little_spend'
-                then
-                    'Spent ' || {{ money_text('worded.spend', 'worded.currency') }}
-                    || '; a verdict takes at least '
-                    || {{ money_text(var('board_min_spend') ~ ' * worded.peer_cost', 'worded.currency') }}
-                    || ', by what a qualified lead costs the account''s other ads.'
-            when 'scale' then worded.figures || 'better than the ' || worded.yardstick || ' even at worst.'
-            when 'cut' then worded.figures || 'worse than the ' || worded.yardstick || ' even at best.'
-            else
-                worded.figures || 'too close to the ' || worded.yardstick
-                || ' to say that it is better or worse.'
-        end as reason
-
-    from worded
-    left join ads
-        on
-            worded.platform = ads.platform
-            and worded.ad_id = ads.ad_id
-    left join accounts
-        on
-            worded.platform = accounts.platform
-            and worded.account_id = accounts.account_id
-
 )
 
-select * from final
+select
+    worded.platform,
+    worded.ad_id,
+    cast(worded.window_days as integer) as window_days,
+    cast({{ dbt.dateadd('day', '1 - worded.window_days', board_last_day()) }} as date)
+        as window_start,
+    {{ board_last_day() }} as window_end,
+    ads.ad_name,
+    ads.adset_id,
+    ads.adset_name,
+    worded.campaign_id,
+    ads.campaign_name,
+    worded.account_id,
+    ad_accounts.account_name,
+    ads.headline,
+    ads.media_type,
+    ads.thumbnail_url,
+    ads.effective_status,
+    ads.is_deleted,
+    worded.is_click_to_whatsapp,
+    worded.currency,
+    worded.spend,
+    worded.spend_reporting,
+    worded.leads,
+    worded.qualified_leads,
+    cast(cast(worded.qualified_leads as double) / nullif(worded.leads, 0) as decimal(9, 6))
+        as qualified_rate,
+    cast(worded.rate_low as decimal(9, 6)) as qualified_rate_low,
+    cast(worded.rate_high as decimal(9, 6)) as qualified_rate_high,
+    cast(worded.shrunk_rate as decimal(9, 6)) as shrunk_qualified_rate,
+    cast(worded.prior_rate as decimal(9, 6)) as prior_qualified_rate,
+    cast(worded.prior_leads as decimal(9, 3)) as prior_leads,
+    cast(
+        cast(worded.campaign_qualified_leads as double) / nullif(worded.campaign_leads, 0)
+        as decimal(9, 6)
+    ) as campaign_qualified_rate,
+    cast(
+        cast(worded.account_qualified_leads as double) / nullif(worded.account_leads, 0)
+        as decimal(9, 6)
+    ) as account_qualified_rate,
+    worded.cost_per_lead,
+    worded.cost_per_qualified_lead,
+    cast(least(worded.expected_cost, 1e11) as decimal(18, 6))
+        as expected_cost_per_qualified_lead,
+    cast(least(worded.expected_cost_low, 1e11) as decimal(18, 6))
+        as expected_cost_per_qualified_lead_low,
+    cast(least(worded.expected_cost_high, 1e11) as decimal(18, 6))
+        as expected_cost_per_qualified_lead_high,
+    {{ exact_ratio('worded.campaign_spend', 'worded.campaign_qualified_leads') }}
+        as campaign_cost_per_qualified_lead,
+    {{ exact_ratio('worded.account_spend', 'worded.account_qualified_leads') }}
+        as account_cost_per_qualified_lead,
+    worded.other_qualified_leads as peer_qualified_leads,
+    worded.peer_cost as peer_cost_per_qualified_lead,
+    case when worded.has_verdict then cast(worded.place as integer) end as cost_rank,
+    case when worded.has_verdict then worded.finding else 'not_enough_data' end as verdict,
+    cast(coalesce(left_out.unread_days, 0) as integer) as unread_days,
+    case worded.finding
+        when 'no_account'
+            then
+                'The ad is in no account that we can see, so what its '
+                || {{ count_text('worded.leads', 'lead') }} || ' cost is not known.'
+        when 'currencies'
+            then
+                'It has ' || {{ count_text('worded.leads', 'lead') }}
+                || ' paid for in two currencies, which are never added up.'
+        when 'no_peers'
+            then
+                'The account''s other ads have '
+                || {{ count_text('worded.other_qualified_leads', 'qualified lead') }}
+                || ' in these days; a comparison takes at least '
+                || {{ "'" ~ var('board_min_peer_qualified') ~ "'" }} || '.'
+        when 'few_leads'
+            then
+                {{ count_text('worded.leads', 'lead') }} || ' for ' || {{ money_text('worded.spend', 'worded.currency') }}
+                || ': a verdict takes {{ var("board_min_leads") }} leads, or the '
+                || {{ money_text(
+                var('board_min_leads') ~ ' * worded.other_cost_per_lead', 'worded.currency'
+            ) }} || ' that so many cost the account''s other ads.'
+        when 'little_spend'
+            then
+                'Spent ' || {{ money_text('worded.spend', 'worded.currency') }}
+                || '; a verdict takes at least '
+                || {{ money_text(var('board_min_spend') ~ ' * worded.peer_cost', 'worded.currency') }}
+                || ', by what a qualified lead costs the account''s other ads.'
+        when 'scale' then worded.figures || 'better than the ' || worded.yardstick || ' even at worst.'
+        when 'cut' then worded.figures || 'worse than the ' || worded.yardstick || ' even at best.'
+        else
+            worded.figures || 'too close to the ' || worded.yardstick
+            || ' to say that it is better or worse.'
+    end
+    || case
+        when left_out.unread_days is null then ''
+        when left_out.unread_days = 1
+            then ' One day of the window is left out: the account''s spend of it was not read.'
+        else
+            ' ' || left_out.unread_days || ' days of the window are left out: the account''s spend '
+            || 'of them was not read.'
+    end as reason
+
+from worded
+left join {{ ref('dim_ads') }} as ads
+    on
+        worded.platform = ads.platform
+        and worded.ad_id = ads.ad_id
+left join {{ ref('dim_accounts') }} as ad_accounts
+    on
+        worded.platform = ad_accounts.platform
+        and worded.account_id = ad_accounts.account_id
+left join left_out
+    on
+        worded.platform = left_out.platform
+        and worded.account_id = left_out.account_id
+        and worded.window_days = left_out.window_days

@@ -3,35 +3,12 @@
     over `CTWA_CONVERSATION_GAP_DAYS`.
 
     Its source is that of its opening, the first message that the person wrote in it. A conversation
-    in which only we wrote is `outbound`, or `ad_suspected` where Meta billed it as opened by an ad
+    in which only we wrote is `outbound`, or `ad_suspected` if Meta billed it as opened by an ad
     whose message never reached us (E6); it belongs to a lead only if the person is one (E14, E15).
+    Which of the number's responders holds it is in int_conversations__held (E79).
 */
 
 with
-
-conversations as (
-
-    select * from {{ ref('int_conversations__built') }}
-
-),
-
-openings as (
-
-    select * from {{ ref('int_touches__classified') }}
-
-),
-
-leads as (
-
-    select * from {{ ref('int_leads__sourced') }}
-
-),
-
-placed as (
-
-    select * from {{ ref('int_touches__placed') }}
-
-),
 
 described as (
 
@@ -64,17 +41,26 @@ described as (
         ) as first_response_seconds,
         conversations.started_at,
         conversations.opened_at,
-        conversations.last_message_at
+        conversations.last_message_at,
+        {{ is_test_person('conversations.person_key') }} as is_test,
+        case
+            when held.conversation_id is not null then held.holder
+            when conversations.own_messages > 0 then 'own'
+            else 'unknown'
+        end as answered_by,
+        coalesce(held.handovers, 0) as handovers
 
-    from conversations
-    left join openings
+    from {{ ref('int_conversations__built') }} as conversations
+    left join {{ ref('int_conversations__held') }} as held
+        on conversations.conversation_id = held.conversation_id
+    left join {{ ref('int_touches__classified') }} as openings
         on conversations.opening_message_key = openings.touch_id
-    left join leads
+    left join {{ ref('int_leads__sourced') }} as leads
         on
             conversations.person_key = leads.person_key
             and conversations.lead_scope = leads.lead_scope
             and conversations.lead_cycle = leads.lead_cycle
-    left join placed
+    left join {{ ref('int_touches__placed') }} as placed
         on openings.touch_id = placed.touch_id
 
 )

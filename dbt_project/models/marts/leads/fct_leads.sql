@@ -1,11 +1,17 @@
 /*
     Grain: one row per lead: one person within one scope and one cycle (by default once, for good),
-    born at their earliest touch (rule R5).
+    which begins with their earliest touch (rule R5).
 
-    `first_touch_date` is the day in the zone of the account whose ad or campaign brought the first
-    touch, where that is known, else in the reporting zone (rule R10); a setting that gives the source to a
-    later touch does not move it. What the ad is called is looked up by id at each run (rule R8);
-    `ad_name_at_touch` is what it was called then. Leads that do not count stay here, marked (E20).
+    `first_touch_date` is the day in the time zone of the account whose ad or campaign brought the
+    first touch, if that is known, else in the reporting zone (rule R10); a setting that gives the
+    source to a later touch does not move it. The ad's name is looked up by id at each run (rule R8);
+    `ad_name_at_touch` is the name it had then. Leads that do not count stay here, marked (E20).
+
+    What became of the lead (rule R9): `is_qualified` if it ever reached qualified or a later stage,
+    which implies it; `is_currently_qualified` if its latest stage is one of these: disqualified,
+    lost or back to lead ends it. Of several at the same instant the later stage is the current one,
+    so a CRM that moves a deal through stages in one second is not read backwards. A won value without
+    a rate leaves the whole converted sum null, never a partial one (rule R13).
 */
 
 with
@@ -16,63 +22,53 @@ leads as (
 
 ),
 
-explained as (
-
-    select * from {{ ref('int_leads__explained') }}
-
-),
-
-qualified as (
-
-    select * from {{ ref('int_leads__qualified') }}
-
-),
-
-excluded as (
-
-    select * from {{ ref('int_leads__excluded') }}
-
-),
-
-replied as (
-
-    select * from {{ ref('int_leads__replied') }}
-
-),
-
-posts as (
-
-    select * from {{ ref('int_posts__boosted') }}
-
-),
-
 placed as (
 
     select * from {{ ref('int_touches__placed') }}
 
 ),
 
-pages as (
+outcomes as (
 
-    select * from {{ ref('int_pages__classified') }}
+    select
+        *,
+        row_number() over (
+            partition by lead_id
+            order by
+                occurred_at desc,
+                {{ funnel_rank('funnel_stage') }} desc,
+                source desc,
+                event_id desc
+        ) as place_from_end
+
+    from {{ ref('fct_outcomes') }}
+    where
+        lead_id is not null
+        and funnel_stage is not null
 
 ),
 
-ads as (
+reached as (
 
-    select * from {{ ref('int_ads__described') }}
+    select
+        lead_id,
+        max(case when place_from_end = 1 then funnel_stage end) as current_stage,
+        min(case when funnel_stage in {{ qualified_stages() }} then occurred_at end) as qualified_at,
+        min(case when funnel_stage = 'won' then occurred_at end) as won_at,
+        count(distinct case when funnel_stage = 'won' and value is not null then currency end)
+            as won_currencies,
+        max(case when funnel_stage = 'won' and value is not null then currency end) as won_currency,
+        sum(case when funnel_stage = 'won' then value end) as won_value,
+        sum(case when funnel_stage = 'won' then value_reporting end) as won_value_converted,
+        max(
+            case
+                when funnel_stage = 'won' and value is not null and value_reporting is null then 1
+                else 0
+            end
+        ) as has_unconverted_value
 
-),
-
-adsets as (
-
-    select * from {{ ref('int_adsets__described') }}
-
-),
-
-ad_names as (
-
-    select * from {{ ref('int_ad_names__versioned') }}
+    from outcomes
+    group by lead_id
 
 ),
 
@@ -84,11 +80,7 @@ described as (
         leads.first_touch_id,
         leads.source_touch_id,
         leads.latest_touch_id,
-        {{ local_date(
-            'leads.first_touch_at',
-            "coalesce(case when born.resolution = 'resolved' then born.account_timezone end, "
-            ~ reporting_timezone() ~ ")"
-        ) }} as first_touch_date,
+        explained.first_touch_date,
         leads.business_number_id,
         leads.brand,
         leads.lead_cycle,
@@ -117,84 +109,79 @@ described as (
         leads.origin,
         leads.origin = 'history' as is_backfilled,
         leads.has_click_id,
-        posts.post_id is not null as is_boosted_post_candidate,
-        coalesce(posts.ads, 0) as boosted_post_ads,
+        placed.boosted_post_ads > 0 as is_boosted_post_candidate,
+        placed.boosted_post_ads,
         excluded.lead_id is not null as is_excluded,
         excluded.exclusion_reason,
-        coalesce(replied.has_replied, false) as has_replied,
-        qualified.current_stage,
-        coalesce(qualified.is_qualified, false) as is_qualified,
-        coalesce(qualified.is_currently_qualified, false) as is_currently_qualified,
+        leads.has_replied,
+        reached.current_stage,
+        reached.qualified_at is not null as is_qualified,
+        coalesce(reached.current_stage in {{ qualified_stages() }}, false) as is_currently_qualified,
         {% for days in cohort_windows() %}
         coalesce(
-            qualified.qualified_at
+            reached.qualified_at
             <= {{ dbt.dateadd('day', days, 'leads.first_touch_at') }},
             false
         ) as is_qualified_{{ days }}d,
         {% endfor %}
-        coalesce(qualified.is_won, false) as is_won,
+        reached.won_at is not null as is_won,
         case
-            when qualified.qualified_at <= leads.first_touch_at then 0
+            when reached.qualified_at <= leads.first_touch_at then 0
             else
                 cast(
                     floor(
                         {{ dbt.datediff(
-                            'leads.first_touch_at', 'qualified.qualified_at', 'second'
+                            'leads.first_touch_at', 'reached.qualified_at', 'second'
                         ) }} / 86400
                     ) as bigint
                 )
         end as days_to_qualify,
         cast(leads.touches as bigint) as touches,
         cast(leads.ad_touches as bigint) as ad_touches,
-        coalesce(replied.inbound_messages, 0) as inbound_messages,
-        cast(qualified.won_value as decimal(18, 6)) as won_value,
-        qualified.won_currency,
-        cast(qualified.won_value_reporting as decimal(18, 6)) as won_value_reporting,
-        coalesce(qualified.has_unconverted_value, false) as has_unconverted_value,
+        leads.inbound_messages,
+        -- A sum over several currencies means nothing.
+        cast(case when reached.won_currencies = 1 then reached.won_value end as decimal(18, 6))
+            as won_value,
+        case when reached.won_currencies = 1 then reached.won_currency end as won_currency,
+        cast(
+            case when reached.has_unconverted_value = 0 then reached.won_value_converted end
+            as decimal(18, 6)
+        ) as won_value_reporting,
+        coalesce(reached.has_unconverted_value, 0) = 1 as has_unconverted_value,
         leads.first_touch_at,
         leads.source_touch_at,
         leads.latest_touch_at,
         leads.latest_ad_touch_at,
-        qualified.qualified_at,
-        qualified.won_at,
+        reached.qualified_at,
+        reached.won_at,
         leads.rule_version,
-        explained.why
+        explained.why,
+        {{ is_test_person('leads.person_key') }} as is_test
 
     from leads
-    inner join explained
+    inner join {{ ref('int_leads__explained') }} as explained
         on leads.lead_id = explained.lead_id
     inner join placed
         on leads.source_touch_id = placed.touch_id
-    inner join placed as born
-        on leads.first_touch_id = born.touch_id
     left join placed as latest_placed
         on leads.latest_ad_touch_id = latest_placed.touch_id
-    left join pages
+    left join {{ ref('int_pages__classified') }} as pages
         on
             leads.is_from_page
             and leads.source_touch_id = pages.touch_id
-    left join qualified
-        on leads.lead_id = qualified.lead_id
-    left join excluded
+    left join reached
+        on leads.lead_id = reached.lead_id
+    left join {{ ref('int_leads__excluded') }} as excluded
         on leads.lead_id = excluded.lead_id
-    left join replied
-        on
-            leads.person_key = replied.person_key
-            and leads.lead_scope = replied.lead_scope
-            and leads.lead_cycle = replied.lead_cycle
-    left join posts
-        on
-            posts.platform = 'meta'
-            and leads.post_id = posts.post_id
-    left join ads
+    left join {{ ref('int_ads__described') }} as ads
         on
             placed.platform = ads.platform
             and placed.ad_id = ads.ad_id
-    left join adsets
+    left join {{ ref('int_adsets__described') }} as adsets
         on
             placed.platform = adsets.platform
             and placed.adset_id = adsets.adset_id
-    left join ad_names
+    left join {{ ref('dim_ad_names') }} as ad_names
         on
             placed.platform = ad_names.platform
             and placed.ad_id = ad_names.ad_id

@@ -1,61 +1,11 @@
 /*
     Grain: one row per touch.
 
-    Names and places of ads are today's, found by id (rule R8), so an ad that is looked up later
-    resolves the touches of the past as well (E33).
+    Names and parents of ads are the current ones, found by id (rule R8), so an ad that is looked up
+    later also resolves past touches (E33).
 */
 
 with
-
-touches as (
-
-    select * from {{ ref('int_touches__classified') }}
-
-),
-
-leads as (
-
-    select * from {{ ref('int_leads__sourced') }}
-
-),
-
-messages as (
-
-    select
-        message_key,
-        referral_headline
-
-    from {{ ref('int_messages__deduplicated') }}
-
-),
-
-placed as (
-
-    select * from {{ ref('int_touches__placed') }}
-
-),
-
-pages as (
-
-    select * from {{ ref('int_pages__classified') }}
-
-),
-
-link_codes as (
-
-    select
-        message_key,
-        state
-
-    from {{ ref('int_link_codes__matched') }}
-
-),
-
-posts as (
-
-    select * from {{ ref('int_posts__boosted') }}
-
-),
 
 described as (
 
@@ -71,8 +21,8 @@ described as (
         placed.adset_id,
         placed.campaign_id,
         touches.post_id,
-        posts.post_id is not null as is_boosted_post_candidate,
-        coalesce(posts.ads, 0) as boosted_post_ads,
+        placed.boosted_post_ads > 0 as is_boosted_post_candidate,
+        placed.boosted_post_ads,
         placed.resolution,
         touches.referral_source_type,
         messages.referral_headline,
@@ -95,26 +45,22 @@ described as (
         touches.occurred_at,
         touches.rule_version
 
-    from touches
-    inner join leads
+    from {{ ref('int_touches__classified') }} as touches
+    inner join {{ ref('int_leads__sourced') }} as leads
         on
             touches.person_key = leads.person_key
             and touches.lead_scope = leads.lead_scope
             and touches.lead_cycle = leads.lead_cycle
-    left join messages
+    left join {{ ref('int_messages__deduplicated') }} as messages
         on touches.evidence_key = messages.message_key
-    inner join placed
+    inner join {{ ref('int_touches__placed') }} as placed
         on touches.touch_id = placed.touch_id
-    left join pages
+    left join {{ ref('int_pages__classified') }} as pages
         on
             touches.is_from_page
             and touches.touch_id = pages.touch_id
-    left join link_codes
+    left join {{ ref('int_link_codes__matched') }} as link_codes
         on touches.touch_id = link_codes.message_key
-    left join posts
-        on
-            posts.platform = 'meta'
-            and touches.post_id = posts.post_id
 
 )
 

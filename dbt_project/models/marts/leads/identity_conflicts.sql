@@ -1,15 +1,18 @@
 /*
-    Grain: one row per join of two people that was refused (rule R4).
+    Grain: one row per two people kept apart although they share an identifier (rule R4).
 
-    They share a phone number, but it was seen with another user id after a long silence, so it was
-    given to somebody else (E28). Each side is named by the person's first lead, if there is one.
+    `recycled_number`: the phone number they share was seen with another user id after a long
+    silence, so it has a new owner (E28). `shared_identifier`: so many people are said to have what
+    they share that it joins nobody (E86). `corrected`: the CRM took back what would have joined
+    them. Each side is named by the person's first lead, if there is one; for the last two reasons,
+    people without a lead are left out.
 */
 
 with
 
 refused as (
 
-    select * from {{ ref('int_identities__refused') }}
+    select * from {{ source('identity', 'refused') }}
 
 ),
 
@@ -43,6 +46,10 @@ identity_conflicts as (
         on
             refused.later_person_key = later.person_key
             and later.place = 1
+    where
+        refused.reason = 'recycled_number'
+        or (refused.reason = 'shared_identifier' and later.lead_id is not null)
+        or (earlier.lead_id is not null and later.lead_id is not null)
 
 )
 

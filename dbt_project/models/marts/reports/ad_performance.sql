@@ -1,24 +1,21 @@
 /*
-    Grain: one row per day, platform and ad with spend or with leads born that day.
+    Grain: one row per day, platform and ad with spend, or with leads whose first touch was that day.
 
     The same cohort figures as campaign_performance, for each ad and its creative. Unallocated spend
-    is `unallocated:<account_id>`; leads of an ad that nobody named are `unknown`, or stand with
-    their campaign where that is known (`campaign:<campaign_id>`), as its spend without an ad does.
-    An ad that has had several creatives is one row: Meta gives no spend by creative, and none is
-    made up (E35).
+    is `unallocated:<account_id>`; leads of an ad that no referral or click named are `unknown`, or
+    stand under their campaign if that is known (`campaign:<campaign_id>`), as its spend without an
+    ad does. An ad that has had several creatives is one row: Meta reports no spend by creative, and
+    none is made up (E35).
 */
-
+{% set amounts = ['spend', 'spend_reporting'] + counted_amounts() %}
 with
 
 spend as (
 
     select
         *,
-        case
-            when row_kind = 'unallocated' then 'unallocated:' || account_id
-            else ad_id
-        end as ad_key
-    from {{ ref('fct_ad_spend') }}
+        case when row_kind = 'unallocated' then 'unallocated:' || account_id else ad_id end as ad_key
+    from {{ ref('int_ad_spend__reported') }}
 
 ),
 
@@ -28,19 +25,9 @@ leads as (
         *,
         coalesce(ad_id, 'campaign:' || campaign_id, 'unknown') as ad_key
     from {{ ref('fct_leads') }}
-    where platform is not null
-
-),
-
-ads as (
-
-    select * from {{ ref('dim_ads') }}
-
-),
-
-campaigns as (
-
-    select * from {{ ref('dim_campaigns') }}
+    where
+        platform is not null
+        and not coalesce(is_test, false)
 
 ),
 
@@ -56,117 +43,32 @@ adsets as (
 
 ),
 
-accounts as (
+{{ cohort_report(
+    ['platform', 'ad_key'],
+    amounts,
+    of_spend=['account_id', 'currency', 'campaign_id', 'adset_id'],
+    of_leads=['account_id', 'campaign_id']
+) }},
 
-    select * from {{ ref('dim_accounts') }}
-
-),
-
-spend_by_key as (
-
-    select
-        spend_date as report_date,
-        platform,
-        ad_key,
-        min(account_id) as account_id,
-        min(currency) as currency,
-        min(campaign_id) as campaign_id,
-        min(adset_id) as adset_id,
-        {{ spend_measures() }}
-
-    from spend
-    group by spend_date, platform, ad_key
-
-),
-
-cohorts as (
+described as (
 
     select
-        first_touch_date as report_date,
-        platform,
-        ad_key,
-        min(account_id) as account_id,
-        min(campaign_id) as campaign_id,
-        {{ cohort_measures() }}
-
-    from leads
-    group by first_touch_date, platform, ad_key
-
-),
-
-channels as (
-
-    select
-        spend_date as report_date,
-        platform,
-        ad_key,
-        channel
-    from spend
-    union distinct
-    select
-        first_touch_date as report_date,
-        platform,
-        ad_key,
-        channel
-    from leads
-
-),
-
-keys as (
-
-    select
-        report_date,
-        platform,
-        ad_key,
-        min(channel) as first_channel,
-        count(*) as channels
-
-    from channels
-    group by report_date, platform, ad_key
-
-),
-
--- Listing is dear, and nearly every row has one channel only.
-mixes as (
-
-    select
-        channels.report_date,
-        channels.platform,
-        channels.ad_key,
-        {{ dbt.listagg('channels.channel', "', '", 'order by channels.channel') }} as channel_mix
-
-    from channels
-    inner join keys
-        on
-            channels.report_date = keys.report_date
-            and channels.platform = keys.platform
-            and channels.ad_key = keys.ad_key
-    where keys.channels > 1
-    group by channels.report_date, channels.platform, channels.ad_key
-
-),
-
-joined as (
-
-    select
-        keys.report_date,
-        keys.platform,
-        keys.ad_key as ad_id,
+        by_key.*,
         case
-            when keys.ad_key = 'unknown' and keys.platform = 'meta' then 'Ad not named by Meta'
-            when keys.ad_key = 'unknown'
-                then {{ platform_name('keys.platform') }} || ' click not resolved to an ad'
-            when keys.ad_key like 'campaign:%' then 'Campaign, without an ad'
-            when keys.ad_key like 'ad_group:%' then 'Ad group, without an ad'
+            when by_key.ad_key = 'unknown' and by_key.platform = 'meta' then 'Ad not named by Meta'
+            when by_key.ad_key = 'unknown'
+                then {{ platform_name('by_key.platform') }} || ' click not resolved to an ad'
+            when by_key.ad_key like 'campaign:%' then 'Campaign, without an ad'
+            when by_key.ad_key like 'ad_group:%' then 'Ad group, without an ad'
             when ads.ad_id is null
-                then {{ platform_name('keys.platform') }} || ' spend outside known ads'
+                then {{ platform_name('by_key.platform') }} || ' spend outside known ads'
             else ads.ad_name
         end as ad_name,
-        coalesce(ads.adset_id, spend_by_key.adset_id) as adset_id,
+        coalesce(ads.adset_id, by_key.spend_adset_id) as adset_id,
         coalesce(ads.adset_name, adsets.adset_name) as adset_name,
-        coalesce(ads.campaign_id, spend_by_key.campaign_id, cohorts.campaign_id) as campaign_id,
+        coalesce(ads.campaign_id, by_key.spend_campaign_id, by_key.leads_campaign_id) as campaign_id,
         coalesce(ads.campaign_name, campaigns.campaign_name) as campaign_name,
-        coalesce(spend_by_key.account_id, ads.account_id, cohorts.account_id) as account_id,
+        coalesce(by_key.spend_account_id, ads.account_id, by_key.leads_account_id) as account_id,
         ads.creative_id,
         ads.headline,
         ads.body,
@@ -175,103 +77,52 @@ joined as (
         ads.effective_status,
         ads.resolution,
         coalesce(
-            ads.is_click_to_whatsapp, keys.ad_key = 'unknown' and keys.platform = 'meta'
-        ) as is_click_to_whatsapp,
-        coalesce(mixes.channel_mix, keys.first_channel) as channel_mix,
-        spend_by_key.currency,
-        coalesce(spend_by_key.has_partial_day, 0) = 1 or keys.report_date >= {{ as_of() }}
-            as is_partial_day,
-        {{ spend_columns('spend_by_key') }},
-        {{ cohort_columns('cohorts', 'keys.report_date') }}
+            ads.is_click_to_whatsapp, by_key.ad_key = 'unknown' and by_key.platform = 'meta'
+        ) as is_click_to_whatsapp
 
-    from keys
-    left join mixes
+    from by_key
+    left join {{ ref('dim_ads') }} as ads
         on
-            keys.report_date = mixes.report_date
-            and keys.platform = mixes.platform
-            and keys.ad_key = mixes.ad_key
-    left join spend_by_key
+            by_key.platform = ads.platform
+            and by_key.ad_key = ads.ad_id
+    left join {{ ref('dim_campaigns') }} as campaigns
         on
-            keys.report_date = spend_by_key.report_date
-            and keys.platform = spend_by_key.platform
-            and keys.ad_key = spend_by_key.ad_key
-    left join cohorts
-        on
-            keys.report_date = cohorts.report_date
-            and keys.platform = cohorts.platform
-            and keys.ad_key = cohorts.ad_key
-    left join ads
-        on
-            keys.platform = ads.platform
-            and keys.ad_key = ads.ad_id
-    left join campaigns
-        on
-            keys.platform = campaigns.platform
-            and coalesce(spend_by_key.campaign_id, cohorts.campaign_id) = campaigns.campaign_id
+            by_key.platform = campaigns.platform
+            and coalesce(by_key.spend_campaign_id, by_key.leads_campaign_id) = campaigns.campaign_id
     left join adsets
         on
-            keys.platform = adsets.platform
-            and spend_by_key.adset_id = adsets.adset_id
-
-),
-
-final as (
-
-    select
-        joined.report_date,
-        joined.platform,
-        joined.ad_id,
-        joined.ad_name,
-        joined.adset_id,
-        joined.adset_name,
-        joined.campaign_id,
-        joined.campaign_name,
-        joined.account_id,
-        accounts.account_name,
-        joined.creative_id,
-        joined.headline,
-        joined.body,
-        joined.media_type,
-        joined.thumbnail_url,
-        joined.effective_status,
-        joined.resolution,
-        joined.is_click_to_whatsapp,
-        joined.channel_mix,
-        coalesce(joined.currency, accounts.currency) as currency,
-        joined.spend,
-        joined.spend_reporting,
-        joined.impressions,
-        joined.clicks,
-        joined.inline_link_clicks,
-        joined.platform_conversations,
-        joined.leads,
-        joined.excluded_leads,
-        joined.replied_leads,
-        joined.qualified_leads,
-        joined.qualified_leads_7d,
-        joined.qualified_leads_14d,
-        joined.qualified_leads_30d,
-        joined.qualified_leads_90d,
-        joined.is_mature_7d,
-        joined.is_mature_14d,
-        joined.is_mature_30d,
-        joined.is_mature_90d,
-        joined.currently_qualified_leads,
-        joined.won_leads,
-        joined.won_value_reporting,
-        {{ exact_ratio('joined.spend', 'joined.leads') }} as cost_per_lead,
-        {{ exact_ratio('joined.spend', 'joined.qualified_leads') }} as cost_per_qualified_lead,
-        {{ exact_ratio('joined.spend_reporting', 'joined.leads') }} as cost_per_lead_reporting,
-        {{ exact_ratio('joined.spend_reporting', 'joined.qualified_leads') }}
-            as cost_per_qualified_lead_reporting,
-        joined.is_partial_day
-
-    from joined
-    left join accounts
-        on
-            joined.platform = accounts.platform
-            and joined.account_id = accounts.account_id
+            by_key.platform = adsets.platform
+            and by_key.spend_adset_id = adsets.adset_id
 
 )
 
-select * from final
+select
+    described.report_date,
+    described.platform,
+    described.ad_key as ad_id,
+    described.ad_name,
+    described.adset_id,
+    described.adset_name,
+    described.campaign_id,
+    described.campaign_name,
+    described.account_id,
+    ad_accounts.account_name,
+    described.creative_id,
+    described.headline,
+    described.body,
+    described.media_type,
+    described.thumbnail_url,
+    described.effective_status,
+    described.resolution,
+    described.is_click_to_whatsapp,
+    described.channel_mix,
+    coalesce(described.spend_currency, ad_accounts.currency) as currency,
+    {{ cost_columns('described', priced('described', 'spend')) }},
+    {{ cost_columns('described', priced('described', 'spend_reporting'), '_reporting') }},
+    {{ cohort_report_columns('described', amounts) }}
+
+from described
+left join {{ ref('dim_accounts') }} as ad_accounts
+    on
+        described.platform = ad_accounts.platform
+        and described.account_id = ad_accounts.account_id

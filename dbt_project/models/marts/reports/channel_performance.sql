@@ -1,124 +1,123 @@
 /*
-    Grain: one row per day and channel with spend or with leads born that day.
+    Grain: one row per day and channel with spend, or with leads whose first touch was that day.
 
-    Totals close (rule R12): every lead is in exactly one row, and so is every amount of
-    fct_ad_spend. Spend that a platform names no ad or campaign for stands in a channel of its own
-    (`meta_unallocated`, `google_unallocated`), which has no leads: added to another it would move a
+    Totals add up (rule R12): every lead is in exactly one row, and so is every amount of
+    fct_ad_spend. Spend for which a platform names no ad or campaign has a channel of its own
+    (`meta_unallocated`, `google_unallocated`) without leads: added to another it would change a
     cost per lead by a guess. Everything here is in the reporting currency.
-*/
 
+    On a day on which an account of a platform was not read, the spend of all channels that the
+    platform bills is unknown, since the account may have spent in any of them (rule R13). Leads of
+    a platform whose spend cannot be read are counted, and the channel's spend stays that of the
+    platforms that were read.
+*/
+{% set amounts = ['spend_reporting', 'impressions', 'clicks'] %}
 with
 
-spend as (
+reported as (
 
-    select * from {{ ref('fct_ad_spend') }}
+    select * from {{ ref('int_ad_spend__reported') }}
 
 ),
 
 leads as (
 
-    select * from {{ ref('fct_leads') }}
+    select
+        *,
+        channel as channel_key
+    from {{ ref('fct_leads') }}
+    where not coalesce(is_test, false)
 
 ),
 
-spend_by_key as (
+unread_days as (
 
     select
-        spend_date as report_date,
-        channel,
-        {{ sum_or_null('spend_reporting') }} as spend_reporting,
-        sum(impressions) as impressions,
-        sum(clicks) as clicks,
-        max(case when is_day_complete then 0 else 1 end) as has_partial_day
+        platform,
+        spend_date,
+        min(unread_reason) as unread_reason
 
-    from spend
-    group by spend_date, channel
+    from {{ ref('int_spend_days__unread') }}
+    where
+        spend_status = 'unread'
+        and unread_reason <> 'no_source'
+        and spend_date < {{ as_of() }}
+    group by platform, spend_date
 
 ),
 
-cohorts as (
+platform_channels as (
 
     select
-        first_touch_date as report_date,
-        channel,
-        {{ cohort_measures() }}
-
-    from leads
-    group by first_touch_date, channel
-
-),
-
-keys as (
-
-    select
-        report_date,
+        platform,
         channel
-    from spend_by_key
+    from reported
+    where unread_reason is null or unread_reason <> 'no_source'
     union distinct
     select
-        report_date,
+        platform,
         channel
-    from cohorts
+    from leads
+    where platform in (select unread_days.platform from unread_days)
 
 ),
 
-joined as (
+parts as (
 
     select
-        keys.report_date,
-        keys.channel,
-        coalesce(spend_by_key.has_partial_day, 0) = 1 or keys.report_date >= {{ as_of() }}
-            as is_partial_day,
-        cast(
-            case when spend_by_key.channel is null then 0 else spend_by_key.spend_reporting end
-            as decimal(18, 6)
-        ) as spend_reporting,
-        cast(coalesce(spend_by_key.impressions, 0) as bigint) as impressions,
-        cast(coalesce(spend_by_key.clicks, 0) as bigint) as clicks,
-        {{ cohort_columns('cohorts', 'keys.report_date') }}
-
-    from keys
-    left join spend_by_key
-        on
-            keys.report_date = spend_by_key.report_date
-            and keys.channel = spend_by_key.channel
-    left join cohorts
-        on
-            keys.report_date = cohorts.report_date
-            and keys.channel = cohorts.channel
-
-),
-
-final as (
-
-    select
-        report_date,
+        spend_date,
         channel,
-        {{ reporting_currency() }} as reporting_currency,
         spend_reporting,
         impressions,
         clicks,
-        leads,
-        excluded_leads,
-        replied_leads,
-        qualified_leads,
-        qualified_leads_7d,
-        qualified_leads_14d,
-        qualified_leads_30d,
-        qualified_leads_90d,
-        is_mature_7d,
-        is_mature_14d,
-        is_mature_30d,
-        is_mature_90d,
-        currently_qualified_leads,
-        won_leads,
-        won_value_reporting,
-        {{ exact_ratio('spend_reporting', 'leads') }} as cost_per_lead,
-        {{ exact_ratio('spend_reporting', 'qualified_leads') }} as cost_per_qualified_lead,
-        is_partial_day
+        is_day_complete,
+        case when unread_reason = 'no_source' then 'partial' else spend_status end as spend_status,
+        unread_reason
+    from reported
+    union all
+    select
+        unread_days.spend_date,
+        platform_channels.channel,
+        cast(null as decimal(18, 6)) as spend_reporting,
+        cast(null as bigint) as impressions,
+        cast(null as bigint) as clicks,
+        false as is_day_complete,
+        'unread' as spend_status,
+        unread_days.unread_reason
+    from unread_days
+    inner join platform_channels
+        on unread_days.platform = platform_channels.platform
+    where platform_channels.channel not in ('direct', 'organic_social', 'outbound', 'web_other')
 
-    from joined
+),
+
+spend as (
+
+    select
+        *,
+        channel as channel_key
+    from parts
+
+),
+
+{{ cohort_report(
+    ['channel_key'], amounts, awaited="coalesce(unread_reason, '') <> 'no_source'"
+) }},
+
+billed as (
+
+    select
+        *,
+        case when channel_key not in {{ channels_without_spend() }} then spend_reporting end as amount
+    from by_key
 
 )
 
-select * from final
+select
+    billed.report_date,
+    billed.channel_key as channel,
+    {{ reporting_currency() }} as reporting_currency,
+    {{ cost_columns('billed', 'billed.amount') }},
+    {{ cohort_report_columns('billed', amounts) }}
+
+from billed

@@ -1,13 +1,3 @@
-/* Grain: one row per element that the parser could not take. */
+/* Grain: one row per element that the parser could not read; operators query it (docs/operations.md). */
 
-select
-    seq,
-    ordinal,
-    received_at,
-    source,
-    element,
-    path,
-    reason,
-    parser_version
-
-from {{ source('event_log', 'quarantine') }}
+select * from {{ source('event_log', 'quarantine') }}

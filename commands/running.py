@@ -1,0 +1,278 @@
+"""Commands that run the product and show results: demo, serve, refresh, live, dev, bench,
+diff-rules, report.
+
+Modules are imported inside the commands: `ctwa serve` must not load Dagster.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands.console import err, out, warn
+from ctwa.environment import usable_settings
+from ctwa.errors import CtwaError
+from ctwa.setting_types import PORTS
+from ctwa.settings import Settings, SettingsError, load_settings
+
+
+def demo(
+    seed: Annotated[int, typer.Option(help="Another seed makes another company.")] = 7,
+    leads: Annotated[int, typer.Option(help="About how many leads.", min=20)] = 400,
+    data_dir: Annotated[
+        Path, typer.Option(help="Wiped first; kept afterwards for you to look at.")
+    ] = Path("data/demo"),
+) -> None:
+    """Run the whole product on a synthetic company and check the marts against its truth.
+
+    Example: `ctwa demo --seed 11`
+    """
+    from simulator.demo import demo as run_demo
+
+    raise typer.Exit(run_demo(data_dir, seed=seed, leads=leads))
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+) -> None:
+    """Receive and store signed webhooks. Put a TLS proxy in front (see deploy/).
+
+    Example: `ctwa serve --host 0.0.0.0 --port 8080`
+    """
+    check_address(host, port)
+    from ingestion.webhook.server import serve as run_server
+
+    run_server(load_settings(), host, port)
+
+
+def refresh(
+    full: Annotated[
+        bool, typer.Option("--full", help="Rebuild every model from the event log.")
+    ] = False,
+    reparse: Annotated[
+        bool,
+        typer.Option(
+            "--reparse", help="Parse again every body still in the vault; implies --full."
+        ),
+    ] = False,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Last day of the marts. Default: today."),
+    ] = None,
+) -> None:
+    """Run the nightly job once, without a UI. Exits with 75 if another refresh is running.
+
+    Example: `ctwa refresh --full`
+    """
+    settings = _nightly_settings()
+    from orchestration.refresh import refresh as run_refresh
+
+    result = run_refresh(
+        settings, full=full or reparse, reparse=reparse, as_of=as_of.date() if as_of else None
+    )
+    for failure in result.failures:
+        err.print(f"✗ {failure}", style="red", markup=False)
+    if not result.ok:
+        warn(*result.summary())
+        raise typer.Exit(1)
+
+
+def live() -> None:
+    """Bring new messages into the marts, the CRM and Meta within seconds, until stopped.
+
+    Runs beside the nightly refresh, never at the same moment. Exits with 75 if another one runs.
+    Example: `ctwa live`
+    """
+    from orchestration.live import live as run_live
+
+    raise typer.Exit(run_live(load_settings()))
+
+
+def _nightly_settings() -> Settings:
+    """The settings; if they are wrong, an alert is sent as well: nobody reads cron's output."""
+    try:
+        return load_settings()
+    except SettingsError as error:
+        known = usable_settings()
+        if known is not None and known.alerts_are_on:
+            from orchestration.alerts import RunEnd, send_alerts
+            from orchestration.keys import NIGHTLY
+
+            send_alerts(known, RunEnd(NIGHTLY, failures=[str(error)], published=False))
+        raise
+
+
+def dev(
+    host: Annotated[
+        str, typer.Option(help="Address of the receiver; the UI stays on this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the receiver.")] = 8080,
+    ui_host: Annotated[
+        str,
+        typer.Option(
+            help="Address of the UI. It has no login: anyone who can reach it can do anything."
+        ),
+    ] = "127.0.0.1",
+    ui_port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Another data directory, e.g. data/demo.")
+    ] = None,
+    with_live: Annotated[
+        bool,
+        typer.Option(
+            "--live/--no-live",
+            help="Run `ctwa live`, too. Without it, new messages take minutes, by the sensor.",
+        ),
+    ] = True,
+) -> None:
+    """Run Dagster UI, daemon, receiver and `ctwa live` together, for a workstation.
+
+    Example: `ctwa dev --data-dir data/demo`
+    """
+    settings = load_settings(data_dir=data_dir) if data_dir else load_settings()
+    check_address(host, port)
+    check_address(ui_host, ui_port, "--ui-port")
+    from orchestration.instance import dev as run_dev
+
+    raise typer.Exit(
+        run_dev(
+            settings, host=host, port=port, ui_host=ui_host, ui_port=ui_port, with_live=with_live
+        )
+    )
+
+
+def bench(
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Some of receiver, landing, marts, nightly, idle, spend, latency; default all."
+        ),
+    ] = None,
+    envelopes: Annotated[
+        int, typer.Option(help="Envelopes of the largest history; the limits are for the default.")
+    ] = 1_000_000,
+    seconds: Annotated[
+        float, typer.Option(help="How long `latency` posts at each of its rates.")
+    ] = 120.0,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="`nightly` also on ten times as many envelopes.")
+    ] = False,
+) -> None:
+    """Measure the product on this machine: each figure with its limit, where one was set.
+
+    Example: `ctwa bench landing marts --envelopes 100000`
+    """
+    from benchmarks.run import Sizes
+    from benchmarks.run import run as run_bench
+
+    raise typer.Exit(run_bench(parts or (), Sizes(envelopes=envelopes, deep=deep, seconds=seconds)))
+
+
+# ---- addresses ---------------------------------------------------------------------------------
+
+_REFUSALS = {
+    errno.EADDRNOTAVAIL: "is not an address of this machine; 127.0.0.1 and 0.0.0.0 always are",
+    errno.EACCES: "is not open to this account: ports below 1024 belong to the system",
+}
+
+
+class AddressError(CtwaError):
+    """Nothing can listen there. The text is one line that says why."""
+
+
+def check_address(host: str, port: int, option: str = "--port") -> None:
+    """Raise `AddressError` if nothing can listen on `host` and `port` now.
+
+    `option`: the option that sets the port. Port 0 means any free port.
+    """
+    if port not in PORTS:
+        raise AddressError(f"{option} {port}: ports range from 1 to {PORTS.stop - 1}")
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        raise AddressError(
+            f"--host {host}: there is no such name or address; 127.0.0.1 is this machine only, "
+            "0.0.0.0 all its networks"
+        ) from None
+    refusals = []
+    for family, kind, protocol, _, address in found:
+        try:
+            probe = socket.socket(family, kind, protocol)
+        except OSError:  # IPv6 is off on this machine
+            continue
+        with closing(probe):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                probe.bind(address)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise AddressError(
+                        f"{host}:{port} is used by another program: stop it, or choose another "
+                        f"port with {option}"
+                    ) from None
+                reason = _REFUSALS.get(error.errno or 0, f"cannot be listened on: {error.strerror}")
+                refusals.append(f"{host}:{port} {reason}")
+    # A name may stand for several addresses: one of them is enough.
+    if refusals and len(refusals) == len(found):
+        raise AddressError(refusals[0])
+
+
+def diff_rules(
+    a: Annotated[
+        str, typer.Argument(help="`current`, or the rules that differ: name=value,name=value")
+    ],
+    b: Annotated[str, typer.Argument(help="The other side, written the same way.")],
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Last day of both sides. Default: today."),
+    ] = None,
+) -> None:
+    """Show which credit moves under other rules, before you adopt them. Changes no mart.
+
+    Names are those of the rule settings, such as conversation_gap_days, first_touch, lead_scope;
+    project=DIR uses the models of another checkout. The result is published as credit_diff.
+    Example: `ctwa diff-rules current conversation_gap_days=7`
+    """
+    from comparison.report import print_comparison
+    from orchestration.comparison import diff_rules as run_diff
+
+    settings = load_settings()
+    made = run_diff(settings, a, b, as_of=as_of.date() if as_of else None)
+    print_comparison(out, made.tables, made.words, settings.reporting_currency)
+
+
+def report(
+    context: typer.Context,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write. Default: beside the published marts."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write the report for marketers: one HTML file that opens offline.
+
+    It is made from the published marts only and contains no personal data. Example:
+    `ctwa report --output cost-per-lead.html --open`
+    """
+    import webbrowser
+
+    from publishing.report.page import write_report
+
+    if output and context.obj is not None:
+        os.umask(context.obj)  # a file written on request may be shared
+    written = write_report(load_settings(), output)
+    out.print(
+        f"{written.path}: {written.rows:,} rows, {written.bytes:,} bytes, as of {written.as_of}"
+    )
+    if show:
+        webbrowser.open(written.path.as_uri())

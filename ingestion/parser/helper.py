@@ -1,0 +1,143 @@
+"""A second process that parses, so that a long landing uses both cores.
+
+`in_two_processes` gives the same rows in the same order as one `Parser`. Over its pipes, which
+nobody else can read, the helper gets the key of the hashes and then batches of envelopes, and
+returns their tables, as Arrow streams, each after its length. It ends when its input ends, so it
+never outlives a process that was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import IO, Any
+
+import pyarrow as pa
+
+from ctwa.pseudonym import Pseudonymizer
+from ingestion.parser.envelopes import Parser
+from ingestion.parser.schema import EVENT_LOG
+
+Tables = dict[str, pa.Table]
+
+_QUEUED = 2
+"""Batches that the helper has before this process parses one itself."""
+_PIPE_BYTES = 2**20
+"""Where the system can; more is not allowed without privileges."""
+_UNREAD = 4
+"""Parsed batches that wait for an earlier one; limits memory."""
+
+
+def in_two_processes(
+    batches: Iterable[pa.RecordBatch], key: bytes, country: str, site_id: str
+) -> Iterator[Tables]:
+    """The tables of every batch, in order; see `Parser`.
+
+    If the helper ends early, this process parses what is left itself.
+    """
+    parser = Parser(Pseudonymizer(key), country, site_id)
+    with _helper(key, country, site_id) as helper, ThreadPoolExecutor(1) as thread:
+
+        def ask(batch: pa.RecordBatch) -> Tables | None:
+            try:
+                return _asked(helper, batch)
+            except (OSError, ValueError, pa.ArrowException):
+                helper.kill()  # what is left of this answer must not be taken for the next one
+                return None
+
+        waiting: deque[tuple[pa.RecordBatch, Future[Tables | None]]] = deque()
+
+        def first() -> Tables:
+            batch, tables = waiting.popleft()
+            return tables.result() or parser.parse(batch)
+
+        is_ready = thread.submit(_received, helper.stdout).done  # its imports take a second
+        for batch in batches:
+            if is_ready() and sum(not tables.done() for _, tables in waiting) < _QUEUED:
+                waiting.append((batch, thread.submit(ask, batch)))
+            else:
+                own: Future[Tables | None] = Future()
+                own.set_result(parser.parse(batch))
+                waiting.append((batch, own))
+            while waiting and (waiting[0][1].done() or len(waiting) > _UNREAD):
+                yield first()
+        while waiting:
+            yield first()
+
+
+@contextmanager
+def _helper(key: bytes, country: str, site_id: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "ingestion.parser.helper"]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    # Our thread that reads waits for the interpreter after each pipeful, so pipes are large.
+    pipes |= {"stderr": subprocess.DEVNULL, "pipesize": _PIPE_BYTES}
+    with subprocess.Popen(command, **pipes) as process:
+        try:
+            start = {"key": key.hex(), "country": country, "site_id": site_id}
+            with suppress(OSError):  # it has ended: the first batch will show that
+                _send(process.stdin, json.dumps(start).encode())
+            yield process
+        finally:
+            process.kill()  # nothing is lost: it keeps nothing
+            with suppress(OSError):
+                process.communicate()
+
+
+def _asked(helper: subprocess.Popen[bytes], batch: pa.RecordBatch) -> Tables:
+    _send(helper.stdin, _written(pa.Table.from_batches([batch])))
+    return {name: _read(helper.stdout, schema) for name, schema in EVENT_LOG.items()}
+
+
+def _send(stream: IO[bytes] | None, content: Any) -> None:
+    if stream is None:
+        raise OSError("no pipe")
+    stream.write(len(content).to_bytes(8, "big"))
+    stream.write(content)
+    stream.flush()
+
+
+def _received(stream: IO[bytes] | None) -> bytes:
+    """What `_send` sent; empty at the end of the stream."""
+    head = stream.read(8) if stream is not None else b""
+    size = int.from_bytes(head, "big")
+    content = stream.read(size) if stream is not None and size else b""
+    if len(content) != size:
+        raise OSError("the other process has ended")
+    return content
+
+
+def _written(table: pa.Table) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue()
+
+
+def _read(stream: IO[bytes] | None, schema: pa.Schema) -> pa.Table:
+    content = _received(stream)
+    if not content:
+        raise OSError("the helper has ended")
+    table = pa.ipc.open_stream(content).read_all()
+    return table if table.num_rows else schema.empty_table()
+
+
+def _main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks decides
+    start = json.loads(_received(sys.stdin.buffer))
+    names = Pseudonymizer(bytes.fromhex(start["key"]))
+    parser = Parser(names, start["country"], start["site_id"])
+    _send(sys.stdout.buffer, b"ready")
+    while content := _received(sys.stdin.buffer):
+        for batch in pa.ipc.open_stream(content):
+            for table in parser.parse(batch).values():
+                _send(sys.stdout.buffer, _written(table))
+
+
+if __name__ == "__main__":
+    _main()

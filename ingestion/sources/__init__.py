@@ -1,1 +1,0 @@
-"""dlt sources and the lake they land in."""

@@ -1,0 +1,1 @@
+"""Maintenance of an installation: backup, erasure, repair of a copied data folder."""

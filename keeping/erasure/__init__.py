@@ -1,0 +1,1 @@
+"""Erasing one person. `forget` is the entry; the order in `steps` is safe against being killed."""

@@ -1,0 +1,268 @@
+"""One cycle of `ctwa live`: what has arrived is landed, built, checked, sent and published.
+
+The same steps as the job `fresh_leads`, by the same functions, and under the same lock. A cycle
+that is killed leaves what a killed refresh leaves: the next cycle or night continues from there.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from ctwa.errors import CtwaError
+from ctwa.lock import refresh_lock
+from ctwa.settings import PROJECT_DIR, Settings
+from ingestion.crm.hubspot.source import client_of_one_try, land_hubspot
+from ingestion.event_log.source import VaultDamageError
+from ingestion.source import SourceError
+from keeping.data_folder import put_right
+from keeping.erasure.steps import land
+from orchestration.dbt_manifest import MARTS_SCHEMA
+from orchestration.destinations import Destination, destinations, writes_to_hubspot
+from orchestration.faults import describe, plain_message
+from orchestration.plan import Plan, load_plan, plan_key, plan_path, run_values
+from orchestration.plan_run import Result, run_plan
+from orchestration.publication import publish, record_restatements
+from orchestration.rebuild import (
+    BuildState,
+    begin_build,
+    end_build,
+    ready_lake,
+    set_aside_if_broken,
+)
+
+log = logging.getLogger("ctwa.live")
+
+_ORPHAN_WAIT_SECONDS = 60
+_KEPT_SECONDS = 60.0
+"""A publication every few seconds must not take the files from under a reader."""
+CONTACTS_EVERY_SECONDS = 20.0
+"""HubSpot is read at most so often: its searches are limited to a few a second."""
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 60.0, 1800.0
+"""Of a destination that failed: doubled until it answers."""
+
+
+class RebuildNeededError(CtwaError):
+    """The warehouse cannot be continued; the text says why. A whole refresh builds it again."""
+
+
+class CheckFailedError(CtwaError):
+    """Models or checks failed and nothing of the build was kept; `failures` names them."""
+
+    def __init__(self, failures: Sequence[str]) -> None:
+        self.failures = list(failures)
+        super().__init__("; ".join(failures))
+
+
+@dataclass
+class Done:
+    """What one cycle did."""
+
+    envelopes: int = 0
+    last_seq: int = 0
+    """The highest envelope that the published marts show."""
+    version: str = ""
+    """Of the publication."""
+    problems: list[str] = field(default_factory=list)
+    """What failed and what to do; the marts were published all the same."""
+    warnings: dict[str, str] = field(default_factory=dict)
+    """Checks that warn, by name."""
+    passed: set[str] = field(default_factory=set)
+    """Names of checks that may warn and do not."""
+
+
+class Cycles:
+    """Runs cycles, and remembers between them which destinations are to be left alone for a while.
+
+    `beat` is called after each step.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        project_dir: Path = PROJECT_DIR,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings, self._project_dir, self._beat = settings, project_dir, beat
+        self._pauses: dict[str, _Pause] = {}
+        self._plan: Plan | None = None
+        self._contacts_read_at = float("-inf")
+        self._folder_seen_on: date | None = None
+
+    def plan(self) -> Plan:
+        """The plan for code and settings as they are now.
+
+        Raises `RebuildNeededError` where there is none: it is compiled by dbt, elsewhere.
+        """
+        key = plan_key(self._settings, self._project_dir)
+        if self._plan is None or self._plan.key != key:
+            self._plan = load_plan(plan_path(self._settings), key)
+        if self._plan is None:
+            raise RebuildNeededError("the models must be compiled for this code and these settings")
+        return self._plan
+
+    def run(self, plan: Plan) -> Done:
+        """One cycle; the caller holds the lock.
+
+        Raises `RebuildNeededError`, `CheckFailedError`, `PublishError`, and what landing raises.
+        """
+        settings, done = self._settings, Done()
+        day = datetime.now(ZoneInfo(settings.reporting_timezone)).date()
+        if day != self._folder_seen_on:  # it looks at every file
+            put_right(settings)
+            self._folder_seen_on = day
+        self._read_contacts(done)
+        self._land(done)
+        self._beat()
+        lake = ready_lake(settings)
+        if broken := set_aside_if_broken(settings):
+            raise RebuildNeededError(f"{broken.name} was unreadable")
+        state = BuildState.current(settings, lake, self._project_dir)
+        if reasons := state.reasons_to_rebuild(settings):
+            raise RebuildNeededError("; ".join(reasons))
+        self._beat()
+        self._build(plan, day, state)
+        self._record_restatements(day, done)
+        self._send(done)
+        self._beat()
+        marts = [n.table for n in plan.nodes if n.schema == MARTS_SCHEMA]
+        published = publish(settings, as_of=day, marts=marts, kept_seconds=_KEPT_SECONDS)
+        done.version = published.version
+        done.last_seq = state.last_seq
+        return done
+
+    def _read_contacts(self, done: Done) -> None:
+        """To write to contacts, they must be read first: a contact is as new as its lead."""
+        settings = self._settings
+        since = time.monotonic() - self._contacts_read_at
+        pause = self._pauses.setdefault("hubspot", _Pause())
+        if not writes_to_hubspot(settings) or since < CONTACTS_EVERY_SECONDS or pause.holds:
+            return
+        try:
+            with closing(client_of_one_try(settings)) as client:
+                land_hubspot(settings, client=client)
+        except SourceError as error:
+            pause.failed()
+            done.problems.append(f"hubspot: {describe(error)}")
+        else:
+            pause.succeeded()
+            self._contacts_read_at = time.monotonic()
+
+    def _land(self, done: Done) -> None:
+        try:
+            counts = land(self._settings)
+        except VaultDamageError as error:  # everything readable has landed
+            counts = error.counts
+            done.problems.append(f"event_log: {describe(error)}")
+        done.envelopes = counts.envelopes
+
+    def _build(self, plan: Plan, day: date, state: BuildState) -> None:
+        settings = self._settings
+        begin_build(settings)
+        beat = _Every(self._beat)
+        # A killed run's dbt may still be ending.
+        with refresh_lock(Path(f"{settings.lock_path}.dbt"), wait_seconds=_ORPHAN_WAIT_SECONDS):
+            run = run_plan(plan, settings.warehouse_path, run_values(settings, day), on_result=beat)
+        if run.failures:
+            raise CheckFailedError([_in_words(result) for result in run.failures])
+        end_build(settings, was_unchecked=False)
+        state.save(settings)
+
+    def _record_restatements(self, day: date, done: Done) -> None:
+        """A failure must not stop the publication."""
+        try:
+            _, damaged = record_restatements(self._settings, as_of=day)
+        except Exception as error:
+            log.exception("restatements could not be recorded")
+            done.problems.append(f"restatements: {type(error).__name__}: see the log")
+            return
+        if damaged:
+            done.problems.append(
+                f"restatements: {', '.join(damaged)} cannot be read: restore them from a backup, "
+                "or delete them"
+            )
+
+    def _send(self, done: Done) -> None:
+        for destination in destinations(self._settings):
+            pause = self._pauses.setdefault("/".join(destination.path), _Pause())
+            if not pause.holds:
+                self._send_to(destination, pause, done)
+            elif pause.problem:
+                done.problems.append(pause.problem)
+
+    def _send_to(self, destination: Destination, pause: _Pause, done: Done) -> None:
+        attempt = destination.attempt(self._settings)
+        if attempt.problem:
+            if attempt.stack:
+                log.error("%s:\n%s", destination.path[0], attempt.stack)
+            pause.failed(f"{destination.path[0]}: {attempt.problem}")
+            done.problems.append(pause.problem)
+        else:
+            pause.succeeded()
+        for alarm, number, text in attempt.alarms():
+            name = f"{'/'.join(destination.path)}: {alarm.name}"
+            if number:
+                done.warnings[name] = f"{name}: {text}"
+            else:
+                done.passed.add(name)
+
+    def next_try_in(self) -> float | None:
+        """Seconds until a destination that failed is to be tried again; None: none failed."""
+        waits = [pause.left for pause in self._pauses.values() if pause.has_failed]
+        return min(waits) if waits else None
+
+    def forget_contacts(self) -> None:
+        """Read HubSpot's contacts in the next cycle, however short ago they were read."""
+        self._contacts_read_at = float("-inf")
+
+
+class _Pause:
+    """How long something that failed is left alone."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._until = float("-inf")
+        self.problem = ""
+
+    @property
+    def has_failed(self) -> bool:
+        return self._seconds > 0
+
+    @property
+    def left(self) -> float:
+        return max(0.0, self._until - time.monotonic())
+
+    @property
+    def holds(self) -> bool:
+        return self.left > 0
+
+    def failed(self, problem: str = "") -> None:
+        self._seconds = min(max(self._seconds * 2, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+        self._until = time.monotonic() + self._seconds
+        self.problem = problem
+
+    def succeeded(self) -> None:
+        self._seconds, self._until, self.problem = 0.0, float("-inf"), ""
+
+
+class _Every:
+    """Calls a function for each result of a build, at most once a second."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call, self._at = call, time.monotonic()
+
+    def __call__(self, _: Result) -> None:
+        if time.monotonic() - self._at >= 1:
+            self._at = time.monotonic()
+            self._call()
+
+
+def _in_words(result: Result) -> str:
+    kind, _, name = result.unique_id.split(".")[:3]
+    return f"dbt {kind} {name}: {plain_message(result.message)}"

@@ -1,0 +1,120 @@
+"""What dbt executes and checks, as its own events say it: the raw material of a plan.
+
+Run by `orchestration.plan_compile` as a process of its own: dbt is a large import, which a refresh
+that has a plan does without. The environment names the project and an empty warehouse, where dbt
+builds everything, and then the incremental models once more, which it continues that time. Only
+public parts of dbt are used: `dbtRunner`, its callbacks, and the manifest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.contracts.graph.manifest import Manifest
+
+from orchestration.dbt_process import die_with_parent
+
+_QUIET = ("--log-level", "none", "--log-level-file", "none")
+_TARGET = ("--target", "plan")
+_NO_TESTS = ("--exclude-resource-type", "unit_test", "--exclude-resource-type", "test")
+_COMMANDS = {
+    "full": ("build", *_TARGET, *_NO_TESTS, "--full-refresh"),
+    "continued": ("run", *_TARGET, "--select", "config.materialized:incremental"),
+    "checks": ("compile", *_TARGET, "--select", "resource_type:test"),
+}
+_BAD = {"error", "fail", "runtime error"}
+_CHECK_SETTINGS = (
+    "severity",
+    "fail_calc",
+    "warn_if",
+    "error_if",
+    "limit",
+    "store_failures",
+    "store_failures_as",
+)
+
+
+def main() -> None:
+    """Write what was found to the file that the argument names, as JSON."""
+    die_with_parent(os.getppid())
+    Path(sys.argv[1]).write_text(json.dumps(capture()))
+
+
+def capture(manifest: Manifest | None = None) -> dict[str, Any]:
+    """Build the project of the environment on its empty warehouse and note what dbt executes.
+
+    `nodes`: seeds and models; `checks`: data tests with their SQL; `full` and `continued`: id ->
+    statements in order. Instead of all that `failures`, id -> dbt's message, where dbt failed; the
+    id is empty where the project cannot even be parsed. `manifest`: of an earlier parse.
+    """
+    if manifest is None:
+        parsed = dbtRunner().invoke([*_QUIET, "parse", *_TARGET])
+        if not isinstance(parsed.result, Manifest):
+            return {"failures": _failures(parsed)}
+        manifest = parsed.result
+    heard: dict[str, list[str]] = defaultdict(list)
+
+    def hear(event: Any) -> None:
+        if event.info.name == "SQLQuery":
+            heard[event.data.node_info.unique_id].append(event.data.sql)
+
+    runner = dbtRunner(manifest=manifest, callbacks=[hear])
+    executed: dict[str, dict[str, list[str]]] = {}
+    compiled: dict[str, str] = {}
+    for name, command in _COMMANDS.items():
+        heard.clear()
+        done = runner.invoke([*_QUIET, *command])
+        if not done.success:
+            return {"failures": _failures(done)}
+        if name == "checks":
+            results: Any = done.result
+            compiled = {r.node.unique_id: r.node.compiled_code for r in results}
+        else:
+            executed[name] = {node: list(said) for node, said in heard.items() if node}
+    nodes: Sequence[Any] = list(manifest.nodes.values())
+    return {
+        **executed,
+        "nodes": [_node(n) for n in nodes if n.resource_type in ("model", "seed")],
+        "checks": [_check(n, compiled[n.unique_id]) for n in nodes if n.unique_id in compiled],
+    }
+
+
+def _failures(done: dbtRunnerResult) -> dict[str, str]:
+    results: Sequence[Any] = list(getattr(done.result, "results", None) or [])
+    bad = {r.node.unique_id: str(r.message) for r in results if r.status in _BAD}
+    return bad or {"": str(done.exception or "dbt failed")}
+
+
+def _node(node: Any) -> dict[str, Any]:
+    return {
+        "unique_id": node.unique_id,
+        "path": node.original_file_path,
+        "schema": node.schema,
+        "table": node.alias,
+        "materialized": node.config.materialized,
+        "depends_on": list(getattr(node.depends_on, "nodes", [])),
+    }
+
+
+def _check(test: Any, sql: str) -> dict[str, Any]:
+    metadata = getattr(test, "test_metadata", None)
+    return {
+        "unique_id": test.unique_id,
+        "schema": test.schema,
+        "table": test.alias,
+        "depends_on": list(test.depends_on.nodes),
+        "sql": sql,
+        "generic": metadata.name if metadata else "",
+        **{name: getattr(test.config, name) for name in _CHECK_SETTINGS},
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""`ctwa live` as a process beside the receiver: from a signed post to marts and CRM, by HTTP."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import urllib3
+
+from ctwa.live_state import LiveState
+from ctwa.settings import PROJECT_DIR, Settings
+from ingestion.lake.lake import Lake
+from simulator.delivery import sign
+from simulator.installation import running_receiver
+from tests.support.crm_inbox import SECRET, Inbox, inbox
+from tests.support.erasure import message, webhook
+from tests.support.live import (
+    PATIENCE_SECONDS,
+    built_whole,
+    environment_of,
+    published_seq,
+    rows,
+    until,
+)
+from tests.support.plans import plan_for
+
+pytestmark = pytest.mark.timeout(900)
+
+APP_SECRET = "secret-of-this-test"
+AD = "120200000000000001"
+LEADS = "select count(*) from fct_leads"
+ONCE = "select count(*), count(distinct lead_id), count(distinct touch_id) from fct_touches"
+
+
+class Company:
+    """A receiver, an installation that was built once, and a CRM's own address."""
+
+    def __init__(self, settings: Settings, url: str, office: Inbox) -> None:
+        self.settings, self.url, self.office = settings, url, office
+        self.people = 0
+
+    def post(self) -> None:
+        """The first message of a new person, signed, acknowledged."""
+        self.people += 1
+        number = f"55119{80_000_000 + self.people}"
+        tapped = message(number, self.people, ad=AD, clid=f"click{number}")
+        tapped["timestamp"] = str(int(time.time()))  # the CRM hears of what comes from now on
+        body = webhook(messages=[tapped])
+        headers = {"X-Hub-Signature-256": sign(body, APP_SECRET)}
+        answer = urllib3.request(
+            "POST", f"{self.url}/webhooks/whatsapp", body=body, headers=headers, timeout=60
+        )
+        assert answer.status == 200
+
+    def leads(self) -> int:
+        """How many a reader finds."""
+        ((found,),) = rows(self.settings, LEADS)
+        assert isinstance(found, int)
+        return found
+
+    def live(self) -> subprocess.Popen[bytes]:
+        """`ctwa live`."""
+        command = [sys.executable, "-m", "commands.cli", "live"]
+        return subprocess.Popen(command, cwd=PROJECT_DIR, start_new_session=True)
+
+
+def end(worker: subprocess.Popen[bytes]) -> int:
+    """Ask it to end after its cycle; its exit code."""
+    worker.terminate()
+    return worker.wait(PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def company(make_settings: Callable[..., Settings]) -> Iterator[Company]:
+    with _company(make_settings) as company:
+        yield company
+
+
+@contextmanager
+def _company(make_settings: Callable[..., Settings]) -> Iterator[Company]:
+    with inbox() as office:
+        settings = make_settings(
+            meta_app_secret=APP_SECRET,
+            meta_verify_token="token",
+            crm_webhook_url=office.url,
+            crm_webhook_secret=SECRET,
+        )
+        built_whole(settings, plan_for(settings))
+        with environment_of(settings), running_receiver(settings) as url:
+            yield Company(settings, url, office)
+
+
+def test_a_signed_post_is_a_lead_in_the_marts_and_at_the_crm(company: Company) -> None:
+    worker = company.live()
+    try:
+        until(lambda: LiveState.read(company.settings.data_dir) is not None, "the worker")
+        company.post()
+        until(lambda: company.leads() == 1, "the first lead")
+        company.post()
+        company.post()
+        until(lambda: company.leads() == 3, "further leads")
+        until(lambda: len({said["lead_id"] for said in company.office.taken}) >= 2, "the CRM's")
+        assert company.live().wait(PATIENCE_SECONDS) == 75, "one is enough"
+        text = urllib3.request("GET", f"{company.url}/metrics").data.decode()
+        assert "ctwa_live_lag_seconds 0.0" in text
+    finally:
+        assert end(worker) == 0
+    assert rows(company.settings, ONCE) == [(3, 3, 3)]
+
+
+@pytest.mark.deep
+def test_nightly_and_live_take_turns(company: Company) -> None:
+    """While messages come in all the time, a nightly refresh gets its turn, and both are right."""
+    worker = company.live()
+    stop = threading.Event()
+
+    def busy() -> None:
+        while not stop.wait(0.3):
+            company.post()
+
+    posting = threading.Thread(target=busy)
+    try:
+        company.post()
+        until(lambda: company.leads() == 1, "the first lead")
+        posting.start()
+        nightly = subprocess.run(
+            [sys.executable, "-m", "commands.cli", "refresh"],
+            cwd=PROJECT_DIR, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert nightly.returncode == 0, nightly.stderr[-3_000:]
+        stop.set()
+        posting.join()
+        until(lambda: company.leads() == company.people, "the leads of the night")
+    finally:
+        stop.set()
+        assert end(worker) == 0
+    assert rows(company.settings, ONCE) == [(company.people,) * 3]
+
+
+@pytest.mark.deep
+def test_killed_thirty_times_under_posts_every_lead_is_there_and_told_once(
+    company: Company,
+) -> None:
+    luck = random.SystemRandom()
+    for _ in range(30):
+        state = LiveState.read(company.settings.data_dir)
+        before, worker = state.pid if state else 0, company.live()
+        until(lambda b=before: _pid(company.settings) != b, "the worker")  # type: ignore[misc]
+        deadline = time.monotonic() + luck.uniform(0, 8)
+        while time.monotonic() < deadline:
+            company.post()
+            time.sleep(luck.uniform(0, 0.5))
+        worker.kill()
+        worker.wait()
+    worker = company.live()
+    until(lambda: published_seq(company.settings) == company.people, "what killed workers left")
+    assert end(worker) == 0
+    assert rows(company.settings, ONCE) == [(company.people,) * 3]
+    lake = Lake.from_settings(company.settings)
+    landed = lake.query("select seq from {e} order by seq", e="event_log/envelopes")
+    assert landed["seq"].to_pylist() == list(range(1, company.people + 1))
+    # A kill between the answer and the note of it repeats the same event, which says so by its id.
+    told = [said["event_id"] for said in company.office.taken]
+    by_lead = {said["lead_id"]: said["event_id"] for said in company.office.taken}
+    assert set(told) == set(by_lead.values())
+
+
+def _pid(settings: Settings) -> int:
+    state = LiveState.read(settings.data_dir)
+    return state.pid if state else 0

@@ -1,0 +1,101 @@
+"""The plan against `dbt build`: the same tables, definitions and verdicts, run after run."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from ctwa.settings import Settings
+from ingestion.identity.update import land_identity
+from orchestration.plan import run_values
+from orchestration.plan_run import run_plan
+from simulator.delivery import deliveries
+from simulator.world import build_world
+from tests.support.plans import plan_for
+from tests.support.prints import Prints, differing, prints
+from tests.support.warehouse import manifest_of, run_dbt
+from tests.support.worlds import WorldRun, playing
+
+SCHEMAS = ("seeds", "staging", "intermediate", "activation", "marts", "checks")
+
+
+Verdicts = dict[str, tuple[str, int | None]]
+"""Id of a node or check -> how it ended, and rows found by a check."""
+
+
+def by_dbt(run: WorldRun, settings: Settings, night: int, *, full: bool) -> Verdicts:
+    arguments = ["build", "--exclude-resource-type", "unit_test"]
+    arguments += ["--full-refresh"] if full else []
+    done: Any = run_dbt(
+        settings, arguments, as_of=run.world.day(night), manifest=manifest_of(settings)
+    ).result
+    return {
+        r.node.unique_id: (str(r.status), r.failures)
+        for r in done
+        if r.node.resource_type in ("model", "seed", "test")
+    }
+
+
+def by_plan(run: WorldRun, settings: Settings, night: int, *, full: bool) -> Verdicts:
+    values = run_values(settings, run.world.day(night))
+    done = run_plan(plan_for(settings), settings.warehouse_path, values, full=full)
+    assert [r.message for r in done.failures] == []
+    return {r.unique_id: (r.status, r.failures) for r in done.results}
+
+
+def contents(settings: Settings) -> Prints:
+    return prints(settings.warehouse_path, *SCHEMAS)
+
+
+def definitions(settings: Settings) -> dict[str, str]:
+    with duckdb.connect(str(settings.warehouse_path), read_only=True) as connection:
+        found = connection.execute(
+            "select schema_name || '.' || table_name, sql from duckdb_tables()"
+            " union all select schema_name || '.' || view_name, sql from duckdb_views()"
+            " where not internal"
+        ).fetchall()
+    return {name: " ".join(sql.split()) for name, sql in found}
+
+
+def beside(run: WorldRun, name: str) -> Settings:
+    """The same installation with another warehouse of the same file name: views name it."""
+    path = run.settings.data_dir.with_name(name) / run.settings.warehouse_path.name
+    path.parent.mkdir(exist_ok=True)
+    return run.settings.model_copy(update={"warehouse_path": path})
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "seed", [14, *(pytest.param(seed, marks=pytest.mark.deep) for seed in range(15, 19))]
+)
+def test_plan_and_dbt_leave_the_same_after_any_nights(tmp_path: Path, seed: int) -> None:
+    """Landings of any size, or none; whole builds and continued ones; each after the other's."""
+    with playing(tmp_path / "company", build_world(seed, leads=1, count=5)) as world:
+        the_nights_are_equal(world, random.Random(seed))
+
+
+def the_nights_are_equal(world: WorldRun, rng: random.Random) -> None:
+    planned, built = beside(world, "planned"), beside(world, "built")
+    world.show(1)
+    world.land(world.world.day(1) - timedelta(days=1))
+    for night in range(1, len(world.world.nights) + 1):
+        bodies = deliveries(world.world, night, night=night, largest=rng.choice([3, 12, 40]))
+        if rng.random() < 0.8:  # some nights bring nothing
+            world.receive(bodies, world.world.day(night))
+            world.show(night)
+            world.land(world.world.day(night))
+        land_identity(world.settings)
+        full = night == 1 or rng.random() < 0.2
+        if rng.random() < 0.4:  # each goes on from what the other left
+            planned, built = built, planned
+        verdicts = by_plan(world, planned, night, full=full)
+
+        assert by_dbt(world, built, night, full=full) == verdicts
+        assert differing(contents(planned), contents(built)) == {}, f"night {night}, full {full}"
+        assert definitions(planned) == definitions(built), f"night {night}, full {full}"
+    assert contents(planned)["fct_leads"][0] > 10
