@@ -519,7 +519,7 @@ def test_empty_marts_make_a_page_that_says_so(tmp_path: Path, chromium: Browser)
             reader.show(name)
         reader.show("overview")
         assert reader.tiles() == (0, 0, 0, None, None)
-        assert "Nothing for this period" in reader.page.inner_text("main")
+        assert "No data for this period and selection" in reader.page.inner_text("main")
 
 
 def test_a_web_server_serves_it_as_it_is(company: Settings, chromium: Browser) -> None:
