@@ -185,6 +185,8 @@ def test_what_is_expected_lies_between_what_is_known_and_everybody(
     for row in rows:
         if row["expected_qualified"] is None:
             assert (row["basis"], row["reason_code"] is None) == ("too_little", False)
+            assert row["expected_qualified_low"] is row["expected_qualified_high"] is None
+            assert row["expected_rate"] is row["expected_cost_per_qualified_lead"] is None
             continue
         assert (
             row["qualified_so_far"]
@@ -293,6 +295,7 @@ def test_e122_e123_what_cannot_be_said_is_refused_with_its_reason(today: Forecas
 
 def test_e123_small_accounts_count_in_the_total_as_the_company_does(today: Forecast) -> None:
     tiny = [Born("tiny", "t", noon(ago)) for ago in (1, 2, 3)]
+    tiny.append(Born("tiny", "t", noon(60), noon(59)))
     today.fill([*played(10, "big"), *tiny])
     assert by_account(today)["tiny"]["reason_code"] == "few_qualified"
     (whole,) = today.forecast(
@@ -322,7 +325,7 @@ def test_e122_a_crm_that_reports_once_a_week_is_believed_as_far_as_it_told(today
 
 
 def test_e121_an_import_of_today_was_not_known_to_an_earlier_forecast(weeks: Forecast) -> None:
-    """The same leads and outcomes, told at once, or all of them by an import this morning."""
+    """The same leads and outcomes, told at once, or all of them by an import of yesterday."""
     leads = played(12)
     weeks.fill(leads)
     assert weeks.query("select count(*) as n from marts.forecast_backtest where cohorts > 0")[0][
@@ -331,7 +334,7 @@ def test_e121_an_import_of_today_was_not_known_to_an_earlier_forecast(weeks: For
     present = by_account(weeks)["a"]
 
     imported = [
-        Born(b.account, b.campaign, b.at, b.qualified_at, told_at=noon(0) - timedelta(hours=12))
+        Born(b.account, b.campaign, b.at, b.qualified_at, told_at=noon(1))
         for b in leads
     ]
     weeks.fill(imported)

@@ -178,10 +178,14 @@ bounded as (
 
     select
         *,
-        greatest(expected - widening * (expected - low), qualified_so_far) as expected_low,
-        least(
-            expected + widening * (high - expected), qualified_so_far + coalesce(candidates, 0)
-        ) as expected_high
+        case
+            when expected is not null
+                then greatest(expected - widening * (expected - low), qualified_so_far)
+        end as expected_low,
+        case
+            when expected is not null
+                then least(expected + widening * (high - expected), qualified_so_far + coalesce(candidates, 0))
+        end as expected_high
     from widened
     where period_end >= {{ dbt.dateadd('day', -90, as_of()) }}
 
@@ -219,13 +223,11 @@ select
     bounded.spend_status,
     {% for amount, suffix in [('spend', ''), ('spend_reporting', '_reporting')] %}
     {% for end, divisor in [('', 'expected'), ('_low', 'expected_high'), ('_high', 'expected_low')] %}
-    cast(
-        least(cast(bounded.{{ amount }} as double) / nullif(bounded.{{ divisor }}, 0), 1e11)
-        as decimal(18, 6)
-    ) as expected_cost_per_qualified_lead{{ end }}{{ suffix }},
+    {{ capped('cast(bounded.' ~ amount ~ ' as double) / nullif(bounded.' ~ divisor ~ ', 0)') }}
+        as expected_cost_per_qualified_lead{{ end }}{{ suffix }},
     {% endfor %}
     {% endfor %}
-    cast(greatest(bounded.age_days, 0) as integer) as age_days,
+    cast(case when bounded.age_days < 0 then 0 else bounded.age_days end as integer) as age_days,
     bounded.observed_through,
     bounded.basis,
     bounded.reason_code,
