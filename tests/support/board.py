@@ -16,13 +16,13 @@ import duckdb
 
 from tests.support.warehouse import DbtWorld
 
-MODELS = ("int_ad_windows__estimated", "creative_board")
+MODELS = ("int_board_windows__estimated", "creative_board", "campaign_board")
 _INPUTS = """
     create schema intermediate;
     create schema marts;
-    create table intermediate.int_ad_windows__counted (
-        platform varchar, ad_id varchar, window_days integer, account_id varchar,
-        campaign_id varchar, is_click_to_whatsapp boolean, has_several_currencies boolean,
+    create table intermediate.int_board_windows__counted (
+        level varchar, platform varchar, entity_id varchar, window_days integer,
+        account_id varchar, campaign_id varchar, is_click_to_whatsapp boolean, has_several_currencies boolean,
         currency varchar, spend decimal(18, 6), spend_reporting decimal(18, 6), leads bigint,
         qualified_leads bigint
     );
@@ -31,6 +31,10 @@ _INPUTS = """
         unread_reason varchar
     );
     create table marts.dim_accounts (platform varchar, account_id varchar, account_name varchar);
+    create table marts.dim_campaigns (
+        platform varchar, campaign_id varchar, campaign_name varchar, effective_status varchar,
+        is_deleted boolean
+    );
     create table marts.dim_ads (
         platform varchar, ad_id varchar, ad_name varchar, adset_id varchar, adset_name varchar,
         campaign_name varchar, headline varchar, media_type varchar, thumbnail_url varchar,
@@ -49,7 +53,7 @@ class Board:
         self.connection = duckdb.connect()
         self.connection.execute(_INPUTS)
         for name in MODELS:
-            schema = "marts" if name == "creative_board" else "intermediate"
+            schema = "marts" if name.endswith("_board") else "intermediate"
             sql = code[name].replace('"warehouse".', "")
             self.connection.execute(f"create view {schema}.{name} as {sql}")
 
@@ -59,12 +63,20 @@ class Board:
         return self._read("select * from marts.creative_board")
 
     def estimate(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Ad id -> its row of `int_ad_windows__estimated`, unrounded."""
+        """Ad id -> its row of `int_board_windows__estimated`, unrounded."""
         self._fill(rows)
-        return self._read("select * from intermediate.int_ad_windows__estimated")
+        return self._read(
+            "select entity_id as ad_id, * from intermediate.int_board_windows__estimated"
+            " where level = 'ad'"
+        )
+
+    def judge_campaigns(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Campaign id -> its row of the campaigns' board."""
+        self._fill(rows)
+        return self._read("select campaign_id as ad_id, * from marts.campaign_board")
 
     def _fill(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self.connection.execute("delete from intermediate.int_ad_windows__counted")
+        self.connection.execute("delete from intermediate.int_board_windows__counted")
         given = [
             (
                 row["ad_id"],
@@ -78,9 +90,16 @@ class Board:
             for row in rows
         ]
         self.connection.executemany(
-            "insert into intermediate.int_ad_windows__counted"
-            " select 'meta', $1, 90, $2, $3, true, false, $4, $5, $5, $6, $7",
+            "insert into intermediate.int_board_windows__counted"
+            " select 'ad', 'meta', $1, 90, $2, $3, true, false, $4, $5, $5, $6, $7",
             given,
+        )
+        # A campaign has what its ads have.
+        self.connection.execute(
+            "insert into intermediate.int_board_windows__counted"
+            " select 'campaign', platform, campaign_id, window_days, account_id, null, true, false,"
+            " currency, sum(spend), sum(spend_reporting), sum(leads), sum(qualified_leads)"
+            " from intermediate.int_board_windows__counted group by all"
         )
 
     def _read(self, sql: str) -> dict[str, dict[str, Any]]:

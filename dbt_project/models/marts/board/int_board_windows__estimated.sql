@@ -1,7 +1,8 @@
 {{ config(schema='intermediate', contract={'enforced': false}) }}
 /*
-    Grain: one row per platform, ad and window: its counts beside those of its peers, and what to
-    expect of the ad.
+    Grain: one row per level, platform, entity and window: its counts beside those of its peers, and
+    what to expect of it. Ads, ad sets and campaigns are judged alike; what is said of ads here
+    holds for the others, and a campaign has no campaign above it.
 
     Peers are the ads of the same account, in the same currency, that lead to the same place
     (WhatsApp, or elsewhere): spend on a website is not held against chats (E49). `other_` figures
@@ -26,7 +27,7 @@
     unit of money, treated as a gamma variable with the same mean and variance; the cost is its
     inverse.
 */
-{% set peers = 'platform, account_id, currency, is_click_to_whatsapp, window_days' %}
+{% set peers = 'level, platform, account_id, currency, is_click_to_whatsapp, window_days' %}
 {% set of_campaign = peers ~ ', campaign_id' %}
 with
 
@@ -48,15 +49,16 @@ summed as (
                 then sum(case when leads > 0 then 1 else 0 end) over (partition by {{ peers }})
         end as account_ads
 
-    from {{ ref('int_ad_windows__counted') }}
+    from {{ ref('int_board_windows__counted') }}
 
 ),
 
 compared as (
 
     select
+        level,
         platform,
-        ad_id,
+        entity_id,
         window_days,
         account_id,
         campaign_id,
@@ -105,7 +107,7 @@ campaign_rates as (
         least(
             greatest(
                 case
-                    when other_leads = 0 then account_guess
+                    when other_leads = 0 or campaign_id is null then account_guess
                     else
                         (campaign_other_qualified_leads + prior_strength * account_guess)
                         / (campaign_other_leads + prior_strength)
