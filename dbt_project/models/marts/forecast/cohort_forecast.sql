@@ -3,11 +3,10 @@
     than 90 days before `as_of` (rule R15).
 
     What is expected stands beside what has happened, never in its place, and is null where
-    `reason_code` says why. Levels: a campaign, an ad with leads enough, and the sums of campaigns by
-    account, platform, channel and for the company. The 80 % interval is widened where fewer than
-    70 % of the last quarter's intervals of its kind held what became of the cohorts
-    (`forecast_backtest`), by the factor that would have held 80 % of them; days go by the weeks'
-    factor, ads by the campaigns'.
+    `reason_code` says why. Levels: campaigns, their sums up to the company, and ads with leads
+    enough. The 80 % interval is widened where fewer than 70 % of the last quarter's intervals of its
+    kind held what became of the cohorts (`forecast_backtest`), by the factor that would have held
+    80 % of them; days go by the weeks' factor, ads by the campaigns'.
 
     Cost: the period's spend over what is expected of its leads (rule R11); null where the spend of a
     day was not read (rule R13). Channels that no platform bills have no cost. A period with spend
