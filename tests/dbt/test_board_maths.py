@@ -189,3 +189,27 @@ def _poisson(rng: random.Random, mean: float) -> int:
     while left < mean:
         count, left = count + 1, left + rng.expovariate(1)
     return count
+
+
+def test_e127_a_campaign_whose_ads_are_each_too_small_is_judged_as_a_whole(board: Board) -> None:
+    """A quarter of the spend, split over so many ads that none of them says anything."""
+    made = [ad(f"s{n}", 3, 0, 150, campaign="split") for n in range(12)]
+    made += [ad(f"o{n}", 40, 12, 900, campaign=f"other {n // 2}") for n in range(6)]
+    ads, campaigns = board.judge(made), board.judge_campaigns(made)
+    assert {ads[f"s{n}"]["reason_code"] for n in range(12)} == {"few_leads"}
+    split = campaigns["split"]
+    assert (split["verdict"], split["leads"], split["qualified_leads"]) == ("cut", 36, 0)
+    assert split["spend"] == 1800
+    assert split["reason"].endswith(
+        "worse than the BRL 75.00 of the account's other campaigns even at best."
+    )
+    # Neither luck with a campaign's own ads nor a campaign above it is in its prior.
+    assert float(split["prior_qualified_rate"]) == pytest.approx(72.5 / 241, abs=1e-6)
+    # The control: each of its ads for itself.
+    assert {ads[f"s{n}"]["verdict"] for n in range(12)} == {"not_enough_data"}
+
+
+def test_no_expected_cost_is_empty_and_not_the_largest_amount(board: Board) -> None:
+    row = board.judge([ad("a0", 3, 1, 100)])["a0"]
+    assert row["expected_cost_per_qualified_lead"] is None
+    assert row["expected_cost_per_qualified_lead_high"] is None
