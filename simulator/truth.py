@@ -22,6 +22,7 @@ from simulator.people import GoogleClick, Lead
 from simulator.rates import Rates
 from simulator.scene import REPORTING_ZONE
 from simulator.truth_board import board
+from simulator.truth_forecast import SOURCE, cohorts
 from simulator.truth_reports import (
     WINDOWS,
     Row,
@@ -39,6 +40,7 @@ from simulator.truth_unread import Silence, Unread
 from simulator.world import World
 
 _ADS = {ad.ad_id: ad for ad in ADS}
+_BOARDS = {"ad": "creative_board", "adset": "adset_board", "campaign": "campaign_board"}
 _HEALTH = """(
     select
         'all' as scope,
@@ -203,10 +205,19 @@ def truth(
                 by_cash,
             ),
             Expected("channel_performance", ("report_date", "channel"), by_channel),
+            *(
+                Expected(
+                    name,
+                    ("platform", f"{level}_id", "window_days"),
+                    board(facts, spend, world.today, level),
+                )
+                for level, name in _BOARDS.items()
+            ),
             Expected(
-                "creative_board",
-                ("platform", "ad_id", "window_days"),
-                board(facts, spend, world.today),
+                "cohort_forecast",
+                ("level", "entity_key", "grain", "period_start", "horizon_days"),
+                cohorts(facts, world.today),
+                SOURCE,
             ),
         )
     )

@@ -1,4 +1,4 @@
-"""What the creative board must count: leads, qualified leads and money of each ad and window.
+"""What the boards must count of each ad, ad set and campaign: leads, qualified leads and money.
 
 Estimates and verdicts follow from these counts by formula, which tests of the formulae look at.
 """
@@ -18,7 +18,12 @@ BOARD_WINDOWS = (30, 90, 180)
 """Lengths of the windows in account days."""
 _MATURE = 31
 """Days from the last day of a window to today: thirty whole ones, and today is not over."""
-_TO_WEBSITES = {ad.ad_id for ad in ADS if ad.campaign.destination == "WEBSITE"}
+_TO_WEBSITES = {
+    name
+    for ad in ADS
+    if ad.campaign.destination == "WEBSITE"
+    for name in (ad.ad_id, ad.adset_id, ad.campaign.campaign_id)
+}
 
 Peers = tuple[str, str | None, bool]
 """Platform, account (None: not ours), and whether the ads lead to WhatsApp."""
@@ -44,9 +49,9 @@ class _Ad:
         return spend, sum(d.leads for d in days), sum(d.qualified for d in days)
 
 
-def board(facts: Facts, spend: Rows, today: date) -> Rows:
-    """Rows of `creative_board`, without what is estimated."""
-    ads = _ads(facts, spend)
+def board(facts: Facts, spend: Rows, today: date, level: str = "ad") -> Rows:
+    """Rows of the board of a level (`ad`, `adset`, `campaign`), without what is estimated."""
+    ads = _ads(facts, spend, level)
     listening: dict[Peers, date] = {}
     for ad in ads.values():
         for on, day in ad.days.items():
@@ -80,19 +85,26 @@ def board(facts: Facts, spend: Rows, today: date) -> Rows:
     return rows
 
 
-def _ads(facts: Facts, spend: Rows) -> dict[tuple[str, str], _Ad]:
+def _ads(facts: Facts, spend: Rows, level: str) -> dict[tuple[str, str], _Ad]:
+    """Whatever is judged, by platform and id."""
+    column = f"{level}_id"
     ads: dict[tuple[str, str], _Ad] = {}
+
+    def of(platform: str, account: str | None, name: str) -> _Ad:
+        peers = (platform, account, platform == "meta" and name not in _TO_WEBSITES)
+        return ads.setdefault((platform, name), _Ad(peers))
+
     for (account, on, ad_id, kind), row in spend.items():
-        if kind == "ad":
-            peers = (row["platform"], account, row["channel"] == "click_to_whatsapp")
-            ad = ads.setdefault((row["platform"], ad_id), _Ad(peers))
-            ad.days[on].spend += row["spend"]
+        name = ad_id if level == "ad" else row[column]
+        # A campaign also has what is spent beyond its ads.
+        if name is not None and kind in (
+            {"ad"} if level != "campaign" else {"ad", "ad_group", "campaign"}
+        ):
+            of(row["platform"], account, name).days[on].spend += row["spend"]
     for _, row in facts:
-        if row["ad_id"] is not None:
-            platform, ad_id = row["platform"], row["ad_id"]
-            peers = (platform, row["account_id"], platform == "meta" and ad_id not in _TO_WEBSITES)
-            ad = ads.setdefault((platform, ad_id), _Ad(peers))
-            day = ad.days[row["first_touch_date"]]
+        # A lead that names no ad is in no ad set: only its campaign has it.
+        if row[column] is not None and (level == "campaign" or row["ad_id"] is not None):
+            day = of(row["platform"], row["account_id"], row[column]).days[row["first_touch_date"]]
             day.seen += 1
             if not row["is_excluded"]:
                 day.leads += 1

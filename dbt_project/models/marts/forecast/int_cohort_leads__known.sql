@@ -100,10 +100,10 @@ alike as (
         is_backfilled,
         cohort_date,
         born_on,
-        -- Later ones no longer count for a forecast.
+        -- Later ones no longer count for a forecast; 90 times 24 hours may end on the 91st day.
         case
-            when {{ dbt.datediff('born_on', 'qualified_on', 'day') }} <= 90
-                then greatest({{ dbt.datediff('born_on', 'qualified_on', 'day') }}, 0)
+            when is_qualified_90d or {{ dbt.datediff('born_on', 'qualified_on', 'day') }} <= 90
+                then least(greatest({{ dbt.datediff('born_on', 'qualified_on', 'day') }}, 0), 90)
         end as lag_days,
         case when qualified_on is not null then told_on end as told_on,
         is_qualified_30d,
