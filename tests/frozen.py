@@ -232,6 +232,8 @@ def compare(one: Path, other: Path) -> int:
 
 SENTENCES = {
     "marts.budget_shift": {"reason"},
+    "marts.adset_board": {"reason"},
+    "marts.campaign_board": {"reason"},
     "marts.creative_board": {"reason"},
     "marts.credit_diff": {"because", "why_a", "why_b"},
     "marts.fct_leads": {"why"},

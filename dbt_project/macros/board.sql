@@ -157,10 +157,12 @@ select
     cast(worded.shrunk_rate as decimal(9, 6)) as shrunk_qualified_rate,
     cast(worded.prior_rate as decimal(9, 6)) as prior_qualified_rate,
     cast(worded.prior_leads as decimal(9, 3)) as prior_leads,
+    {% if level != 'campaign' %}
     cast(
         cast(worded.campaign_qualified_leads as double) / nullif(worded.campaign_leads, 0)
         as decimal(9, 6)
     ) as campaign_qualified_rate,
+    {% endif %}
     cast(
         cast(worded.account_qualified_leads as double) / nullif(worded.account_leads, 0)
         as decimal(9, 6)
@@ -170,8 +172,10 @@ select
     {{ capped('worded.expected_cost') }} as expected_cost_per_qualified_lead,
     {{ capped('worded.expected_cost_low') }} as expected_cost_per_qualified_lead_low,
     {{ capped('worded.expected_cost_high') }} as expected_cost_per_qualified_lead_high,
+    {% if level != 'campaign' %}
     {{ exact_ratio('worded.campaign_spend', 'worded.campaign_qualified_leads') }}
         as campaign_cost_per_qualified_lead,
+    {% endif %}
     {{ exact_ratio('worded.account_spend', 'worded.account_qualified_leads') }}
         as account_cost_per_qualified_lead,
     worded.other_qualified_leads as peer_qualified_leads,

@@ -257,7 +257,7 @@ def test_the_rules_of_board_and_shift_hold_in_their_unit_tests(world: DbtWorld) 
     folders = ("marts/board",)
     chosen = [f"test_type:unit,path:dbt_project/models/{folder}" for folder in folders]
     result = world.dbt("test", "--select", *chosen).result
-    assert len(result) == 6
+    assert len(result) == 7
     assert {r.status for r in result} == {"pass"}
 
 
