@@ -6,6 +6,7 @@ One world, built once, with every case in it. It is 30 June: of May 1 to 30 ever
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -106,7 +107,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> DbtWorld:
     made = DbtWorld(tmp_path_factory.mktemp("board"), as_of=AS_OF)
     advertise(Meta(made))
     Inbox(made).deliver(*happenings())
-    made.build("+creative_board", "+budget_shift")
+    made.build("+creative_board", "+budget_shift", "+monday")
     return made
 
 
@@ -251,6 +252,33 @@ def test_a_shift_is_within_one_account_between_ads_that_run(world: DbtWorld) -> 
     assert row["expected_weekly_gain"] < row["expected_weekly_gain_high"]
     assert row["reason"].startswith("Move BRL 1.00 a day from “Ad none” (about BRL ")
     assert row["reason"].endswith("a suggestion, applied by nobody but you.")
+
+
+def test_e128_monday_says_each_thing_once_and_the_largest_first(world: DbtWorld) -> None:
+    lines = world.query("select * from marts.monday order by rank")
+    assert [line["rank"] for line in lines] == list(range(1, len(lines) + 1))
+    assert 2 <= len(lines) <= 7
+    known = [m for line in lines if (m := line["money_at_stake_reporting"]) is not None]
+    assert known == sorted(known, reverse=True)
+    assert [line["money_at_stake_reporting"] for line in lines][: len(known)] == known
+    campaigns = {(x["campaign_id"], x["kind"]) for x in lines if x["what"] == "campaign"}
+    for line in lines:
+        values, evidence = json.loads(line["reason_values"]), json.loads(line["evidence"])
+        assert {k: evidence[k] for k in ("campaign_id", "ad_id", "alarm")} == {
+            k: line[k] for k in ("campaign_id", "ad_id", "alarm")
+        }
+        if line["what"] in ("adset", "ad"):
+            assert (line["campaign_id"], line["kind"]) not in campaigns
+            assert (line["campaign_id"], "stop") not in campaigns
+        if line["kind"] == "stop":
+            assert values["cost_low"] > values["peer_cost"]
+            assert (
+                line["money_at_stake_low_reporting"]
+                <= line["money_at_stake_reporting"]
+                <= line["money_at_stake_high_reporting"]
+                <= Decimal(str(values["monthly_spend"]))
+            )
+    assert {line["kind"] for line in lines} >= {"stop", "scale"}
 
 
 def test_the_rules_of_board_and_shift_hold_in_their_unit_tests(world: DbtWorld) -> None:
