@@ -23,8 +23,8 @@ _INPUTS = """
     create table intermediate.int_board_windows__counted (
         level varchar, platform varchar, entity_id varchar, window_days integer,
         account_id varchar, campaign_id varchar, is_click_to_whatsapp boolean,
-        has_several_currencies boolean, currency varchar, spend decimal(18, 6), spend_reporting decimal(18, 6), leads bigint,
-        qualified_leads bigint
+        has_several_currencies boolean, currency varchar, spend decimal(18, 6),
+        spend_reporting decimal(18, 6), leads bigint, qualified_leads bigint
     );
     create table intermediate.int_spend_days__unread (
         platform varchar, account_id varchar, spend_date date, spend_status varchar,
