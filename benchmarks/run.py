@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +35,44 @@ class Sizes:
     """Of load, for each number of connections of the part `receiver`."""
 
 
-def run(parts: Sequence[str] = (), sizes: Sizes | None = None) -> int:
-    """Print the figures of these parts, by default of all; returns an exit code."""
+def run(parts: Sequence[str] = (), sizes: Sizes | None = None, page: Path | None = None) -> int:
+    """Print the figures of these parts, by default of all; returns an exit code.
+
+    `page`: a Markdown file that gets them as well, each part between its marks
+    `<!-- bench: <part> -->` and `<!-- end -->`.
+    """
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         out.print(f"no part {unknown[0]}: there are {', '.join(PARTS)}", style="red")
         return 2
     out.print(machine())
     for name, (title, measure) in PARTS.items():
-        if not parts or name in parts:
-            out.print(f"\n{title}\n")
-            started = time.monotonic()
-            try:
-                figures = measure(sizes or Sizes())
-            except BenchmarkError as error:
-                out.print(str(error), style="red", markup=False)
-                return 1
-            out.print("\n".join([*HEAD, *(figure.row() for figure in figures)]), markup=False)
-            out.print(f"\nmeasured in {time.monotonic() - started:,.0f} s")
+        if parts and name not in parts:
+            continue
+        out.print(f"\n{title}\n")
+        started = time.monotonic()
+        try:
+            figures = measure(sizes or Sizes())
+            table = "\n".join([*HEAD, *(figure.row() for figure in figures)])
+            took = f"measured in {time.monotonic() - started:,.0f} s"
+            out.print(f"{table}\n\n{took}", markup=False)
+            if page:
+                now = f"{datetime.now(UTC):%Y-%m-%d}"
+                put_into(page, name, f"{table}\n\n{now}, {took} on {machine()}")
+        except BenchmarkError as error:
+            out.print(str(error), style="red", markup=False)
+            return 1
     return 0
+
+
+def put_into(page: Path, part: str, text: str) -> None:
+    """Replace what stands between the marks of a part. Raises `BenchmarkError` without marks."""
+    begin, end = f"<!-- bench: {part} -->\n", "<!-- end -->"
+    head, found, rest = page.read_text().partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise BenchmarkError(f"{page} has no place for {part}: {begin.strip()} … {end}")
+    page.write_text(f"{head}{begin}{text}\n{closed}{tail}")
 
 
 def _receiver(sizes: Sizes) -> list[Figure]:

@@ -18,6 +18,7 @@ from benchmarks.figures import BenchmarkError, Figure, WrongAnswerError, check_l
 from benchmarks.landing import statement
 from benchmarks.load import load
 from benchmarks.measure import in_process
+from ctwa.settings import PROJECT_DIR
 from ingestion.lake.lake import Lake
 
 DAY = date(2026, 11, 1)
@@ -128,6 +129,26 @@ def test_figures_of_a_wrong_answer_are_not_printed(
     told = capsys.readouterr().out
     assert "13,841 leads where the statement counts 154,531" in told
     assert "of no worth" not in told
+
+
+def test_a_page_gets_the_table_of_a_part_in_its_place(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- bench: x -->\nold\n<!-- end -->\nb\n<!-- bench: y -->\n<!-- end -->\n")
+    run.put_into(page, "y", "of y")
+    run.put_into(page, "x", "of x")
+    assert page.read_text() == (
+        "a\n<!-- bench: x -->\nof x\n<!-- end -->\nb\n<!-- bench: y -->\nof y\n<!-- end -->\n"
+    )
+    with pytest.raises(BenchmarkError, match="no place for z"):
+        run.put_into(page, "z", "of z")
+
+
+def test_every_part_has_its_place_in_the_docs(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text((PROJECT_DIR / "docs" / "performance.md").read_text())
+    for part in run.PARTS:
+        run.put_into(page, part, f"figures of {part}")
+    assert all(f"figures of {part}\n" in page.read_text() for part in run.PARTS)
 
 
 def test_an_unknown_part_is_named_with_those_there_are(
