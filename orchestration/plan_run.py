@@ -97,11 +97,10 @@ class Run:
         done = [result for result in self.results if not result.is_current]
         checks = sum(result.failures is not None for result in done)
         built = sum(result.status == "success" for result in done)
-        current = len(self.results) - len(done)
+        current = f", {n} of both current" if (n := len(self.results) - len(done)) else ""
         span = [moment for r in self.results for moment in (r.started, r.finished)]
         seconds = (max(span) - min(span)).total_seconds() if span else 0.0
         kept = "; nothing is kept of them" if self.failures else ""
-        current = f", {current} of both current" if current else ""
         built_and_asked = f"{built} models and seeds built, {checks} tests asked"
         return f"{built_and_asked}{current} in {seconds:.1f} s{kept}"
 
