@@ -333,10 +333,7 @@ def test_e121_an_import_of_today_was_not_known_to_an_earlier_forecast(weeks: For
     ]
     present = by_account(weeks)["a"]
 
-    imported = [
-        Born(b.account, b.campaign, b.at, b.qualified_at, told_at=noon(1))
-        for b in leads
-    ]
+    imported = [Born(b.account, b.campaign, b.at, b.qualified_at, told_at=noon(1)) for b in leads]
     weeks.fill(imported)
     past = weeks.query("select * from marts.forecast_backtest")
     assert past
