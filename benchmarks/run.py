@@ -196,6 +196,7 @@ def _spend(sizes: Sizes) -> list[Figure]:
         idle = _in("landing", "product", data_dir=world)
         restated = _in("worlds", "restate_spend", data_dir=world, **size)
         again = _in("landing", "product", data_dir=world)
+        later = _in("landing", "product", data_dir=world, later=1)
         report = _in("landing", "report", data_dir=world)
     days, changed = f"{landed.result:,} ad days", f"{restated.result:,} of them restated"
     return [
@@ -209,6 +210,8 @@ def _spend(sizes: Sizes) -> list[Figure]:
         Figure(f"{changed}, memory", again.memory_mb, "MB"),
         Figure(f"the report of {days}, CPU", report.cpu, "s"),
         Figure(f"the report of {days}, size", report.result / 1e6, "MB"),
+        Figure(f"nothing new but the day on {days}, CPU", later.cpu, "s"),
+        Figure(f"nothing new but the day on {days}, memory", later.memory_mb, "MB"),
     ]
 
 
