@@ -26,11 +26,12 @@ windows as (
 
 ),
 
--- An ad set leads to WhatsApp if one of its ads is known to.
+-- An ad set is in one campaign, and leads to WhatsApp if one of its ads is known to.
 ads as (
 
     select
         *,
+        min(account_id) over (partition by platform, adset_id) as adset_account_id,
         min(campaign_id) over (partition by platform, adset_id) as adset_campaign_id,
         max(case when is_click_to_whatsapp then 1 else 0 end)
             over (partition by platform, adset_id) = 1 as is_adset_click_to_whatsapp
@@ -55,7 +56,7 @@ days as (
         '{{ level }}' as level,
         daily.platform,
         {{ described }}.{{ level }}_id as entity_id,
-        {{ described }}.account_id,
+        {{ described }}.{{ 'adset_' if level == 'adset' }}account_id as account_id,
         {{ parent }} as campaign_id,
         {{ described }}.is_{{ 'adset_' if level == 'adset' }}click_to_whatsapp as is_click_to_whatsapp,
         daily.report_date,
