@@ -12,7 +12,8 @@ their time (`marts_20260131T050312123456.duckdb`), in case somebody wants to go 
     <marts>_baseline.duckdb               the last one of an earlier day, for `restatements`
 
 The file is written in the storage version of DuckDB 1.0, so that clients of DuckDB 1.x open it.
-In it `marts.<table>` names every mart, whatever the file is called (see `_schema_of`).
+In it `<table>` names every mart, whatever the file or a copy of it is called, and `marts.<table>`
+as well in the published file (see `_name_marts`). Tables and columns carry their meaning.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -32,6 +33,13 @@ from ctwa import __version__
 from ctwa.errors import CtwaError
 from ctwa.files import fsync, replace_durably
 from ctwa.settings import Settings
+from publishing.meanings import (
+    PUBLICATION_MEANING,
+    comment_on,
+    meaning_of,
+    meanings,
+    write_parquet,
+)
 from publishing.publication import TABLE as PUBLICATION
 from publishing.publication import (
     Publication,
@@ -78,7 +86,6 @@ class _Contents:
     """Who may read the new files besides their owner."""
     again: Publication | None = None
     """Set if the source is itself a publication: its marts stay, the tables beside them change."""
-    schema: str = field(default="marts")
 
 
 def publish_marts(
@@ -123,17 +130,9 @@ def republish(settings: Settings, beside: Mapping[str, pa.Table]) -> Published |
     now = Publication.read(settings.marts_path)
     if now is None:
         return None
-    schema = _schema_of(settings.marts_path)
     return _publish(
         settings.marts_path,
-        _Contents(
-            settings.marts_path,
-            now.as_of,
-            beside,
-            group=settings.marts_group,
-            again=now,
-            schema=schema,
-        ),
+        _Contents(settings.marts_path, now.as_of, beside, group=settings.marts_group, again=now),
     )
 
 
@@ -212,7 +211,6 @@ def write_files(
 ) -> dict[str, int]:
     """Write the new DuckDB file and Parquet files under draft names; returns rows by table."""
     draft_folder.mkdir(parents=True)
-    schema = _schema_of(draft)
     rows: dict[str, int] = {}
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
@@ -220,26 +218,29 @@ def write_files(
         connection.execute(
             f"attach {_text(draft)} as publication (storage_version '{STORAGE_VERSION}')"
         )
-        connection.execute(f"create schema if not exists publication.{schema}")
-        for mart in _marts(connection, contents):
-            name = f'publication.{schema}."{mart}"'
+        schema = "marts" if contents.again is None else _schema_of_tables(connection)
+        for mart in _marts(connection, contents, schema):
+            name = f'publication.main."{mart}"'
             # The names are those of our own models.
-            source = f'source.{contents.schema}."{mart}"'
+            source = f'source.{schema}."{mart}"'
             connection.execute(f"create table {name} as select * from {source}")  # noqa: S608
-            _copy_comments(connection, contents.schema, mart, name)
             rows[mart] = _count(connection, name)
         for table, content in contents.beside.items():
-            name = f'publication.{schema}."{table}"'
-            _write_beside(connection, name, content)
+            connection.register("beside", content)
+            connection.execute(f'create table publication.main."{table}" as from beside')
+            connection.unregister("beside")
             rows[table] = len(content)
-        _describe(connection, f"publication.{schema}.{PUBLICATION}", version, contents, rows)
+        _describe(connection, schema, version, contents, rows)
+        told = {**meanings(), **{t: meaning_of(c.schema) for t, c in contents.beside.items()}}
+        told[PUBLICATION] = PUBLICATION_MEANING
+        comment_on(
+            connection, "publication", {t: told[t] for t in (*rows, PUBLICATION) if t in told}
+        )
         for table in (*rows, PUBLICATION):
-            target = draft_folder / f"{table}.parquet"
-            connection.execute(
-                f'copy publication.{schema}."{table}" to {_text(target)} '
-                "(format parquet, compression zstd)"
-            )
+            write_parquet(connection, table, draft_folder / f"{table}.parquet", told.get(table))
+        _name_marts(connection, draft, (*rows, PUBLICATION))
         connection.execute("checkpoint publication")
+        connection.execute("use memory")
         connection.execute("detach publication")
     return rows
 
@@ -282,17 +283,31 @@ def _is_version(path: Path) -> bool:
     return path.name[:8].isdigit() and not path.is_symlink()
 
 
-def _schema_of(draft: Path) -> str:
-    """The schema of the tables, so that `marts.<table>` works in every file.
+def _name_marts(connection: duckdb.DuckDBPyConnection, draft: Path, tables: Sequence[str]) -> None:
+    """Let `marts.<table>` name every table too, besides `<table>`.
 
-    DuckDB names a file's catalog after the file. With a schema `marts` in `marts.duckdb`,
-    `marts.fct_leads` is refused as ambiguous; with the tables in the default schema it means that
-    catalog. In a file of another name, the schema must be called `marts`.
+    DuckDB names a file's catalog after the file. In `marts.duckdb`, `marts.fct_leads` means that
+    catalog, and a schema of the name would make it ambiguous. A file of another name gets a schema
+    `marts` of views.
     """
-    return "main" if draft.name.split(".")[0].lower() == "marts" else "marts"
+    if draft.name.split(".")[0].lower() == "marts":
+        return
+    connection.execute("use publication")  # so that the views do not name the catalog
+    connection.execute("create schema marts")
+    for table in tables:
+        connection.execute(f'create view marts."{table}" as from main."{table}"')
 
 
-def _marts(connection: duckdb.DuckDBPyConnection, contents: _Contents) -> list[str]:
+def _schema_of_tables(connection: duckdb.DuckDBPyConnection) -> str:
+    """The schema of a publication's tables; before version 0.2 not always the default one."""
+    row = connection.execute(
+        "select schema_name from duckdb_tables() where database_name = 'source' and table_name = ?",
+        [PUBLICATION],
+    ).fetchone()
+    return str((row or ("main",))[0])
+
+
+def _marts(connection: duckdb.DuckDBPyConnection, contents: _Contents, schema: str) -> list[str]:
     expected = contents.expected
     found = [
         name
@@ -300,7 +315,7 @@ def _marts(connection: duckdb.DuckDBPyConnection, contents: _Contents) -> list[s
             # Views are read now: conversion_events shows what was sent after the build.
             "select table_name from information_schema.tables "
             "where table_catalog = 'source' and table_schema = ? order by table_name",
-            [contents.schema],
+            [schema],
         ).fetchall()
     ]
     missing = sorted(set(expected or ()) - set(found))
@@ -315,60 +330,19 @@ def _marts(connection: duckdb.DuckDBPyConnection, contents: _Contents) -> list[s
     return [m for m in found if m not in left_out and (expected is None or m in expected)]
 
 
-def _copy_comments(
-    connection: duckdb.DuckDBPyConnection, schema: str, mart: str, name: str
-) -> None:
-    """Copy descriptions of table and columns, if dbt has put them into the warehouse."""
-    table = connection.execute(
-        "select comment from duckdb_tables() where database_name = 'source' "
-        "and schema_name = ? and table_name = ? and comment is not null",
-        [schema, mart],
-    ).fetchone()
-    columns = connection.execute(
-        "select column_name, comment from duckdb_columns() where database_name = 'source' "
-        "and schema_name = ? and table_name = ? and comment is not null",
-        [schema, mart],
-    ).fetchall()
-    _comment(connection, name, table[0] if table else None, columns)
-
-
-def _write_beside(connection: duckdb.DuckDBPyConnection, name: str, content: pa.Table) -> None:
-    connection.register("beside", content)
-    connection.execute(f"create table {name} as from beside")
-    connection.unregister("beside")
-    about = (content.schema.metadata or {}).get(b"comment", b"").decode()
-    columns = [
-        (f.name, f.metadata[b"comment"].decode())
-        for f in content.schema
-        if f.metadata and b"comment" in f.metadata
-    ]
-    _comment(connection, name, about or None, columns)
-
-
-def _comment(
-    connection: duckdb.DuckDBPyConnection,
-    name: str,
-    about: str | None,
-    columns: Sequence[tuple[str, str]],
-) -> None:
-    if about:
-        connection.execute(f"comment on table {name} is {_text(about)}")
-    for column, comment in columns:
-        connection.execute(f'comment on column {name}."{column}" is {_text(comment)}')
-
-
 def _describe(
     connection: duckdb.DuckDBPyConnection,
-    name: str,
+    schema: str,
     version: str,
     contents: _Contents,
     rows: dict[str, int],
 ) -> None:
     """Write the row of `publication`; marts published again keep their time of publication."""
+    name = f"publication.main.{PUBLICATION}"
     if contents.again is not None:
         connection.execute(
             f"create table {name} as select * replace (cast(? as varchar) as version, "  # noqa: S608
-            f"cast(? as bigint) as mart_rows) from source.{contents.schema}.{PUBLICATION}",
+            f"cast(? as bigint) as mart_rows) from source.{schema}.{PUBLICATION}",
             [version, sum(rows.values())],
         )
         return
