@@ -125,7 +125,7 @@ def test_e148_a_difference_that_ads_and_hours_explain_is_told_apart(answering: A
         for seed in range(25)
     ]
     assert sum(row["verdict_code"] == "no_difference" for row in rows) >= 21
-    assert all(row["crude_difference"] < -0.04 for row in rows)
+    assert all(row["crude_difference"] < -0.03 for row in rows)  # twice its standard error
     real = answering.read([*leads(1, 3_000, effect=0.08, confounded=True)])["1h_to_24h"]
     assert real["verdict_code"] == "lower"
     assert real["rate_difference_low"] <= -0.08 <= real["rate_difference_high"]

@@ -68,7 +68,11 @@ chats as (
     from {{ ref('int_messages__with_person') }}
     where
         origin <> 'web'
-        and person_key in (select delivered.person_key from delivered where delivered.is_for_rules)
+        and person_key in (
+            select delivered.person_key
+            from delivered
+            where delivered.is_for_rules
+        )
 
 ),
 

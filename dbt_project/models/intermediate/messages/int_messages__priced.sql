@@ -99,7 +99,7 @@ rated as (
         rates.rate,
         row_number() over (
             partition by charged.message_key
-            order by rates.rank_of_card, rates.valid_from desc
+            order by rates.rank_of_card asc, rates.valid_from desc
         ) as place
 
     from charged

@@ -106,7 +106,7 @@ candidates as (
 
 ),
 
-with_reference as (
+judged as (
 
     select
         counted.*,
@@ -122,38 +122,33 @@ with_reference as (
 
 ),
 
--- n1, y1: leads and qualified leads of the group; n0, y0: of the reference. Decimals, so that the
--- order of adding up changes nothing.
+-- n1, y1: leads and qualified leads of the group; n0, y0: of the reference.
 strata as (
 
     select
         {% for name in keys %}
         grouped.{{ name }},
         {% endfor %}
-        with_reference.answer_group,
+        judged.answer_group,
         grouped.stratum,
-        {% for name, side in [('1', 'answer_group'), ('0', 'reference_group')] %}
-        {% for count, what in [('n', '1'), ('y', 'grouped.qualified')] %}
-        cast(
-            sum(case when grouped.answer_group = with_reference.{{ side }} then {{ what }} else 0 end)
-            as decimal(12, 0)
-        ) as {{ count }}{{ name }}{{ ',' if not (loop.last and name == '0') }}
-        {% endfor %}
-        {% endfor %}
+        count(case when grouped.answer_group = judged.answer_group then 1 end) as n1,
+        sum(case when grouped.answer_group = judged.answer_group then grouped.qualified end) as y1,
+        count(case when grouped.answer_group = judged.reference_group then 1 end) as n0,
+        sum(case when grouped.answer_group = judged.reference_group then grouped.qualified end) as y0
 
-    from with_reference
+    from judged
     inner join grouped
         on
-            {{ same_values('with_reference', 'grouped', keys) }}
-            and grouped.answer_group in (with_reference.answer_group, with_reference.reference_group)
+            {{ same_values('judged', 'grouped', keys) }}
+            and grouped.answer_group in (judged.answer_group, judged.reference_group)
     where
-        with_reference.answer_group <> with_reference.reference_group
-        and with_reference.answer_group <> 'unanswered'
+        judged.answer_group <> judged.reference_group
+        and judged.answer_group <> 'unanswered'
     group by
         {% for name in keys %}
         grouped.{{ name }},
         {% endfor %}
-        with_reference.answer_group,
+        judged.answer_group,
         grouped.stratum
 
 ),
@@ -165,14 +160,12 @@ weighed as (
         answer_group,
         cast(sum(n1) as bigint) as compared_leads,
         cast(sum(n0) as bigint) as reference_leads,
-        {% for name, term in {
-            'w': 'n1 * n0 / (n1 + n0)',
-            'd': '(y1 * n0 - y0 * n1) / (n1 + n0)',
-            'p': '(n1 * n1 * y0 - n0 * n0 * y1 + n1 * n0 * (n0 - n1) / 2) / power(n1 + n0, 2)',
-            'q': '(y1 * (n0 - y0) + y0 * (n1 - y1)) / (2 * (n1 + n0))',
-        }.items() %}
-        cast(sum(cast({{ term }} as decimal(24, 9))) as double) as {{ name }}{{ ',' if not loop.last }}
-        {% endfor %}
+        {{ exact_sum('n1 * n0 / (n1 + n0)') }} as w,
+        {{ exact_sum('(y1 * n0 - y0 * n1) / (n1 + n0)') }} as d,
+        {{ exact_sum(
+            '(n1 * n1 * y0 - n0 * n0 * y1 + n1 * n0 * (n0 - n1) / 2) / power(n1 + n0, 2)'
+        ) }} as p,
+        {{ exact_sum('(y1 * (n0 - y0) + y0 * (n1 - y1)) / (2 * (n1 + n0))') }} as q
 
     from strata
     where n1 > 0 and n0 > 0
@@ -183,7 +176,7 @@ weighed as (
 estimated as (
 
     select
-        with_reference.*,
+        judged.*,
         coalesce(weighed.compared_leads, 0) as compared_leads,
         coalesce(weighed.reference_leads, 0) as reference_leads,
         case
@@ -191,9 +184,9 @@ estimated as (
         end as difference,
         1.959964 * sqrt(greatest(weighed.d / weighed.w * weighed.p + weighed.q, 0)) / weighed.w as margin
 
-    from with_reference
+    from judged
     left join weighed
-        on {{ same_values('with_reference', 'weighed', keys + ['answer_group']) }}
+        on {{ same_values('judged', 'weighed', keys + ['answer_group']) }}
 
 )
 

@@ -60,7 +60,7 @@ added_up as (
         count(*) as messages,
         sum(case when charge = 'charged' then 1 else 0 end) as billable_messages,
         {% for charge in ['free_entry_point', 'allowance', 'service_window', 'unknown'] %}
-        sum(case when charge = '{{ charge }}' then 1 else 0 end) as {{ charge }},
+        sum(case when charge = '{{ charge }}' then 1 else 0 end) as {{ charge }}_messages,
         {% endfor %}
         sum(case when unpriced_reason is not null then 1 else 0 end) as messages_without_cost,
         sum(case when charged_by = 'rule' then 1 else 0 end) as messages_by_rule,
@@ -87,11 +87,11 @@ select
     coalesce(campaigns.account_id, added_up.account_id) as account_id,
     cast(added_up.messages as bigint) as messages,
     cast(added_up.billable_messages as bigint) as billable_messages,
-    cast(added_up.free_entry_point as bigint) as free_entry_messages,
-    cast(added_up.allowance as bigint) as allowance_messages,
+    cast(added_up.free_entry_point_messages as bigint) as free_entry_messages,
+    cast(added_up.allowance_messages as bigint) as allowance_messages,
     cast(
-        added_up.messages - added_up.billable_messages - added_up.free_entry_point - added_up.allowance
-        - added_up.unknown as bigint
+        added_up.messages - added_up.billable_messages - added_up.free_entry_point_messages
+        - added_up.allowance_messages - added_up.unknown_messages as bigint
     ) as other_free_messages,
     cast(added_up.messages_without_cost as bigint) as messages_without_rate,
     cast(added_up.messages_by_rule as bigint) as messages_by_rule,
