@@ -118,7 +118,8 @@ def shipped_rates() -> dict[tuple[str, str], Decimal]:
 
 def bill(events: Iterable[Event]) -> dict[tuple[str, str, str], dict[str, Any]]:
     """Business number, month and market -> what was delivered, what is charged, and the sum."""
-    rates, rows = shipped_rates(), {}
+    rates = shipped_rates()
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     messages = _delivered(events)
     found = charges(messages.values())
     for message in messages.values():
