@@ -9,11 +9,12 @@ their time (`marts_20260131T050312123456.duckdb`), in case somebody wants to go 
     <marts>_<version>.duckdb              the last three
     <marts>_parquet/<version>/*.parquet   the last three
     <marts>_parquet/current               link to the newest
+    <marts>.duckdb.contents.json          of what it was made: `publishing.carried`
     <marts>_baseline.duckdb               the last one of an earlier day, for `restatements`
 
 The file is written in the storage version of DuckDB 1.0, so that clients of DuckDB 1.x open it.
-In it `<table>` names every mart, whatever the file or a copy of it is called, and `marts.<table>`
-as well in the published file (see `_name_marts`). Tables and columns carry their meaning.
+In it `marts.<table>` and `<table>` name every mart, whatever the file is called (see
+`tables.schema_of`). Tables and columns say what they mean (`publishing.meanings`).
 """
 
 from __future__ import annotations
@@ -29,18 +30,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from ctwa import __version__
-from ctwa.errors import CtwaError
 from ctwa.files import fsync, replace_durably
 from ctwa.settings import Settings
-from publishing.meanings import (
-    PUBLICATION_MEANING,
-    comment_on,
-    meaning_of,
-    meanings,
-    write_parquet,
-)
-from publishing.publication import TABLE as PUBLICATION
 from publishing.publication import (
     Publication,
     link_or_copy,
@@ -48,15 +39,13 @@ from publishing.publication import (
     point_link,
     remove_files,
 )
+from publishing.tables import Contents, PublishError, schema_of, write_files
+
+__all__ = ["PublishError", "Published", "publish_marts", "republish"]
 
 log = logging.getLogger(__name__)
 
-STORAGE_VERSION = "v1.0.0"
 KEPT_VERSIONS = 3
-
-
-class PublishError(CtwaError):
-    """The marts could not be published; the previous ones stay published."""
 
 
 @dataclass(frozen=True)
@@ -66,26 +55,11 @@ class Published:
     path: Path
     version: str
     as_of: date
-    rows: dict[str, int]
+    rows: Mapping[str, int]
     """Rows by mart."""
     bytes: int
     """Size of the DuckDB file."""
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Contents:
-    """What a new file is made of."""
-
-    source: Path
-    as_of: date
-    beside: Mapping[str, pa.Table]
-    expected: Sequence[str] | None = None
-    rules: str = ""
-    group: str = ""
-    """Who may read the new files besides their owner."""
-    again: Publication | None = None
-    """Set if the source is itself a publication: its marts stay, the tables beside them change."""
 
 
 def publish_marts(
@@ -94,12 +68,15 @@ def publish_marts(
     as_of: date,
     expected: Sequence[str] | None = None,
     beside: Mapping[str, pa.Table] | None = None,
+    versions: Mapping[str, str] | None = None,
     kept_seconds: float = 0,
 ) -> Published:
     """Copy schema `marts` of the warehouse to `CTWA_MARTS_PATH`; the caller holds the lock.
 
     `expected` names marts that must exist: a half-built warehouse publishes nothing. `beside`:
     further tables by name, described by the metadata `comment` of table and fields.
+    `versions` says by what each mart's content is known: what is known by the same as in the
+    publication before is carried over from it; without, everything is written.
     `kept_seconds`: Parquet files stay for so long, even if many publications follow. Raises
     `PublishError`.
     """
@@ -109,13 +86,14 @@ def publish_marts(
         )
     return _publish(
         settings.marts_path,
-        _Contents(
+        Contents(
             settings.warehouse_path,
             as_of,
             beside or {},
             expected,
             settings.rules_text,
             settings.marts_group,
+            versions=versions,
         ),
         kept_seconds,
     )
@@ -130,13 +108,21 @@ def republish(settings: Settings, beside: Mapping[str, pa.Table]) -> Published |
     now = Publication.read(settings.marts_path)
     if now is None:
         return None
+    schema = schema_of(settings.marts_path)
     return _publish(
         settings.marts_path,
-        _Contents(settings.marts_path, now.as_of, beside, group=settings.marts_group, again=now),
+        Contents(
+            settings.marts_path,
+            now.as_of,
+            beside,
+            group=settings.marts_group,
+            again=now,
+            schema=schema,
+        ),
     )
 
 
-def _publish(final: Path, contents: _Contents, kept_seconds: float = 0) -> Published:
+def _publish(final: Path, contents: Contents, kept_seconds: float = 0) -> Published:
     started = time.monotonic()
     final.parent.mkdir(parents=True, exist_ok=True)
     sweep(final)
@@ -144,7 +130,8 @@ def _publish(final: Path, contents: _Contents, kept_seconds: float = 0) -> Publi
     draft = final.with_name(f"{final.name}.{version}.tmp")
     draft_folder = parquet_folder(final) / f"{version}.tmp"
     try:
-        rows = write_files(contents, draft, draft_folder, version)
+        before = (final, parquet_folder(final) / "current")
+        written = write_files(contents, draft, draft_folder, version, before)
         sync_files(draft, draft_folder)
         opened = (draft, draft_folder, *draft_folder.iterdir())
         open_to_group(opened, contents.group)
@@ -158,10 +145,11 @@ def _publish(final: Path, contents: _Contents, kept_seconds: float = 0) -> Publi
             f"publishing to {final} failed, the previous marts stay published: {error}"
         ) from error
     switch(draft, final, draft_folder, version)
+    written.save(final)
     _forget_old(final, version, kept_seconds)
     seconds = time.monotonic() - started
-    log.info("published %d marts as of %s in %.1f s", len(rows), contents.as_of, seconds)
-    return Published(final, version, contents.as_of, rows, final.stat().st_size, seconds)
+    log.info("published %d marts as of %s in %.1f s", len(written.rows), contents.as_of, seconds)
+    return Published(final, version, contents.as_of, written.rows, final.stat().st_size, seconds)
 
 
 def parquet_folder(marts_path: Path) -> Path:
@@ -206,45 +194,6 @@ def sweep(marts_path: Path) -> None:
     remove_files(parquet_folder(marts_path).glob("*.tmp"))
 
 
-def write_files(
-    contents: _Contents, draft: Path, draft_folder: Path, version: str
-) -> dict[str, int]:
-    """Write the new DuckDB file and Parquet files under draft names; returns rows by table."""
-    draft_folder.mkdir(parents=True)
-    rows: dict[str, int] = {}
-    with duckdb.connect() as connection:
-        connection.execute("set timezone = 'UTC'")
-        connection.execute(f"attach {_text(contents.source)} as source (read_only)")
-        connection.execute(
-            f"attach {_text(draft)} as publication (storage_version '{STORAGE_VERSION}')"
-        )
-        schema = "marts" if contents.again is None else _schema_of_tables(connection)
-        for mart in _marts(connection, contents, schema):
-            name = f'publication.main."{mart}"'
-            # The names are those of our own models.
-            source = f'source.{schema}."{mart}"'
-            connection.execute(f"create table {name} as select * from {source}")  # noqa: S608
-            rows[mart] = _count(connection, name)
-        for table, content in contents.beside.items():
-            connection.register("beside", content)
-            connection.execute(f'create table publication.main."{table}" as from beside')
-            connection.unregister("beside")
-            rows[table] = len(content)
-        _describe(connection, schema, version, contents, rows)
-        told = {**meanings(), **{t: meaning_of(c.schema) for t, c in contents.beside.items()}}
-        told[PUBLICATION] = PUBLICATION_MEANING
-        comment_on(
-            connection, "publication", {t: told[t] for t in (*rows, PUBLICATION) if t in told}
-        )
-        for table in (*rows, PUBLICATION):
-            write_parquet(connection, table, draft_folder / f"{table}.parquet", told.get(table))
-        _name_marts(connection, draft, (*rows, PUBLICATION))
-        connection.execute("checkpoint publication")
-        connection.execute("use memory")
-        connection.execute("detach publication")
-    return rows
-
-
 def sync_files(draft: Path, draft_folder: Path) -> None:
     """Sync the draft to disk; a WAL beside it would be content that a rename loses."""
     wal = draft.with_name(draft.name + ".wal")
@@ -281,89 +230,3 @@ def _forget_old(marts_path: Path, newest: str, kept_seconds: float) -> None:
 def _is_version(path: Path) -> bool:
     """Whether it is not `current`, which is a folder on a disk without links."""
     return path.name[:8].isdigit() and not path.is_symlink()
-
-
-def _name_marts(connection: duckdb.DuckDBPyConnection, draft: Path, tables: Sequence[str]) -> None:
-    """Let `marts.<table>` name every table too, besides `<table>`.
-
-    DuckDB names a file's catalog after the file. In `marts.duckdb`, `marts.fct_leads` means that
-    catalog, and a schema of the name would make it ambiguous. A file of another name gets a schema
-    `marts` of views.
-    """
-    if draft.name.split(".")[0].lower() == "marts":
-        return
-    connection.execute("use publication")  # so that the views do not name the catalog
-    connection.execute("create schema marts")
-    for table in tables:
-        connection.execute(f'create view marts."{table}" as from main."{table}"')
-
-
-def _schema_of_tables(connection: duckdb.DuckDBPyConnection) -> str:
-    """The schema of a publication's tables; before version 0.2 not always the default one."""
-    row = connection.execute(
-        "select schema_name from duckdb_tables() where database_name = 'source' and table_name = ?",
-        [PUBLICATION],
-    ).fetchone()
-    return str((row or ("main",))[0])
-
-
-def _marts(connection: duckdb.DuckDBPyConnection, contents: _Contents, schema: str) -> list[str]:
-    expected = contents.expected
-    found = [
-        name
-        for (name,) in connection.execute(
-            # Views are read now: conversion_events shows what was sent after the build.
-            "select table_name from information_schema.tables "
-            "where table_catalog = 'source' and table_schema = ? order by table_name",
-            [schema],
-        ).fetchall()
-    ]
-    missing = sorted(set(expected or ()) - set(found))
-    if missing or not found:
-        names = ", ".join(missing) or "all of them"
-        raise PublishError(
-            f"the warehouse lacks marts ({names}); run `ctwa refresh --full`. "
-            "The previous marts stay published"
-        )
-    # Only what the project defines: a mart that was removed from it may still be in the file.
-    left_out = {*contents.beside, PUBLICATION}
-    return [m for m in found if m not in left_out and (expected is None or m in expected)]
-
-
-def _describe(
-    connection: duckdb.DuckDBPyConnection,
-    schema: str,
-    version: str,
-    contents: _Contents,
-    rows: dict[str, int],
-) -> None:
-    """Write the row of `publication`; marts published again keep their time of publication."""
-    name = f"publication.main.{PUBLICATION}"
-    if contents.again is not None:
-        connection.execute(
-            f"create table {name} as select * replace (cast(? as varchar) as version, "  # noqa: S608
-            f"cast(? as bigint) as mart_rows) from source.{schema}.{PUBLICATION}",
-            [version, sum(rows.values())],
-        )
-        return
-    rule_version = None
-    if "fct_touches" in rows:
-        with_rule = "select max(rule_version) from source.marts.fct_touches"
-        rule_version = (connection.execute(with_rule).fetchone() or (None,))[0]
-    connection.execute(
-        f"create table {name} as select cast(? as varchar) as version, cast(? as date) as as_of, "
-        "cast(? as timestamptz) as published_at, cast(? as varchar) as rule_version, "
-        "cast(? as varchar) as rules, cast(? as varchar) as project_version, "
-        "cast(? as bigint) as mart_rows",
-        [version, contents.as_of, datetime.now(UTC), rule_version, contents.rules, __version__,
-         sum(rows.values())],
-    )  # fmt: skip
-
-
-def _count(connection: duckdb.DuckDBPyConnection, name: str) -> int:
-    rows = connection.execute(f"select count(*) from {name}").fetchall()  # noqa: S608
-    return int(rows[0][0])
-
-
-def _text(value: object) -> str:
-    return "'" + str(value).replace("'", "''") + "'"

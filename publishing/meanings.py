@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import yaml
 
@@ -97,49 +96,14 @@ def _comment_in(metadata: Mapping[bytes, bytes] | None) -> str:
     return (metadata or {}).get(b"comment", b"").decode()
 
 
-def comment_on(
-    connection: duckdb.DuckDBPyConnection, database: str, told: Mapping[str, Meaning]
-) -> None:
-    """Write the meanings of tables in the default schema, and of those columns that they have."""
-    connection.begin()
-    for table, meaning in told.items():
-        name = f'{database}.main."{table}"'
-        if meaning.about:
-            connection.execute(f"comment on table {name} is {_text(meaning.about)}")
-        for column, _ in _columns(connection, name):
-            if text := meaning.columns.get(column):
-                connection.execute(f'comment on column {name}."{column}" is {_text(text)}')
-    connection.commit()
-
-
-def write_parquet(
-    connection: duckdb.DuckDBPyConnection, table: str, target: Path, told: Meaning | None
-) -> None:
-    """Write a table of the catalog `publication` with its meaning.
+def parquet_metadata(schema: pa.Schema, told: Meaning) -> dict[str, str]:
+    """Metadata of a Parquet file with this schema: key -> text.
 
     Parquet has no place for a column's comment. Readers that know Arrow take the metadata of fields
     from the serialized schema that Arrow's own writers put there.
     """
-    name = f'publication.main."{table}"'
-    told = told or Meaning("", {})
     fields = [
-        pa.field(column, kind, metadata={"comment": told.columns.get(column, "")})
-        for column, kind in _columns(connection, name)
+        pa.field(f.name, f.type, metadata={"comment": told.columns.get(f.name, "")}) for f in schema
     ]
-    schema = pa.schema(fields, metadata={"comment": told.about}).serialize().to_pybytes()
-    metadata = {"comment": told.about, "ARROW:schema": base64.b64encode(schema).decode()}
-    written = ", ".join(f"{_text(key)}: {_text(text)}" for key, text in metadata.items())
-    connection.execute(
-        f"copy {name} to {_text(target)} "
-        f"(format parquet, compression zstd, kv_metadata {{{written}}})"
-    )
-
-
-def _columns(connection: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, pa.DataType]]:
-    """Names and Arrow types."""
-    schema = connection.sql(f"from {name} limit 0").to_arrow_table().schema
-    return [(f.name, f.type) for f in schema]
-
-
-def _text(value: object) -> str:
-    return "'" + str(value).replace("'", "''") + "'"
+    with_comments = pa.schema(fields, metadata={"comment": told.about}).serialize().to_pybytes()
+    return {"comment": told.about, "ARROW:schema": base64.b64encode(with_comments).decode()}

@@ -33,3 +33,9 @@
 {% macro exact_sum(term) -%}
     cast(sum(cast({{ term }} as decimal(24, 9))) as double)
 {%- endmacro %}
+
+{# An estimated amount as a decimal; beyond the type, its largest round value. Null stays null, which
+   `least` alone would not see. #}
+{% macro capped(amount) -%}
+    cast(case when {{ amount }} > 1e11 then 1e11 else {{ amount }} end as decimal(18, 6))
+{%- endmacro %}
