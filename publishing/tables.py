@@ -135,8 +135,8 @@ def schema_of(draft: Path) -> str:
 
     DuckDB names a file's catalog after the file. With a schema `marts` in `marts.duckdb`,
     `marts.fct_leads` is refused as ambiguous; with the tables in the default schema it means that
-    catalog. In a file of another name, the schema must be called `marts`, and views give every table
-    its bare name. So `<table>` alone works in every file and copy of one.
+    catalog. In a file of another name, the schema must be called `marts`, and views give every
+    table its bare name. So `<table>` alone works in every file and copy of one.
     """
     return "main" if draft.name.split(".")[0].lower() == "marts" else "marts"
 
@@ -167,7 +167,7 @@ def _marts(connection: duckdb.DuckDBPyConnection, contents: Contents) -> list[st
 def _comments(
     connection: duckdb.DuckDBPyConnection, schema: str, mart: str
 ) -> tuple[str | None, list[tuple[str, str]]]:
-    """What the table and its columns mean, as far as the project says it (`publishing.meanings`)."""
+    """What the table and its columns mean, as far as the project says it."""
     told = meanings().get(mart)
     if told is None:
         return None, []
