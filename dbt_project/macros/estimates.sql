@@ -29,11 +29,6 @@
     power(1 - 1 / (9 * {{ shape }}) + ({{ z }}) / (3 * sqrt({{ shape }})), 3)
 {%- endmacro %}
 
-{# The sum of a fraction over rows, whatever their order: doubles would differ in the last digit. #}
-{% macro exact_sum(term) -%}
-    cast(sum(cast({{ term }} as decimal(24, 9))) as double)
-{%- endmacro %}
-
 {# An estimated amount as a decimal; beyond the type, its largest round value. Null stays null, which
    `least` alone would not see. #}
 {% macro capped(amount) -%}
