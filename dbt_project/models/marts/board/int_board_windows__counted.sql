@@ -33,8 +33,11 @@ ads as (
         *,
         min(account_id) over (partition by platform, adset_id) as adset_account_id,
         min(campaign_id) over (partition by platform, adset_id) as adset_campaign_id,
-        max(case when is_click_to_whatsapp then 1 else 0 end)
-            over (partition by platform, adset_id) = 1 as is_adset_click_to_whatsapp
+        coalesce(
+            max(case when is_click_to_whatsapp then 1 else 0 end)
+                over (partition by platform, adset_id) = 1,
+            false
+        ) as is_adset_click_to_whatsapp
     from {{ ref('dim_ads') }}
 
 ),

@@ -11,8 +11,6 @@
     `look_into`: money that nothing explains (`unallocated`, from 5 % of an account's spend on), stages
     of the CRM that mean nothing here (`unmatched_stages`), and alarms. What is not known in money has
     null and comes last; two of the seven lines are kept for it.
-
-    A line is a code with its values; texts are made where people read them.
 */
 {% set keys = [
     'kind', 'what', 'platform', 'account_id', 'account_name', 'campaign_id', 'campaign_name', 'adset_id',
@@ -161,8 +159,10 @@ stages as (
 
 ),
 
-looks as (
+found as (
 
+    select * from moves
+    union all
     {% for what, known, stake, code, values, source in [
         ('account', ['platform', 'account_id', 'account_name'], 'unallocated', "'unallocated'",
          ['unallocated', 'monthly_spend'],
@@ -201,7 +201,7 @@ candidates as (
                 coalesce(ad_id, adset_id, campaign_id, account_id, alarm, reason_values) asc,
                 platform asc
         ) as place
-    from (select * from moves union all select * from looks) as lines
+    from found
 
 ),
 

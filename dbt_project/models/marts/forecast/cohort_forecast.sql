@@ -18,6 +18,7 @@ with
 cohorts as (
 
     select * from {{ ref('int_cohorts__expected') }}
+    where is_present
 
 ),
 
@@ -31,7 +32,7 @@ tested as (
         avg(case when qualified between low and high then cast(1 as double) else 0 end) as coverage,
         percentile_cont(0.8) within group (order by widening_needed) as needed
 
-    from cohorts
+    from {{ ref('int_cohorts__expected') }}
     where
         is_compared
         and expected - qualified_so_far >= 1
@@ -80,12 +81,19 @@ grains as (
 
 ),
 
+horizons as (
+
+    {{ listed('horizon_days', [30, 90]) }}
+
+),
+
 spent as (
 
     select
         spend_days.level,
         spend_days.entity_key,
         grains.grain,
+        horizons.horizon_days,
         {{ cohort_period('grains.grain', 'spend_days.report_date') }} as period_start,
         min(spend_days.platform) as platform,
         min(spend_days.account_id) as account_id,
@@ -104,15 +112,10 @@ spent as (
 
     from spend_days
     cross join grains
+    cross join horizons
     group by
-        spend_days.level, spend_days.entity_key, grains.grain,
+        spend_days.level, spend_days.entity_key, grains.grain, horizons.horizon_days,
         {{ cohort_period('grains.grain', 'spend_days.report_date') }}
-
-),
-
-horizons as (
-
-    {{ listed('horizon_days', [30, 90]) }}
 
 ),
 
@@ -141,8 +144,8 @@ beside as (
         cohorts.age_days,
         cohorts.observed_through
 
-    from (select * from cohorts where is_present) as cohorts
-    full outer join (select * from spent cross join horizons) as spent
+    from cohorts
+    full outer join spent
         on
             cohorts.level = spent.level
             and cohorts.entity_key = spent.entity_key
@@ -223,7 +226,7 @@ select
     {% for amount, suffix in [('spend', ''), ('spend_reporting', '_reporting')] %}
     {% for end, divisor in [('', 'expected'), ('_low', 'expected_high'), ('_high', 'expected_low')] %}
     {{ capped('cast(bounded.' ~ amount ~ ' as double) / nullif(bounded.' ~ divisor ~ ', 0)') }}
-        as expected_cost_per_qualified_lead{{ end }}{{ suffix }},
+        as expected_cost_per_qualified_lead{{ end ~ suffix }},
     {% endfor %}
     {% endfor %}
     cast(case when bounded.age_days < 0 then 0 else bounded.age_days end as integer) as age_days,
