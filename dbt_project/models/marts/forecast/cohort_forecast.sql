@@ -180,14 +180,11 @@ bounded as (
 
     select
         *,
-        case
-            when expected is not null
-                then greatest(expected - widening * (expected - low), qualified_so_far)
-        end as expected_low,
-        case
-            when expected is not null
-                then least(expected + widening * (high - expected), qualified_so_far + coalesce(candidates, 0))
-        end as expected_high
+        -- `greatest` and `least` pass over a null, which must stay one.
+        greatest(expected - widening * (expected - low), qualified_so_far) + 0 * expected as expected_low,
+        least(
+            expected + widening * (high - expected), qualified_so_far + coalesce(candidates, 0)
+        ) + 0 * expected as expected_high
     from widened
     where period_end >= {{ dbt.dateadd('day', -90, as_of()) }}
 
