@@ -30,9 +30,10 @@ from publishing.report.data import ReportError, read_payload
 LANGUAGES = ("en", "es", "pt-BR")
 VENDORED = ("charts.min.js", "tables.min.js")
 SCRIPTS = (
-    "dom.js", "state.js", "texts.js", "format.js", "model.js", "measures.js", "table.js",
-    "charts.js", "filters.js", "unread.js", "overview.js", "campaigns.js", "shift.js",
-    "intervals.js", "creatives.js", "cohorts.js", "health.js", "definitions.js", "main.js",
+    "dom.js", "state.js", "texts.js", "format.js", "facts.js", "model.js", "measures.js",
+    "csv.js", "table.js", "charts.js", "filters.js", "unread.js", "overview.js", "campaigns.js",
+    "shift.js", "intervals.js", "creatives.js", "leads.js", "funnel.js", "cohorts.js",
+    "alarms.js", "health.js", "definitions.js", "main.js",
 )  # fmt: skip
 """In this order, in one function: later files use what earlier ones define."""
 FILE_NAME = "report.html"

@@ -12,7 +12,9 @@ from urllib.parse import urlencode
 if TYPE_CHECKING:  # installed by `make test-browser` only
     from playwright.sync_api import Browser, Page
 
-PAGES = ("overview", "campaigns", "creatives", "cohorts", "health", "definitions")
+PAGES = (
+    "overview", "campaigns", "creatives", "leads", "funnel", "cohorts", "health", "definitions",
+)  # fmt: skip
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 
 _ROWS = """(selector) => [...document.querySelectorAll(selector)].map((row) => ({
@@ -33,7 +35,7 @@ class Reader:
 
     def show(self, name: str = "overview", **view: Any) -> None:
         """Go to a page of the report, with a view of its address: period, channel, within …"""
-        self.page.goto(f"{self.url}#/{name}?{urlencode(view)}")
+        self.page.goto(f"{self.url}#/{name}?{urlencode(view, doseq=True)}")
         self.page.wait_for_selector(f".page-{name}")
 
     def tile(self, name: str) -> float | None:
