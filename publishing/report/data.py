@@ -87,13 +87,16 @@ def _read(
         "leads": people.leads(
             connection, lead_entity(), has_conversations="fct_conversations" in tables
         ),
+        "boards": verdicts.boards(connection, tables),
         "health": trust.health(connection),
         "unread": trust.unread(connection, accounts, publication.as_of) if says_unread else [],
         "reconciliation": trust.reconciliation(connection, accounts),
     }
     parts = {
         "alarms": ("health_alarms", trust.alarms),
-        "creative_board": ("creative_board", verdicts.creative_board),
+        "monday": ("monday", verdicts.monday),
+        "forecast": ("cohort_forecast", verdicts.forecast),
+        "answers": ("answer_performance", verdicts.answers),
         "budget_shift": ("budget_shift", verdicts.budget_shift),
         "conversions": ("conversion_events", trust.conversions),
     }

@@ -49,9 +49,10 @@ class Reader:
 
     def rows(self, table: str, part: str = "tbody") -> list[dict[str, Any]]:
         """The rows of a table, all of them: what stands first, and the numbers by measure."""
-        button = self.page.locator(f".data-table:has(#table-{table}) .pager button").last
-        if part == "tbody" and button.count() and button.is_visible():
-            button.click()
+        buttons = self.page.locator(f".data-table:has(#table-{table}) .pager button")
+        # Previous, next and "show all"; once all are shown, only the way back.
+        if part == "tbody" and buttons.count() > 1 and buttons.last.is_visible():
+            buttons.last.click()
         made: list[dict[str, Any]] = self.page.evaluate(_ROWS, f"#table-{table} {part} tr")
         return made
 

@@ -320,8 +320,9 @@ def test_e161_alarms_and_restatements_are_told_as_the_marts_have_them(settings: 
 def test_verdicts_shifts_and_events_are_shown_where_the_marts_have_them(
     settings: Settings,
 ) -> None:
-    assert {written(settings)[name] for name in ("creative_board", "budget_shift", "conversions")} \
-        == {None}  # fmt: skip
+    bare = written(settings)
+    assert {bare[n] for n in ("budget_shift", "conversions", "monday", "forecast")} == {None}
+    assert bare["boards"] == {}
     board = [{"platform": "meta", "ad_id": ad, "window_days": 90, "leads": 30,
               "qualified_leads": 12, "shrunk_qualified_rate": "0.38", "qualified_rate_low": "0.25",
               "qualified_rate_high": "0.52", "verdict": verdict, "unread_days": 0}
@@ -338,7 +339,7 @@ def test_verdicts_shifts_and_events_are_shown_where_the_marts_have_them(
         budget_shift=shift,
         conversion_events=[event, event, {**event, "status": "skipped", "reason": "no_value"}],
     )
-    told = payload["creative_board"]
+    told = payload["boards"]["ad"]
     assert words(told["verdict"]) == ["scale", "not_enough_data"]
     assert (told["rate"], told["low"], told["high"]) == ([0.38] * 2, [0.25] * 2, [0.52] * 2)
     assert numbers(payload["budget_shift"]["amount"]) == [Decimal("42.5")]
@@ -413,6 +414,7 @@ def test_every_language_has_every_text_and_every_text_is_used() -> None:
             places = set(re.findall(r"\{(\w+)\}", text))
             assert places == set(re.findall(r"\{(\w+)\}", texts["en"][key])), (name, key)
     code = "".join((PACKAGE / "web" / script).read_text() for script in SCRIPTS)
+    code += (PACKAGE.parent / "digest.py").read_text()
     groups = tuple(re.findall(r"word\(\"(\w+)\"", code)) + tuple(
         group.rstrip(".") for group in re.findall(r"t\(`([\w.]+)\$\{", code)
     )

@@ -66,6 +66,27 @@ _TABLES = {
     "health_alarms": """alarm varchar, status varchar, since date, subject varchar,
         measured decimal(18, 6), expected_low decimal(18, 6), expected_high decimal(18, 6),
         message varchar default '', mend varchar, place integer default 1""",
+    "monday": """rank integer, kind varchar, what varchar,
+        money_at_stake_reporting decimal(18, 2), money_at_stake_low_reporting decimal(18, 2),
+        money_at_stake_high_reporting decimal(18, 2), reason_code varchar, reason_values varchar,
+        platform varchar, account_id varchar, account_name varchar, campaign_id varchar,
+        campaign_name varchar, adset_id varchar, adset_name varchar, ad_id varchar,
+        ad_name varchar, alarm varchar, evidence varchar""",
+    "cohort_forecast": """level varchar, entity_key varchar, grain varchar, basis varchar,
+        reason_code varchar, spend_status varchar default 'read', period_start date,
+        horizon_days integer default 90, leads bigint, qualified_so_far bigint,
+        expected_qualified decimal(18, 3), expected_qualified_low decimal(18, 3),
+        expected_qualified_high decimal(18, 3),
+        expected_cost_per_qualified_lead_reporting decimal(18, 6),
+        expected_cost_per_qualified_lead_low_reporting decimal(18, 6),
+        expected_cost_per_qualified_lead_high_reporting decimal(18, 6),
+        backtest_coverage decimal(9, 6)""",
+    "answer_performance": """scope varchar default 'all', platform varchar, account_id varchar,
+        campaign_id varchar, compared varchar default 'answer_time', answer_group varchar,
+        group_order integer, reference_group varchar, leads bigint, qualified_leads bigint,
+        qualified_rate decimal(9, 6), median_response_seconds bigint, compared_leads bigint,
+        rate_difference decimal(9, 6), rate_difference_low decimal(9, 6),
+        rate_difference_high decimal(9, 6), verdict_code varchar, caution_code varchar""",
     "restatements": """restated_on date, report_date date, cause varchar,
         spend_reporting_delta decimal(18, 6) default 0, leads_delta bigint default 0,
         qualified_leads_delta bigint default 0""",
@@ -74,6 +95,7 @@ _TABLES = {
 }
 OPTIONAL = (
     "creative_board", "budget_shift", "conversion_events", "health_alarms", "restatements",
+    "monday", "cohort_forecast", "answer_performance",
 )  # fmt: skip
 
 _CHANNELS = """

@@ -27,6 +27,8 @@ function campaigns(root) {
     const { rows, total } = rowsOf(level, groups, by === "campaign" ? describeCampaign : describeAdset);
     all.hidden = by !== "campaign";
     sets.hidden = by === "campaign";
+    const verdicts = verdictsOf(BOARDS[by]);
+    for (const row of rows) row.verdict = verdicts.get(row.key) ?? null;
     tables_[by].update(rows, total);
     shares.update(sharesChart(rows.filter((row) => row.campaign !== null), total));
     fillNotice(notice, shownRange(level), chosenEntities(), level);
@@ -51,6 +53,7 @@ function campaignTable(by) {
           [t("filter.account"), (row) => row.account],
         ],
       },
+      ...(BOARDS[by]?.length ? [verdictColumn()] : []),
       measureColumn("spend"),
       measureColumn("clicks"),
       measureColumn("leads"),

@@ -30,7 +30,9 @@ function cohorts(root) {
     tabindex: "0",
     "aria-label": t("cohorts.table"),
   });
+  const expected = FORECAST ? forecastPart() : null;
   root.append(
+    ...(expected ? [expected.element] : []),
     curve.element,
     h(
       "section",
@@ -79,6 +81,7 @@ function cohorts(root) {
     const cells = series.keys.map((start, at) => cohortRow(series, at, ages, totals));
     fill(table, cohortTable(series, cells, ages));
     curve.update(cohortChart(series, cells, ages));
+    expected?.update();
   }
   return update;
 }

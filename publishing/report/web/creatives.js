@@ -2,41 +2,50 @@
 
 const VERDICTS = ["scale", "hold", "cut", "not_enough_data"];
 
-const BOARD =
-  DATA.creative_board &&
-  (() => {
-    const board = DATA.creative_board;
-    const texts = Object.fromEntries(
-      ["platform", "ad", "verdict", "code", "account", "currency"].map((name) => [
-        name,
-        wordsOf(board[name]),
-      ]),
-    );
-    const [leads, qualified, spend] = ["leads", "qualified", "spend"].map((name) =>
-      numbersOf(board[name]),
-    );
-    const unread = numbersOf(board.unread_days);
-    return board.window.map((window, at) => ({
-      window,
-      platform: texts.platform[at],
-      ad: texts.ad[at],
-      verdict: texts.verdict[at],
-      code: texts.code[at],
-      account: texts.account[at],
-      currency: texts.currency[at],
-      spend: spend[at] / unitOf(board.spend),
-      cost_low: board.cost_low[at],
-      cost_high: board.cost_high[at],
-      peer_cost: board.peer_cost[at],
-      peer_qualified: board.peer_qualified[at],
-      unread_days: unread[at],
-      leads: leads[at],
-      qualified: qualified[at],
-      rate: board.rate[at],
-      low: board.low[at],
-      high: board.high[at],
-    }));
-  })();
+// The board of ads, ad sets or campaigns; null where the marts have none.
+function boardOf(name) {
+  const board = DATA.boards[name];
+  if (!board) return null;
+  const texts = Object.fromEntries(
+    ["platform", "id", "verdict", "code", "account", "currency"].map((column) => [
+      column,
+      wordsOf(board[column]),
+    ]),
+  );
+  const [leads, qualified, spend, unread] = ["leads", "qualified", "spend", "unread_days"].map(
+    (column) => numbersOf(board[column]),
+  );
+  const numbers = ["rate", "low", "high", "cost_low", "cost_high", "peer_cost", "peer_qualified"];
+  return board.window.map((window, at) => ({
+    window,
+    ...Object.fromEntries(Object.entries(texts).map(([column, values]) => [column, values[at]])),
+    ...Object.fromEntries(numbers.map((column) => [column, board[column][at]])),
+    leads: leads[at],
+    qualified: qualified[at],
+    spend: spend[at] / unitOf(board.spend),
+    unread_days: unread[at],
+  }));
+}
+
+const BOARD = boardOf("ad");
+const BOARDS = { campaign: boardOf("campaign"), adset: boardOf("adset") };
+const verdictsOf = (board) =>
+  new Map(
+    (board ?? [])
+      .filter((row) => row.window === boardWindow())
+      .map((row) => [keyOf(row.platform, row.id), row]),
+  );
+
+function verdictColumn() {
+  return {
+    id: "verdict",
+    label: t("creatives.verdict"),
+    value: (row) => row.verdict && String(VERDICTS.indexOf(row.verdict.verdict)),
+    cell: (row) => verdictCell(row.verdict),
+    csv: (row) => row.verdict?.verdict,
+  };
+}
+
 const BOARD_WINDOWS = [...new Set((BOARD ?? []).map((row) => row.window))].sort((a, b) => a - b);
 const USUAL_WINDOW = BOARD_WINDOWS.includes(90) ? 90 : BOARD_WINDOWS[0];
 const boardWindow = () => (state.board === "auto" ? USUAL_WINDOW : Number(state.board));
@@ -45,12 +54,6 @@ function creatives(root) {
   const trail = h("nav", { class: "trail", "aria-label": t("campaigns.trail") });
   const notice = h("div", { class: "notice", role: "note", hidden: true });
   const parts = [trail, notice];
-  const verdictOf = () =>
-    new Map(
-      (BOARD ?? [])
-        .filter((row) => row.window === boardWindow())
-        .map((row) => [`${row.platform} ${row.ad}`, row]),
-    );
   let intervals = null;
   if (BOARD?.length) {
     const tools =
@@ -91,17 +94,7 @@ function creatives(root) {
           [t("filter.account"), (row) => row.account],
         ],
       },
-      ...(BOARD?.length
-        ? [
-            {
-              id: "verdict",
-              label: t("creatives.verdict"),
-              value: (row) => row.verdict && String(VERDICTS.indexOf(row.verdict.verdict)),
-              cell: (row) => verdictCell(row.verdict),
-              csv: (row) => row.verdict?.verdict,
-            },
-          ]
-        : []),
+      ...(BOARD?.length ? [verdictColumn()] : []),
       measureColumn("spend"),
       measureColumn("leads"),
       measureColumn("qualified"),
@@ -117,9 +110,9 @@ function creatives(root) {
   return () => {
     const level = "ad";
     const groups = grouped(level, (e) => `${ENTITIES.platform[e]} ${ENTITIES.ad[e]}`);
-    const verdicts = verdictOf();
+    const verdicts = verdictsOf(BOARD);
     const { rows, total } = rowsOf(level, groups, describeAd);
-    for (const row of rows) row.verdict = verdicts.get(`${row.platform} ${row.ad}`) ?? null;
+    for (const row of rows) row.verdict = verdicts.get(row.key) ?? null;
     table.update(rows, total);
     intervals?.update(intervalChart(judged(groups, verdicts)));
     shift?.update(boardWindow());
@@ -157,10 +150,9 @@ function judged(groups, verdicts) {
   groups.of.forEach((group, e) => {
     if (group >= 0 && mask[e]) through.add(group);
   });
-  return [...through].map((group) => ({
-    ...describeAd(groups.first[group]),
-    verdict: verdicts.get(groups.keys[group]) ?? null,
-  }));
+  return [...through]
+    .map((group) => describeAd(groups.first[group]))
+    .map((row) => ({ ...row, verdict: verdicts.get(row.key) ?? null }));
 }
 
 // Images are on the platforms' servers, and this page makes no requests: an icon takes their place.

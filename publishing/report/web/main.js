@@ -1,11 +1,13 @@
 // The frame: navigation, filters, and one page at a time.
 
 const RENDERERS = {
+  monday,
   overview,
   campaigns,
   creatives,
   leads: leadList,
   funnel,
+  answering,
   cohorts,
   health,
   definitions,
@@ -133,9 +135,13 @@ function render() {
   Object.assign(shown, { language: state.language, page: state.page });
   shown.bar.sync();
   shown.unread.update();
-  shown.bar.element.hidden = state.page === "definitions";
+  shown.bar.element.hidden = ["monday", "definitions"].includes(state.page);
   document.getElementById("lead").textContent =
-    state.page === "definitions" ? t("definitions.lead") : pageLead();
+    state.page === "definitions"
+      ? t("definitions.lead")
+      : state.page === "monday"
+        ? t("monday.lead", { date: date(AS_OF) })
+        : pageLead();
   for (const link of app.querySelectorAll("nav a")) {
     link.setAttribute("href", address({ page: link.dataset.page, tables: {} }));
     if (link.dataset.page === state.page) link.setAttribute("aria-current", "page");

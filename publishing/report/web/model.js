@@ -72,7 +72,7 @@ function sums({
   seenOn = null,
   names,
 }) {
-  const width = buckets?.keys.length ?? 1;
+  const width = Math.max(1, buckets?.keys.length ?? 1);
   const size = (groups?.keys.length ?? 1) * width;
   const out = Object.fromEntries(names.map((name) => [name, new Float64Array(size)]));
   const isEmpty = range[1] < range[0];

@@ -2,12 +2,15 @@
 // stored in the browser.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
+// Monday and answer times are marts that an older installation lacks.
 const PAGES = [
+  ...(DATA.monday ? ["monday"] : []),
   "overview",
   "campaigns",
   "creatives",
   "leads",
   "funnel",
+  ...(DATA.answers ? ["answering"] : []),
   "cohorts",
   "health",
   "definitions",
