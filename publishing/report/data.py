@@ -16,7 +16,8 @@ import duckdb
 from publishing.publication import Publication
 from publishing.report import people, trust, verdicts
 from publishing.report.columns import table
-from publishing.report.facts import Budget, ReportError, encode_facts, lead_entity, load_facts
+from publishing.report.facts import ReportError, lead_entity, load_facts
+from publishing.report.zones import Budget, encode_facts
 
 FORMAT = 2
 NEEDED = (

@@ -21,8 +21,9 @@ from ctwa.settings import Settings
 from publishing.report import people
 from publishing.report.columns import amounts, counts, millionths
 from publishing.report.data import NEEDED, read_payload
-from publishing.report.facts import MEASURES, Budget, ReportError
+from publishing.report.facts import MEASURES, ReportError
 from publishing.report.page import LANGUAGES, SCRIPTS, VENDORED, embed, write_report
+from publishing.report.zones import Budget
 from tests.support.report import AS_OF, write_many, write_marts
 from tests.support.report_page import (
     Blocks,

@@ -1,5 +1,5 @@
 // The facts as arrays. Where the history is long, older days are kept by week, month or year
-// (publishing/report/facts.py): a level is a list of zones, oldest first.
+// (publishing/report/zones.py): a level is a list of zones, oldest first.
 
 function wordsOf(column) {
   return column.i.map((index) => (index < 0 ? null : column.w[index]));
