@@ -2,14 +2,14 @@
 PY := .venv/bin/python
 STAMP := .venv/.ready
 
-.PHONY: help setup demo test test-deep test-browser lint fmt docs dbt-docs dev bench ui-tour report-vendor lock clean
+.PHONY: help setup demo test test-deep test-browser lint fmt docs docs-site dbt-docs dev bench ui-tour report-vendor lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       the whole product on a synthetic company, checked against its truth"
 	@echo "make test       the tests (under 10 minutes)"
 	@echo "make dev        Dagster UI, daemon and receiver on this machine"
-	@echo "make lint fmt docs dbt-docs bench test-deep test-browser ui-tour lock clean"
+	@echo "make lint fmt docs docs-site dbt-docs bench test-deep test-browser ui-tour lock clean"
 
 setup: $(STAMP)
 
@@ -57,6 +57,12 @@ fmt: setup
 # The generated parts of the docs: which test proves which edge case, metrics, data dictionary.
 docs: setup
 	@$(PY) -m docs.generate
+
+# The pages of docs/ as a site with search, in build/site; a broken link is an error.
+docs-site: docs
+	@$(PY) -m uv pip install --quiet --python $(PY) --group docs
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict --clean
+	@echo "written: build/site/index.html"
 
 # dbt's own docs in one file that opens offline; target `lint` opens no warehouse.
 dbt-docs: setup
