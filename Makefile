@@ -13,13 +13,15 @@ help:
 
 setup: $(STAMP)
 
-$(STAMP): requirements.lock pyproject.toml
+# Compiled here: services may write their data folders only, and would compile at every start.
+$(STAMP): requirements.lock pyproject.toml Makefile
 	@test -x $(PY) || { echo "creating .venv"; python3 -m venv .venv; }
 	@echo "installing pinned dependencies (a few minutes the first time)"
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.lock
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
 	@$(PY) -m uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
 	@$(PY) -m uv pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib/python3*/site-packages || true
 	@touch $@
 
 demo: setup
