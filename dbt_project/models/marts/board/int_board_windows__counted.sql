@@ -35,7 +35,8 @@ ads as (
         min(campaign_id) over (partition by platform, adset_id) as adset_campaign_id,
         coalesce(
             max(case when is_click_to_whatsapp then 1 else 0 end)
-                over (partition by platform, adset_id) = 1,
+                over (partition by platform, adset_id)
+            = 1,
             false
         ) as is_adset_click_to_whatsapp
     from {{ ref('dim_ads') }}
