@@ -222,8 +222,7 @@ select
     bounded.spend_status,
     {% for amount, suffix in [('spend', ''), ('spend_reporting', '_reporting')] %}
     {% for end, divisor in [('', 'expected'), ('_low', 'expected_high'), ('_high', 'expected_low')] %}
-    {{ capped('cast(bounded.' ~ amount ~ ' as double) / nullif(bounded.' ~ divisor ~ ', 0)') }}
-        as expected_cost_per_qualified_lead{{ end ~ suffix }},
+    {{ capped('cast(bounded.' ~ amount ~ ' as double) / nullif(bounded.' ~ divisor ~ ', 0)') }} as expected_cost_per_qualified_lead{{ end ~ suffix }},
     {% endfor %}
     {% endfor %}
     cast(case when bounded.age_days < 0 then 0 else bounded.age_days end as integer) as age_days,
