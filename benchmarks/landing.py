@@ -6,6 +6,7 @@ Each function is called in a process of its own (`benchmarks.measure`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,15 @@ select ad, count(*) as leads from first group by ad
 """
 
 
-def product(data_dir: str, full: bool = False) -> dict[str, Any]:
-    """The refresh as it runs at night: landing, models with their tests, publishing."""
+def product(data_dir: str, full: bool = False, later: int = 0) -> dict[str, Any]:
+    """The refresh as it runs at night: landing, models with their tests, publishing.
+
+    `later`: days after `TODAY`.
+    """
     from orchestration.refresh import refresh
 
-    result = refresh(settings_of(data_dir), full=full, as_of=TODAY)
+    day = TODAY + timedelta(days=later)
+    result = refresh(settings_of(data_dir), full=full, as_of=day)
     if not result.ok:
         raise RuntimeError("; ".join(result.failures))
     return {"rows": result.rows}

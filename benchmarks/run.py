@@ -171,6 +171,7 @@ def _spend(sizes: Sizes) -> list[Figure]:
         idle = _in("landing", "product", data_dir=world)
         restated = _in("worlds", "restate_spend", data_dir=world, **size)
         again = _in("landing", "product", data_dir=world)
+        later = _in("landing", "product", data_dir=world, later=1)
     days, changed = f"{landed.result:,} ad days", f"{restated.result:,} of them restated"
     return [
         Figure(f"first refresh of {days}, CPU", first.cpu, "s"),
@@ -181,6 +182,8 @@ def _spend(sizes: Sizes) -> list[Figure]:
         Figure(f"nothing new on {days}, memory", idle.memory_mb, "MB", 800),
         Figure(f"{changed}, CPU", again.cpu, "s"),
         Figure(f"{changed}, memory", again.memory_mb, "MB"),
+        Figure(f"nothing new but the day on {days}, CPU", later.cpu, "s"),
+        Figure(f"nothing new but the day on {days}, memory", later.memory_mb, "MB"),
     ]
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from commands import importing, running, upkeep
+from commands import asking, importing, running, upkeep
 from commands.console import err, out
 from ctwa import __version__
 from ctwa.errors import CtwaError
@@ -50,6 +50,9 @@ for _command in (
     running.refresh,
     running.live,
     running.dev,
+    asking.status,
+    asking.why,
+    asking.export,
     importing.replay,
     importing.import_outcomes,
     upkeep.backup,

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from commands.console import out, warn
+from commands.console import out, show_findings, warn
 from ctwa.settings import SettingsError, load_settings
-
-if TYPE_CHECKING:
-    from ingestion.source import Finding
 
 
 def doctor(
@@ -49,27 +44,9 @@ def doctor(
     except SettingsError as error:
         lines = (line.partition(": ") for line in str(error).splitlines())
         findings = [wrong(name, text, "correct it in .env") for name, _, text in lines]
-    _show(findings)
+    show_findings(findings)
     if any(finding.status == "wrong" for finding in findings):
         raise typer.Exit(1)
-
-
-def _show(findings: list[Finding]) -> None:
-    """A table on a terminal, plain lines elsewhere."""
-    marks = {"ok": "✓", "off": "–", "wrong": "✗"}
-    if not out.is_terminal:
-        for f in findings:
-            fix = f" → {f.fix}" if f.fix else ""
-            out.print(f"{marks[f.status]} {f.subject}: {f.found}{fix}", markup=False)
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("", "what", "found", "how to fix it"):
-        table.add_column(title, overflow="fold")
-    colours = {"ok": "green", "off": "dim", "wrong": "red"}
-    for f in findings:
-        cells = (marks[f.status], f.subject, f.found, f.fix)
-        table.add_row(*(Text(cell) for cell in cells), style=colours[f.status])
-    out.print(table)
 
 
 def backup(

@@ -140,6 +140,14 @@ def next_run(line: str, after: datetime) -> datetime:
     return found
 
 
+def previous_run(line: str, before: datetime) -> datetime:
+    """When a cron line was due last, in the zone of `before`."""
+    from croniter import croniter
+
+    found: datetime = croniter(line, before).get_prev(datetime)
+    return found
+
+
 def web_address(value: str, example: str = "https://host") -> str:
     """The address of a web service, with a port that exists."""
     if value and (not re.fullmatch(r"https?://[^\s/?#]+([/?]\S*)?", value) or not has_port(value)):

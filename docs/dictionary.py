@@ -25,6 +25,7 @@ _GROUPS = {
     "reports": "Reports: figures by day",
     "alarms": "Alarms: data that may be lost without an error",
     "board": "The board: what ads are worth, and what to shift",
+    "forecast": "The forecast: what young leads will come to",
     "leads": "Leads, and where they came from",
     "ads": "Ads, accounts and spend",
     "activation": "What was sent to Meta",

@@ -1,4 +1,4 @@
-"""Write the generated parts of the docs (`make docs`): edge cases, metrics, data dictionary.
+"""Write the generated parts of the docs (`make docs`): cases, metrics, dictionary, commands.
 
 Which tests prove a case is read from their names (`test_e28_...`), what a metric is from dbt's
 yml. `tests/test_docs.py` fails where a page is stale, or a case neither proven nor explained.
@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+import typer
 import yaml
 
+from commands.cli import app
 from ctwa.settings import RULES, Settings, name_of
 from docs.dictionary import dictionary
 
@@ -210,7 +213,44 @@ def rules_table() -> str:
     return "\n".join(lines)
 
 
+def commands() -> str:
+    """The commands of docs/commands.md: each with its help, usage and options, from the CLI."""
+    group = typer.main.get_command(app)
+    context = click.Context(group, info_name="ctwa")
+    lines = [
+        f"- [`ctwa {name}`](#ctwa-{name}): {_sentence(command.help)}"
+        for name, command in group.commands.items()  # type: ignore[attr-defined]
+    ]
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        of_command = click.Context(command, info_name=name, parent=context)
+        usage = " ".join(command.collect_usage_pieces(of_command))
+        lines += ["", f"## ctwa {name}", "", _paragraphs(command.help), ""]
+        lines += ["```", f"ctwa {name} {usage}", "```", ""]
+        shown = [_parameter(p, of_command) for p in command.params]
+        if any(shown):
+            lines += ["| option | |", "|---|---|", *filter(None, shown)]
+    return "\n".join(lines)
+
+
+def _sentence(text: str) -> str:
+    """The first sentence; the list of commands says no more."""
+    return re.split(r"(?<=\.)\s", " ".join(text.split()))[0]
+
+
+def _paragraphs(text: str) -> str:
+    """Help text with its paragraphs as lines, and its example as a line of its own."""
+    joined = [" ".join(part.split()) for part in text.split("\n\n")]
+    return "\n\n".join(joined).replace(" Example: ", "\n\nExample: ")
+
+
+def _parameter(parameter: click.Parameter, context: click.Context) -> str:
+    name, text = parameter.get_help_record(context) or ("", "")  # type: ignore[attr-defined]
+    text = " ".join(text.split()).replace("|", "\\|")
+    return f"| `{' '.join(name.split())}` | {text} |".replace("|  |", "| |") if name else ""
+
+
 PAGES = {
+    "docs/commands.md": {"commands": commands},
     "docs/attribution.md": {"rules": rules_table, "edge cases": edge_case_table},
     "docs/metrics.md": {"metrics": metrics_tables},
     "docs/data-dictionary.md": {"tables": dictionary},

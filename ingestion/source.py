@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
@@ -97,6 +97,11 @@ def not_checked(subject: str, error: SourceError) -> Finding:
     """Its state is unknown: the other side could not be asked."""
     found = refused(subject, error)
     return wrong(subject, f"could not be checked: {found.found}", found.fix)
+
+
+def utc_text(at: float | None) -> str:
+    """A time in seconds since 1970 for a finding, to the minute; `now` for None."""
+    return "now" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ log = logging.getLogger("ctwa.data")
 _FOLDERS = ("lake", "activation", "dagster", "dbt")
 _NAMES = """
 vault.db vault.db-wal vault.db-shm pii.key erasures.json alerts.db warehouse.duckdb
-warehouse.duckdb.wal warehouse.duckdb.build.json warehouse.duckdb.unchecked marts.duckdb
-marts_parquet lake activation ledger.db ledger.db-wal ledger.db-shm conversions.parquet
-restored dagster dbt dlt
+warehouse.duckdb.wal warehouse.duckdb.build.json warehouse.duckdb.stamps.json
+warehouse.duckdb.unchecked marts.duckdb marts.duckdb.contents.json marts_parquet lake
+activation ledger.db ledger.db-wal ledger.db-shm conversions.parquet restored dagster dbt dlt
 """
 _LOWER = frozenset(_NAMES.split())
 """Names that are restored. Versions of the marts, and files set aside, do have capitals."""

@@ -99,7 +99,9 @@ def _check_events(
 
 
 def _metadata(result: Result, invocation: str) -> dict[str, Any]:
+    current = {"is_current": True} if result.is_current else {}
     return {
+        **current,
         "Execution Duration": (result.finished - result.started).total_seconds(),
         "unique_id": result.unique_id,
         "invocation_id": invocation,

@@ -4,6 +4,8 @@ Where a check fails, or a statement raises, the run ends with a rollback: the wa
 was. A check of severity `warn` never does that. As in `dbt build`, what rests on everything that a
 failed check looked at is skipped, and the rest is still built and checked, so that a run names all
 that is wrong; but after a statement that raised, DuckDB executes nothing more in the transaction.
+
+What is current is not made again (`orchestration.plan_stamps`).
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from typing import Any
 
 import duckdb
 
+from ctwa import fingerprint
 from ctwa.files import write_durably
 from orchestration.plan import Check, Node, Plan, filled_in
+from orchestration.plan_stamps import Inputs, Stamps, new_version
 
 SHOWN_ROWS = 20
 """Failing rows of a check that are kept with its result."""
@@ -39,6 +43,7 @@ _COLUMNS = """
         (database_name = 'temp' and table_name = ?)
         or (database_name = current_database() and schema_name = ? and table_name = ?)
 """
+_WRITING = {duckdb.StatementType.DELETE, duckdb.StatementType.INSERT}
 _VERDICT = """
 select
     '{unique_id}' as unique_id,
@@ -66,6 +71,8 @@ class Result:
     """Rows that a check found; None where it did not run or counts none."""
     rows: Sequence[Mapping[str, Any]] = ()
     """Some of these rows, where the check keeps them to be looked at."""
+    is_current: bool = False
+    """Whether nothing was done, because nothing that it is made of has changed."""
 
     @property
     def is_bad(self) -> bool:
@@ -87,12 +94,15 @@ class Run:
 
     def summary(self) -> str:
         """One line: how much was built and checked, and in what time."""
-        checks = sum(result.failures is not None for result in self.results)
-        built = sum(result.status == "success" for result in self.results)
+        done = [result for result in self.results if not result.is_current]
+        checks = sum(result.failures is not None for result in done)
+        built = sum(result.status == "success" for result in done)
+        current = f", {n} of both current" if (n := len(self.results) - len(done)) else ""
         span = [moment for r in self.results for moment in (r.started, r.finished)]
         seconds = (max(span) - min(span)).total_seconds() if span else 0.0
         kept = "; nothing is kept of them" if self.failures else ""
-        return f"{built} models and seeds built, {checks} tests asked in {seconds:.1f} s{kept}"
+        built_and_asked = f"{built} models and seeds built, {checks} tests asked"
+        return f"{built_and_asked}{current} in {seconds:.1f} s{kept}"
 
     def save(self, path: Path) -> None:
         """Write what `dbt_events.failed_nodes` reads, in the shape of dbt's own file."""
@@ -114,46 +124,25 @@ def run_plan(
 ) -> Run:
     """Build and check everything, or what is `selected` by its ids, in this file.
 
-    `values`: as `plan.run_values` gives them. `full` makes incremental models whole. Raises
-    `duckdb.Error` where the warehouse cannot be opened or committed to; faults of models and checks
-    are in the result.
+    `values`: as `plan.run_values` gives them. `full` makes everything whole, also what is current.
+    Raises `duckdb.Error` where the warehouse cannot be opened or committed to; faults of models and
+    checks are in the result.
     """
-    with duckdb.connect(str(warehouse)) as connection:
-        prepare(connection, plan)
-        return run_in(connection, plan, values, full=full, selected=selected, on_result=on_result)
-
-
-def prepare(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
-    """Give the connection the settings that dbt's profile has."""
-    for name, value in plan.session.items():
-        connection.execute(f"set {name} = {_quoted(value)}")
-
-
-def run_in(
-    connection: duckdb.DuckDBPyConnection,
-    plan: Plan,
-    values: Mapping[str, str],
-    *,
-    full: bool = False,
-    selected: Collection[str] | None = None,
-    on_result: Callable[[Result], None] | None = None,
-) -> Run:
-    """As `run_plan`, by a connection that is open and `prepare`d; it has no transaction after."""
+    stamps = Stamps() if full else Stamps.read(warehouse)
     run = Run()
-    connection.begin()
-    try:
-        steps = _Steps(connection, plan, values, full=full)
+    with duckdb.connect(str(warehouse)) as connection:
+        for name, value in plan.session.items():
+            connection.execute(f"set {name} = {_quoted(value)}")
+        connection.begin()
+        steps = _Steps(connection, plan, values, stamps, full=full)
         for result in _results(steps, plan, selected):
             run.results.append(result)
             if on_result:
                 on_result(result)
-    except BaseException:
-        connection.rollback()
-        raise
-    if run.failures:
-        connection.rollback()
-    else:
-        connection.commit()
+        if not run.failures:
+            connection.commit()
+    if not run.failures:
+        stamps.save(warehouse)
     return run
 
 
@@ -209,11 +198,13 @@ class _Steps:
         connection: duckdb.DuckDBPyConnection,
         plan: Plan,
         values: Mapping[str, str],
+        stamps: Stamps,
         *,
         full: bool,
     ) -> None:
         self._connection = connection
         self._full = full
+        self._stamps, self._inputs = stamps, Inputs(plan, values, stamps)
         ((database,),) = connection.execute("select current_database()").fetchall()
         self._values = {**values, "database": database}
         found = connection.execute(_RELATIONS).fetchall()
@@ -231,27 +222,37 @@ class _Steps:
         return Result(part.unique_id, "skipped", now, now)
 
     def build(self, node: Node) -> Result:
-        """Make the table or view of a node."""
+        """Make the table or view of a node, unless it is current."""
         started = datetime.now(UTC)
+        inputs = self._inputs.of_node(node)
+        is_there = self._kinds.get((node.schema, node.table)) == _kind(node)
+        if is_there and self._stamps.is_current(node, inputs):
+            return Result(node.unique_id, "success", started, started, is_current=True)
         try:
-            self._build(node)
+            if is_there and node.continued and not self._full:
+                self._continue(node, inputs)
+            else:
+                self._make(node, inputs)
         except duckdb.Error as error:
             self.is_aborted = True
             return Result(node.unique_id, "error", started, datetime.now(UTC), str(error))
         return Result(node.unique_id, "success", started, datetime.now(UTC))
 
-    def _build(self, node: Node) -> None:
+    def _make(self, node: Node, inputs: str | None) -> None:
         there = self._kinds.get((node.schema, node.table))
-        wanted = "view" if node.materialized == "view" else "table"
-        if there == "table" == wanted and node.continued and not self._full:
-            self._continue(node)
-            return
-        if there and there != wanted:
+        if there and there != _kind(node):
             self._connection.execute(f"drop {there} {_name(node.schema, node.table)}")
         for statement in node.full:
             self._connection.execute(filled_in(statement, self._values))
+        if node.materialized == "table":
+            version = fingerprint.of_table(self._connection, node.schema, node.table)
+        elif node.materialized == "incremental":
+            version = new_version()
+        else:
+            version = inputs or new_version()
+        self._stamps.made(node, inputs, version)
 
-    def _continue(self, node: Node) -> None:
+    def _continue(self, node: Node, inputs: str | None) -> None:
         # Before anything changes: dbt asks while it compiles, and its hooks come later.
         highest = {
             f"highest_{place}": str(
@@ -259,10 +260,18 @@ class _Steps:
             )
             for place, query in enumerate(node.highest)
         }
-        for statement in node.continued:
-            self._connection.execute(filled_in(statement, self._values | highest))
-            if statement.startswith(CONTINUED_FROM):
+        written = 0
+        for text in node.continued:
+            for statement in self._connection.extract_statements(
+                filled_in(text, self._values | highest)
+            ):
+                done = self._connection.execute(statement)
+                if statement.type in _WRITING:
+                    written += done.fetchall()[0][0]
+            if text.startswith(CONTINUED_FROM):
                 self._compare_columns(node)
+        version = self._stamps.version(node)
+        self._stamps.made(node, inputs, new_version() if written or not version else version)
 
     def _compare_columns(self, node: Node) -> None:
         """As dbt's `on_schema_change: fail`."""
@@ -277,17 +286,30 @@ class _Steps:
             )
 
     def check(self, checks: Sequence[Check]) -> list[Result]:
-        """Verdicts of some checks, asked by one statement."""
-        if not checks:
-            return []
+        """Verdicts of some checks, asked by one statement but for those that are known."""
         started = datetime.now(UTC)
+        inputs = {check.unique_id: self._inputs.of_check(check) for check in checks}
+        known = {c.unique_id: self._stamps.passed(c, inputs[c.unique_id]) for c in checks}
+        unknown = [check for check in checks if known[check.unique_id] is None]
+        found: dict[str, tuple[Any, ...]] = {}
         try:
-            found = self._verdicts(checks)
+            found = self._verdicts(unknown) if unknown else {}
         except duckdb.Error as error:
             self.is_aborted = True
             now = datetime.now(UTC)
             return [Result(c.unique_id, "error", started, now, str(error)) for c in checks]
-        return [_verdict(check, found[check.unique_id], started) for check in checks]
+        results = []
+        for check in checks:
+            name = check.unique_id
+            if (figure := known[name]) is not None:
+                results.append(
+                    Result(name, "pass", started, started, failures=figure, is_current=True)
+                )
+                continue
+            results.append(result := _verdict(check, found[name], started))
+            passed = result.failures if result.status == "pass" else None
+            self._stamps.asked(check, inputs[name], passed)
+        return results
 
     def _verdicts(self, checks: Iterable[Check]) -> dict[str, tuple[Any, ...]]:
         """Id -> failures, should_warn, should_error, faults, rows."""
@@ -330,6 +352,10 @@ class _Steps:
         found = self._connection.execute(f"select * from {view} order by all limit {SHOWN_ROWS}")  # noqa: S608
         names = [column[0] for column in found.description or []]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def _kind(node: Node) -> str:
+    return "view" if node.materialized == "view" else "table"
 
 
 def _verdict(check: Check, found: tuple[Any, ...], started: datetime) -> Result:

@@ -16,6 +16,8 @@ from comparison.tables import drop_comparison, load_comparison
 from ctwa.settings import Settings
 from ingestion.identity.erased import Ledger
 from ingestion.lake.lake import Lake
+from orchestration.dbt_manifest import MARTS_SCHEMA
+from orchestration.plan_stamps import Stamps
 from publishing.marts import (
     Published,
     baseline_path,
@@ -34,15 +36,25 @@ def publish(
 ) -> Published:
     """Publish these marts of the warehouse, with the tables beside them; as `publish_marts`."""
     drop_comparison_of_the_erased(settings)
+    # DuckDB leaves the bytes of dropped tables in a file: after an erasure it must be a new one.
+    is_carried = not Ledger.of(settings).in_state("erased")
     published = publish_marts(
         settings,
         as_of=as_of,
         expected=marts,
         beside=beside_marts(settings),
+        versions=_versions(settings) if is_carried else None,
         kept_seconds=kept_seconds,
     )
     drop_copies_of_the_erased(settings, published.version)
     return published
+
+
+def _versions(settings: Settings) -> dict[str, str]:
+    """Mart -> version; of none where it is not known who wrote to the warehouse last."""
+    known = Stamps.read(settings.warehouse_path).versions
+    schemas = ((key.partition("."), version) for key, version in known.items())
+    return {table: v for (schema, _, table), v in schemas if schema == MARTS_SCHEMA}
 
 
 def record_restatements(

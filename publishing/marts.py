@@ -9,10 +9,11 @@ their time (`marts_20260131T050312123456.duckdb`), in case somebody wants to go 
     <marts>_<version>.duckdb              the last three
     <marts>_parquet/<version>/*.parquet   the last three
     <marts>_parquet/current               link to the newest
+    <marts>.duckdb.contents.json          of what it was made: `publishing.carried`
     <marts>_baseline.duckdb               the last one of an earlier day, for `restatements`
 
 The file is written in the storage version of DuckDB 1.0, so that clients of DuckDB 1.x open it.
-In it `marts.<table>` names every mart, whatever the file is called (see `_schema_of`).
+In it `marts.<table>` names every mart, whatever the file is called (see `tables.schema_of`).
 """
 
 from __future__ import annotations
@@ -21,18 +22,15 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from ctwa import __version__
-from ctwa.errors import CtwaError
 from ctwa.files import fsync, replace_durably
 from ctwa.settings import Settings
-from publishing.publication import TABLE as PUBLICATION
 from publishing.publication import (
     Publication,
     link_or_copy,
@@ -40,15 +38,13 @@ from publishing.publication import (
     point_link,
     remove_files,
 )
+from publishing.tables import Contents, PublishError, schema_of, write_files
+
+__all__ = ["PublishError", "Published", "publish_marts", "republish"]
 
 log = logging.getLogger(__name__)
 
-STORAGE_VERSION = "v1.0.0"
 KEPT_VERSIONS = 3
-
-
-class PublishError(CtwaError):
-    """The marts could not be published; the previous ones stay published."""
 
 
 @dataclass(frozen=True)
@@ -58,27 +54,11 @@ class Published:
     path: Path
     version: str
     as_of: date
-    rows: dict[str, int]
+    rows: Mapping[str, int]
     """Rows by mart."""
     bytes: int
     """Size of the DuckDB file."""
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Contents:
-    """What a new file is made of."""
-
-    source: Path
-    as_of: date
-    beside: Mapping[str, pa.Table]
-    expected: Sequence[str] | None = None
-    rules: str = ""
-    group: str = ""
-    """Who may read the new files besides their owner."""
-    again: Publication | None = None
-    """Set if the source is itself a publication: its marts stay, the tables beside them change."""
-    schema: str = field(default="marts")
 
 
 def publish_marts(
@@ -87,12 +67,15 @@ def publish_marts(
     as_of: date,
     expected: Sequence[str] | None = None,
     beside: Mapping[str, pa.Table] | None = None,
+    versions: Mapping[str, str] | None = None,
     kept_seconds: float = 0,
 ) -> Published:
     """Copy schema `marts` of the warehouse to `CTWA_MARTS_PATH`; the caller holds the lock.
 
     `expected` names marts that must exist: a half-built warehouse publishes nothing. `beside`:
     further tables by name, described by the metadata `comment` of table and fields.
+    `versions` says by what each mart's content is known: what is known by the same as in the
+    publication before is carried over from it; without, everything is written.
     `kept_seconds`: Parquet files stay for so long, even if many publications follow. Raises
     `PublishError`.
     """
@@ -102,13 +85,14 @@ def publish_marts(
         )
     return _publish(
         settings.marts_path,
-        _Contents(
+        Contents(
             settings.warehouse_path,
             as_of,
             beside or {},
             expected,
             settings.rules_text,
             settings.marts_group,
+            versions=versions,
         ),
         kept_seconds,
     )
@@ -123,10 +107,10 @@ def republish(settings: Settings, beside: Mapping[str, pa.Table]) -> Published |
     now = Publication.read(settings.marts_path)
     if now is None:
         return None
-    schema = _schema_of(settings.marts_path)
+    schema = schema_of(settings.marts_path)
     return _publish(
         settings.marts_path,
-        _Contents(
+        Contents(
             settings.marts_path,
             now.as_of,
             beside,
@@ -137,7 +121,7 @@ def republish(settings: Settings, beside: Mapping[str, pa.Table]) -> Published |
     )
 
 
-def _publish(final: Path, contents: _Contents, kept_seconds: float = 0) -> Published:
+def _publish(final: Path, contents: Contents, kept_seconds: float = 0) -> Published:
     started = time.monotonic()
     final.parent.mkdir(parents=True, exist_ok=True)
     sweep(final)
@@ -145,7 +129,8 @@ def _publish(final: Path, contents: _Contents, kept_seconds: float = 0) -> Publi
     draft = final.with_name(f"{final.name}.{version}.tmp")
     draft_folder = parquet_folder(final) / f"{version}.tmp"
     try:
-        rows = write_files(contents, draft, draft_folder, version)
+        before = (final, parquet_folder(final) / "current")
+        written = write_files(contents, draft, draft_folder, version, before)
         sync_files(draft, draft_folder)
         opened = (draft, draft_folder, *draft_folder.iterdir())
         open_to_group(opened, contents.group)
@@ -159,10 +144,11 @@ def _publish(final: Path, contents: _Contents, kept_seconds: float = 0) -> Publi
             f"publishing to {final} failed, the previous marts stay published: {error}"
         ) from error
     switch(draft, final, draft_folder, version)
+    written.save(final)
     _forget_old(final, version, kept_seconds)
     seconds = time.monotonic() - started
-    log.info("published %d marts as of %s in %.1f s", len(rows), contents.as_of, seconds)
-    return Published(final, version, contents.as_of, rows, final.stat().st_size, seconds)
+    log.info("published %d marts as of %s in %.1f s", len(written.rows), contents.as_of, seconds)
+    return Published(final, version, contents.as_of, written.rows, final.stat().st_size, seconds)
 
 
 def parquet_folder(marts_path: Path) -> Path:
@@ -207,43 +193,6 @@ def sweep(marts_path: Path) -> None:
     remove_files(parquet_folder(marts_path).glob("*.tmp"))
 
 
-def write_files(
-    contents: _Contents, draft: Path, draft_folder: Path, version: str
-) -> dict[str, int]:
-    """Write the new DuckDB file and Parquet files under draft names; returns rows by table."""
-    draft_folder.mkdir(parents=True)
-    schema = _schema_of(draft)
-    rows: dict[str, int] = {}
-    with duckdb.connect() as connection:
-        connection.execute("set timezone = 'UTC'")
-        connection.execute(f"attach {_text(contents.source)} as source (read_only)")
-        connection.execute(
-            f"attach {_text(draft)} as publication (storage_version '{STORAGE_VERSION}')"
-        )
-        connection.execute(f"create schema if not exists publication.{schema}")
-        for mart in _marts(connection, contents):
-            name = f'publication.{schema}."{mart}"'
-            # The names are those of our own models.
-            source = f'source.{contents.schema}."{mart}"'
-            connection.execute(f"create table {name} as select * from {source}")  # noqa: S608
-            _copy_comments(connection, contents.schema, mart, name)
-            rows[mart] = _count(connection, name)
-        for table, content in contents.beside.items():
-            name = f'publication.{schema}."{table}"'
-            _write_beside(connection, name, content)
-            rows[table] = len(content)
-        _describe(connection, f"publication.{schema}.{PUBLICATION}", version, contents, rows)
-        for table in (*rows, PUBLICATION):
-            target = draft_folder / f"{table}.parquet"
-            connection.execute(
-                f'copy publication.{schema}."{table}" to {_text(target)} '
-                "(format parquet, compression zstd)"
-            )
-        connection.execute("checkpoint publication")
-        connection.execute("detach publication")
-    return rows
-
-
 def sync_files(draft: Path, draft_folder: Path) -> None:
     """Sync the draft to disk; a WAL beside it would be content that a rename loses."""
     wal = draft.with_name(draft.name + ".wal")
@@ -280,116 +229,3 @@ def _forget_old(marts_path: Path, newest: str, kept_seconds: float) -> None:
 def _is_version(path: Path) -> bool:
     """Whether it is not `current`, which is a folder on a disk without links."""
     return path.name[:8].isdigit() and not path.is_symlink()
-
-
-def _schema_of(draft: Path) -> str:
-    """The schema of the tables, so that `marts.<table>` works in every file.
-
-    DuckDB names a file's catalog after the file. With a schema `marts` in `marts.duckdb`,
-    `marts.fct_leads` is refused as ambiguous; with the tables in the default schema it means that
-    catalog. In a file of another name, the schema must be called `marts`.
-    """
-    return "main" if draft.name.split(".")[0].lower() == "marts" else "marts"
-
-
-def _marts(connection: duckdb.DuckDBPyConnection, contents: _Contents) -> list[str]:
-    expected = contents.expected
-    found = [
-        name
-        for (name,) in connection.execute(
-            # Views are read now: conversion_events shows what was sent after the build.
-            "select table_name from information_schema.tables "
-            "where table_catalog = 'source' and table_schema = ? order by table_name",
-            [contents.schema],
-        ).fetchall()
-    ]
-    missing = sorted(set(expected or ()) - set(found))
-    if missing or not found:
-        names = ", ".join(missing) or "all of them"
-        raise PublishError(
-            f"the warehouse lacks marts ({names}); run `ctwa refresh --full`. "
-            "The previous marts stay published"
-        )
-    # Only what the project defines: a mart that was removed from it may still be in the file.
-    left_out = {*contents.beside, PUBLICATION}
-    return [m for m in found if m not in left_out and (expected is None or m in expected)]
-
-
-def _copy_comments(
-    connection: duckdb.DuckDBPyConnection, schema: str, mart: str, name: str
-) -> None:
-    """Copy descriptions of table and columns, if dbt has put them into the warehouse."""
-    table = connection.execute(
-        "select comment from duckdb_tables() where database_name = 'source' "
-        "and schema_name = ? and table_name = ? and comment is not null",
-        [schema, mart],
-    ).fetchone()
-    columns = connection.execute(
-        "select column_name, comment from duckdb_columns() where database_name = 'source' "
-        "and schema_name = ? and table_name = ? and comment is not null",
-        [schema, mart],
-    ).fetchall()
-    _comment(connection, name, table[0] if table else None, columns)
-
-
-def _write_beside(connection: duckdb.DuckDBPyConnection, name: str, content: pa.Table) -> None:
-    connection.register("beside", content)
-    connection.execute(f"create table {name} as from beside")
-    connection.unregister("beside")
-    about = (content.schema.metadata or {}).get(b"comment", b"").decode()
-    columns = [
-        (f.name, f.metadata[b"comment"].decode())
-        for f in content.schema
-        if f.metadata and b"comment" in f.metadata
-    ]
-    _comment(connection, name, about or None, columns)
-
-
-def _comment(
-    connection: duckdb.DuckDBPyConnection,
-    name: str,
-    about: str | None,
-    columns: Sequence[tuple[str, str]],
-) -> None:
-    if about:
-        connection.execute(f"comment on table {name} is {_text(about)}")
-    for column, comment in columns:
-        connection.execute(f'comment on column {name}."{column}" is {_text(comment)}')
-
-
-def _describe(
-    connection: duckdb.DuckDBPyConnection,
-    name: str,
-    version: str,
-    contents: _Contents,
-    rows: dict[str, int],
-) -> None:
-    """Write the row of `publication`; marts published again keep their time of publication."""
-    if contents.again is not None:
-        connection.execute(
-            f"create table {name} as select * replace (cast(? as varchar) as version, "  # noqa: S608
-            f"cast(? as bigint) as mart_rows) from source.{contents.schema}.{PUBLICATION}",
-            [version, sum(rows.values())],
-        )
-        return
-    rule_version = None
-    if "fct_touches" in rows:
-        with_rule = "select max(rule_version) from source.marts.fct_touches"
-        rule_version = (connection.execute(with_rule).fetchone() or (None,))[0]
-    connection.execute(
-        f"create table {name} as select cast(? as varchar) as version, cast(? as date) as as_of, "
-        "cast(? as timestamptz) as published_at, cast(? as varchar) as rule_version, "
-        "cast(? as varchar) as rules, cast(? as varchar) as project_version, "
-        "cast(? as bigint) as mart_rows",
-        [version, contents.as_of, datetime.now(UTC), rule_version, contents.rules, __version__,
-         sum(rows.values())],
-    )  # fmt: skip
-
-
-def _count(connection: duckdb.DuckDBPyConnection, name: str) -> int:
-    rows = connection.execute(f"select count(*) from {name}").fetchall()  # noqa: S608
-    return int(rows[0][0])
-
-
-def _text(value: object) -> str:
-    return "'" + str(value).replace("'", "''") + "'"

@@ -56,7 +56,13 @@ _LONGEST_FIRST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first: begun last, one would keep one worker busy while the other waits."""
+    """The longest files first: begun last, one would keep one worker busy while the other waits.
+
+    A deep test may take as long as it takes: its timeout is there to end one that hangs.
+    """
+    for item in items:
+        if item.get_closest_marker("deep"):
+            item.add_marker(pytest.mark.timeout(7_200), append=False)
 
     def place(item: pytest.Item) -> int:
         begins = (i for i, start in enumerate(_LONGEST_FIRST) if item.nodeid.startswith(start))

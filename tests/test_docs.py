@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import duckdb
 import pytest
 
 from ctwa.settings import Settings
 from docs.dictionary import tables
 from docs.generate import PAGES, ROOT, Case, Proof, complaints, edge_cases, page, proofs
+from orchestration.alarm_checks import ALARMS
+from orchestration.checks import build_checks
+from orchestration.destinations import destinations
+from orchestration.keys import FRESH, LOADED, RECORDED, SENT
 from publishing.marts import publish_marts
 from tests.publishing.test_marts import AS_OF, build_warehouse
 
@@ -53,3 +60,38 @@ def test_the_dictionary_describes_the_publication_as_it_is_written(settings: Set
         written = marts.execute("select column_name from (describe publication)").fetchall()
     (told,) = [table for table in tables() if table.name == "publication"]
     assert [name for name, _, _ in told.columns] == [name for (name,) in written]
+
+
+def _runbooks() -> set[str]:
+    page = (ROOT / "docs/runbooks.md").read_text()
+    return set(re.findall(r"^### (\w+)$", page, flags=re.MULTILINE))
+
+
+def test_each_alarm_and_each_check_of_ours_has_its_runbook(settings: Settings) -> None:
+    seed = (ROOT / "dbt_project/seeds/alarms.csv").read_text().splitlines()[1:]
+    alarms = {line.split(",")[1] for line in seed} | set(ALARMS)
+    ours = {spec.name for checks in build_checks(settings) for spec in checks.check_specs}
+    sent = {alarm.name for d in destinations(settings) for alarm in d.alarms}
+    others = {LOADED, FRESH, SENT, RECORDED, "pruned", "envelopes_reach_the_marts"}
+    assert alarms | ours | sent | others == _runbooks()
+
+
+def test_links_to_headings_of_other_pages_are_right() -> None:
+    wrong = []
+    for source in sorted((ROOT / "docs").rglob("*.md")):
+        for target, heading in re.findall(r"\]\(([^)#\s]*\.md)?#([^)\s]+)\)", source.read_text()):
+            path = (source.parent / target) if target else source
+            if heading not in _headings(path):
+                wrong.append(f"{source.relative_to(ROOT)} -> {target}#{heading}")
+    assert wrong == []
+
+
+def _headings(path: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub and the site make them."""
+    found: set[str] = set()
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for title in re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE):
+        plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title)
+        anchor = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
+        found.add(anchor)
+    return found

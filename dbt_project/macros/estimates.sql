@@ -28,3 +28,9 @@
 {% macro gamma_quantile(shape, z) -%}
     power(1 - 1 / (9 * {{ shape }}) + ({{ z }}) / (3 * sqrt({{ shape }})), 3)
 {%- endmacro %}
+
+{# An estimated amount as a decimal; beyond the type, its largest round value. Null stays null, which
+   `least` alone would not see. #}
+{% macro capped(amount) -%}
+    cast(case when {{ amount }} > 1e11 then 1e11 else {{ amount }} end as decimal(18, 6))
+{%- endmacro %}

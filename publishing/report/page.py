@@ -25,6 +25,7 @@ import orjson
 from ctwa.files import replacing
 from ctwa.settings import Settings
 from publishing.publication import open_to_group
+from publishing.report import current
 from publishing.report.data import ReportError, read_payload
 
 LANGUAGES = ("en", "es", "pt-BR")
@@ -134,7 +135,8 @@ def report_path(settings: Settings) -> Path:
 def write_report(settings: Settings, target: Path | None = None) -> ReportWritten:
     """Write the report of the published marts to `target`. Raises `ReportError`.
 
-    An existing file is replaced in one step; the same marts give the same bytes.
+    An existing file is replaced in one step; the same marts give the same bytes. Beside the marts
+    it is written only if it would be another one (`publishing.report.current`).
     """
     started = time.monotonic()
     final = (target or report_path(settings)).expanduser().absolute()
@@ -142,6 +144,10 @@ def write_report(settings: Settings, target: Path | None = None) -> ReportWritte
         raise ReportError(
             f"{final} is a folder: give a file in it, such as {final / 'report.html'}"
         )
+    made_of = current.made_from(settings) if target is None else None
+    if made_of and (found := current.rows_if_current(final, made_of)):
+        log.info("the report is current: %s", final)
+        return ReportWritten(final, final.stat().st_size, *found)
     payload = read_payload(settings.marts_path, settings.reporting_currency)
     page = render(payload.content)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -149,5 +155,7 @@ def write_report(settings: Settings, target: Path | None = None) -> ReportWritte
         draft.write_bytes(page)
         if target is None:
             open_to_group([draft], settings.marts_group)
+    if target is None:
+        current.note(final, made_of, payload.rows, payload.as_of)
     log.info("report of %d rows in %.1f s: %s", payload.rows, time.monotonic() - started, final)
     return ReportWritten(final, len(page), payload.rows, payload.as_of)

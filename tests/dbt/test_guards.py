@@ -182,7 +182,7 @@ def _the_contract_refuses(guard: Guard, manifest: Manifest, empty: Empty) -> Non
 
     text = str(caught.value)
     if guard.fault == "check":
-        assert f"CHECK(({column} IN (" in text
+        assert f"CHECK(({column} IN (" in text.replace('"', "")
     else:
         assert f"NOT NULL constraint failed: broken.{column}" in text.replace('"', "")
     assert _STRANGE not in text

@@ -10,11 +10,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from ctwa import fingerprint
 from ctwa.settings import Settings
 from orchestration import plan_compile
 from orchestration.plan import Check, Node, Plan, PlanError, load_plan, plan_key, save_plan
 from orchestration.plan_compile import compile_plan
 from orchestration.plan_run import Run, run_plan
+from orchestration.plan_stamps import stamps_path
 
 VALUES = {"as_of": "2026-06-30", "lake": "/nowhere", "activation": "/nowhere"}
 
@@ -67,7 +69,8 @@ def test_models_are_built_with_the_values_of_the_run(warehouse: Path) -> None:
     assert run_plan(GOOD, warehouse, VALUES).failures == []
     assert rows(warehouse, "select day::varchar from marts.leads") == [("2026-06-30",)]
     run = run_plan(GOOD, warehouse, VALUES | {"as_of": "2026-07-01"})
-    assert run.summary().startswith("3 models and seeds built, 0 tests asked in ")
+    said_in_short = "2 models and seeds built, 0 tests asked, 1 of both current in "
+    assert run.summary().startswith(said_in_short)
     assert rows(warehouse, "select day::varchar from marts.leads") == [("2026-07-01",)]
 
 
@@ -156,6 +159,123 @@ def test_how_far_a_model_came_is_asked_at_each_run(warehouse: Path) -> None:
         connection.execute("alter table marts.messages add column more int")
     run = run_plan(counted(warehouse, 6), warehouse, VALUES)
     assert "(more): run `ctwa refresh --full`" in run.failures[0].message
+
+
+def done(run: Run) -> set[str]:
+    """Names of what was made or asked."""
+    assert run.failures == []
+    return {r.unique_id.split(".")[2] for r in run.results if not r.is_current}
+
+
+def test_what_reads_nothing_new_is_not_made_again(warehouse: Path) -> None:
+    plan = replace(
+        GOOD,
+        checks=(
+            check("leads_are_one", "select * from marts.leads offset 1", "leads"),
+            check("report_is_right", "select 1 where '@{as_of}' is null", "report"),
+            check("touches_are_known", "select * from marts.touches", "touches", severity="warn"),
+        ),
+    )
+    parts = {"leads", "touches", "report", "leads_are_one", "report_is_right", "touches_are_known"}
+
+    assert done(run_plan(plan, warehouse, VALUES)) == parts
+    again = run_plan(plan, warehouse, VALUES)
+    assert done(again) == {"touches_are_known"}, "what warns goes on warning"
+    assert [(r.status, r.failures) for r in again.results if "one" in r.unique_id] == [("pass", 0)]
+
+    # Another day makes other leads, but the report has the same row, and keeps what rests on it.
+    day = VALUES | {"as_of": "2026-07-01"}
+    assert done(run_plan(plan, warehouse, day)) == parts - {"touches"}
+    assert rows(warehouse, "select day::varchar from marts.leads") == [("2026-07-01",)]
+    below = replace(plan, nodes=(*plan.nodes, table("page", "from marts.report", "report")))
+    assert done(run_plan(below, warehouse, day)) == {"page", "touches_are_known"}
+    assert "page" not in done(run_plan(below, warehouse, VALUES))
+    assert done(run_plan(below, warehouse, VALUES, full=True)) == {*parts, "page"}
+
+
+def test_known_bad_version_that_does_not_move_is_caught(
+    warehouse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = replace(GOOD, nodes=(LEADS, table("days", "select day from marts.leads", "leads")))
+    tomorrow = VALUES | {"as_of": "2026-07-01"}
+    found = []
+    for bad in (False, True):
+        if bad:
+            monkeypatch.setattr(fingerprint, "of_table", lambda *_: "the same")
+        for values in (VALUES, tomorrow):
+            run_plan(plan, warehouse, values, full=values is VALUES)
+        found += rows(warehouse, "select day::varchar from marts.days")
+    assert found == [("2026-07-01",), ("2026-06-30",)]
+
+
+def test_a_file_that_changed_is_read_again_and_what_it_did_not_change_stays(
+    warehouse: Path, tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    lake.mkdir()
+    values = VALUES | {"lake": str(lake)}
+    files = "from read_parquet('@{lake}/*.parquet', union_by_name = true)"
+    staged = node(
+        "staged", f'create or replace view "@{{database}}".marts.staged as ({files})',
+        materialized="view",
+    )  # fmt: skip
+    relation = '"@{database}"."marts"."'
+    plan = replace(
+        GOOD,
+        nodes=(
+            staged,
+            table("highest", f'select max(n) as n from {relation}staged"'),
+            table("page", f'from {relation}highest"'),
+        ),
+    )
+    found = []
+    for number, rows_of_file in enumerate(["select 7 as n", "select 5 as n", "select 9 as n"]):
+        duckdb.sql(rows_of_file).write_parquet(str(lake / f"{number}.parquet"))
+        found.append(done(run_plan(plan, warehouse, values)))
+        assert done(run_plan(plan, warehouse, values)) == set()
+    assert found == [
+        {"staged", "highest", "page"},
+        {"staged", "highest"},
+        {"staged", "highest", "page"},
+    ]
+    assert rows(warehouse, "from marts.page") == [(9,)]
+    elsewhere = replace(
+        plan, nodes=(table("far", "select '@{lake}' as far where false"), *plan.nodes)
+    )
+    assert done(run_plan(elsewhere, warehouse, values)) == {"far"}
+
+
+def test_after_a_change_by_somebody_else_everything_is_made_again(warehouse: Path) -> None:
+    run_plan(GOOD, warehouse, VALUES)
+    with duckdb.connect(str(warehouse)):
+        pass  # looking changes nothing
+    assert done(run_plan(GOOD, warehouse, VALUES)) == set()
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("update marts.report set leads = 8")
+    assert done(run_plan(GOOD, warehouse, VALUES)) == {"leads", "touches", "report"}
+    assert rows(warehouse, "from marts.report") == [(1,)]
+    with duckdb.connect(str(warehouse)) as connection:  # also if it was killed before it was done
+        connection.execute("update marts.report set leads = 8")
+        wal = warehouse.with_name(f"{warehouse.name}.wal")
+        (kept := warehouse.with_name("kept")).write_bytes(wal.read_bytes())
+        whole = warehouse.read_bytes()
+    warehouse.write_bytes(whole)
+    wal.write_bytes(kept.read_bytes())
+    assert done(run_plan(GOOD, warehouse, VALUES)) == {"leads", "touches", "report"}
+    stamps_path(warehouse).write_text("{}")
+    assert done(run_plan(GOOD, warehouse, VALUES)) == {"leads", "touches", "report"}
+
+
+def test_below_a_step_that_wrote_no_row_nothing_is_made(warehouse: Path) -> None:
+    def plan(upstream: int) -> Plan:
+        steps = counted(warehouse, upstream)
+        return replace(
+            steps, nodes=(*steps.nodes, table("page", "from marts.messages", "messages"))
+        )
+
+    for upstream, made in ((3, 2), (3, 0), (5, 2), (4, 1), (6, 2)):
+        assert len(done(run_plan(plan(upstream), warehouse, VALUES))) == made, upstream
+    assert rows(warehouse, "select count(*) from marts.page") == [(6,)]
 
 
 def test_a_part_is_built_and_a_view_gives_way_to_a_table(warehouse: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -18,10 +19,18 @@ from typer.testing import CliRunner
 
 from commands.cli import app
 from ctwa.settings import Settings
+from publishing.carried import Carried, Table
 from publishing.report.data import NEEDED, ReportError
 from publishing.report.facts import amounts, counts
-from publishing.report.page import LANGUAGES, SCRIPTS, VENDORED, embed, write_report
-from tests.support.report import AS_OF, write_many, write_marts
+from publishing.report.page import (
+    LANGUAGES,
+    SCRIPTS,
+    VENDORED,
+    embed,
+    report_path,
+    write_report,
+)
+from tests.support.report import AS_OF, VERSION, write_many, write_marts
 from tests.support.report_page import Blocks, facts, links_of, numbers, payload_of, words
 
 PACKAGE = Path(__file__).resolve().parents[2] / "publishing" / "report"
@@ -139,6 +148,38 @@ def test_the_same_marts_give_the_same_bytes(settings: Settings, tmp_path: Path) 
     assert first.path.read_bytes() == second.path.read_bytes()
     assert (first.rows, first.as_of) == (6, AS_OF)
     assert first.bytes == first.path.stat().st_size
+
+
+def test_beside_the_marts_it_is_written_only_if_it_would_be_another_one(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Whatever does not say from what content the marts were published is read anew."""
+
+    def is_written(of: Settings = settings, stamp: str = "", version: str = VERSION) -> bool:
+        if stamp:
+            Carried(version, {}, {"fct_leads": Table(stamp, 5)}).save(settings.marts_path)
+        if report_path(of).exists():
+            os.utime(report_path(of), (1, 1))
+        made = write_report(of)
+        assert (made.rows, made.as_of) == (6, AS_OF)
+        assert made.bytes == made.path.stat().st_size
+        return made.path.stat().st_mtime > 1
+
+    write_marts(settings.marts_path, **company())
+    assert is_written()
+    assert is_written()
+    assert is_written(stamp="of some leads")
+    assert not is_written()
+    assert is_written(stamp="of other leads")
+    assert is_written(settings.model_copy(update={"reporting_currency": "MXN"}))
+    assert is_written()
+    page = report_path(settings).read_bytes()
+    report_path(settings).write_bytes(page[: len(page) // 2])
+    assert is_written()
+    assert report_path(settings).read_bytes() == page
+    assert is_written(stamp="of other leads", version="another publication")
+    elsewhere = write_report(settings, tmp_path / "one.html")
+    assert [p.name for p in elsewhere.path.parent.glob("one*")] == ["one.html"]
 
 
 def test_what_stood_there_is_replaced_whole_and_nothing_is_left_beside(

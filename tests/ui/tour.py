@@ -41,7 +41,7 @@ def main() -> None:
     options.images.mkdir(parents=True, exist_ok=True)
     with _dagster(options.data_dir) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=options.chromium, args=_CHROMIUM)
-        page = browser.new_page(viewport={"width": 1800, "height": 1100})
+        page = browser.new_page(device_scale_factor=2)
         _graph(page, url, options.images)
         run_id = _materialize(page, url)
         _run(page, url, run_id)
@@ -82,14 +82,21 @@ def _free_port() -> int:
 
 
 def _graph(page: Page, url: str, images: Path) -> None:
-    """The whole graph: every group is there; the marts' group opened."""
-    page.set_viewport_size({"width": 1700, "height": 620})
+    """The whole graph, from sources on the left to activation and publishing on the right."""
+    page.set_viewport_size({"width": 1500, "height": 1000})
     page.goto(f"{url}/asset-groups")
     page.get_by_text("Hide navigation").click()
     for group in GROUPS:
         page.get_by_text(group, exact=True).first.wait_for(timeout=60_000)
     page.wait_for_timeout(10_000)  # until every group's states are there
-    page.screenshot(path=images / "asset-graph.png")
+    jump = page.get_by_placeholder("Jump to…").bounding_box()
+    assert jump is not None
+    page.mouse.click(jump["x"] + jump["width"] + 25, jump["y"] + jump["height"] / 2)  # the list
+    for _ in range(2):  # out, until all is in view; the button has no name
+        page.mouse.click(1472, 851)
+        page.wait_for_timeout(1_000)
+    middle = {"x": 370, "y": 210, "width": 670, "height": 570}
+    page.screenshot(path=images / "asset-graph.png", clip=middle)
     page.set_viewport_size({"width": 1800, "height": 1100})
 
 
@@ -128,6 +135,7 @@ def _run(page: Page, url: str, run_id: str) -> None:
 
 
 def _checks(page: Page, url: str, images: Path) -> None:
+    page.set_viewport_size({"width": 1280, "height": 760})
     page.goto(f"{url}/assets/{TARGET}?view=checks")
     page.get_by_text("sound_rows").first.wait_for(timeout=60_000)
     page.wait_for_timeout(2_000)
