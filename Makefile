@@ -2,25 +2,27 @@
 PY := .venv/bin/python
 STAMP := .venv/.ready
 
-.PHONY: help setup demo test test-deep test-browser lint lint-python lint-sql fmt docs dbt-docs dev bench ui-tour \
-	report-vendor lock clean
+.PHONY: help setup demo test test-deep test-browser lint lint-python lint-sql fmt docs docs-site dbt-docs dev \
+	bench ui-tour report-vendor lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       the whole product on a synthetic company, checked against its truth"
 	@echo "make test       the tests (under 10 minutes)"
 	@echo "make dev        Dagster UI, daemon and receiver on this machine"
-	@echo "make lint fmt docs dbt-docs bench test-deep test-browser ui-tour lock clean"
+	@echo "make lint fmt docs docs-site dbt-docs bench test-deep test-browser ui-tour lock clean"
 
 setup: $(STAMP)
 
-$(STAMP): requirements.lock pyproject.toml
+# Compiled here: services may write their data folders only, and would compile at every start.
+$(STAMP): requirements.lock pyproject.toml Makefile
 	@test -x $(PY) || { echo "creating .venv"; python3 -m venv .venv; }
 	@echo "installing pinned dependencies (a few minutes the first time)"
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.lock
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
 	@$(PY) -m uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
 	@$(PY) -m uv pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib/python3*/site-packages || true
 	@touch $@
 
 demo: setup
@@ -64,6 +66,12 @@ fmt: setup
 # The generated parts of the docs: which test proves which edge case, metrics, data dictionary.
 docs: setup
 	@$(PY) -m docs.generate
+
+# The pages of docs/ as a site with search, in build/site; a broken link is an error.
+docs-site: docs
+	@$(PY) -m uv pip install --quiet --python $(PY) --group docs
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict --clean
+	@echo "written: build/site/index.html"
 
 # dbt's own docs in one file that opens offline; target `lint` opens no warehouse.
 dbt-docs: setup

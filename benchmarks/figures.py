@@ -20,24 +20,27 @@ class WrongAnswerError(BenchmarkError):
 class Figure:
     """One measured value; `limit` is the highest that is good enough, if one was set.
 
-    A value of NaN was not measured on this machine.
+    `is_least`: the limit is the lowest instead. A value of NaN was not measured on this machine.
     """
 
     name: str
     value: float
     unit: str = ""
     limit: float | None = None
+    is_least: bool = False
 
     @property
     def verdict(self) -> str:
         """`kept`, `missed`, or nothing where no limit was set."""
         if self.limit is None or math.isnan(self.value):
             return ""
-        return "kept" if self.value <= self.limit else "missed"
+        is_kept = self.value >= self.limit if self.is_least else self.value <= self.limit
+        return "kept" if is_kept else "missed"
 
     def row(self) -> str:
         """As a row of the table in docs/performance.md."""
-        limit = "" if self.limit is None else f"≤ {_number(self.limit)} {self.unit}".rstrip()
+        sign = "≥" if self.is_least else "≤"
+        limit = "" if self.limit is None else f"{sign} {_number(self.limit)} {self.unit}".rstrip()
         unknown = math.isnan(self.value)
         measured = "–" if unknown else f"{_number(self.value)} {self.unit}".rstrip()
         return f"| {self.name} | {measured} | {limit} | {self.verdict} |"

@@ -47,6 +47,13 @@ def product(data_dir: str, full: bool = False, later: int = 0) -> dict[str, Any]
     return {"rows": result.rows}
 
 
+def report(data_dir: str) -> int:
+    """The report of the published marts; bytes of the file."""
+    from publishing.report.page import write_report
+
+    return write_report(settings_of(data_dir)).bytes
+
+
 def land(data_dir: str) -> dict[str, float]:
     """Vault to lake alone. `cpu`: of the landing without imports."""
     from ingestion.event_log.source import land_event_log

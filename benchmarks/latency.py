@@ -1,21 +1,25 @@
 """From a webhook to its lead in the published marts, with whatever serves an installation.
 
 Every post is the first message of a new number, sent at its time whether or not earlier ones were
-answered. Its lead is visible once a reader who opens `marts.duckdb` finds it there.
+answered. Its lead is visible once a reader who opens `marts.duckdb` finds it there. Where HubSpot
+is measured too, the number is that of a contact of its stand-in, and the lead has arrived once its
+source is on that contact.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,7 +32,13 @@ from benchmarks.receiver import SECRET, free_port, signed, wait_until_healthy
 from benchmarks.worlds import settings_of
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import PROJECT_DIR
+from ingestion.crm.hubspot.account import PROPERTIES, create_properties
+from ingestion.crm.hubspot.client import HubspotClient
+from simulator.hubspot_api import WRITE_SCOPES, serve_hubspot_api
+from simulator.hubspot_state import HubspotState
 
+PEOPLE = People(1, first=9_000_000)
+"""Those who write."""
 LOOK_SECONDS = 0.2
 START_SECONDS = 300.0
 """For the receiver to answer."""
@@ -48,6 +58,11 @@ class Latency:
     p50: float
     p95: float
     highest: float
+    crm_p50: float
+    """To HubSpot's contact, as `crm_p95`; NaN where it was not measured."""
+    crm_p95: float
+    answered_p99_ms: float
+    """From a post to the receiver's answer."""
 
 
 def measure(
@@ -57,20 +72,58 @@ def measure(
     seconds: float = 120.0,
     commands: Sequence[Sequence[str]] | None = None,
     port: int | None = None,
+    with_crm: bool = False,
 ) -> tuple[list[Latency], float]:
     """A row per rate, and the peak memory in MB of all that served.
 
     `data_dir` may hold a history. `commands`: what to start in place of what `serving` names.
-    Raises `BenchmarkError` when leads do not come.
+    `with_crm`: until sources are on HubSpot's contacts, too. Raises `BenchmarkError` when leads do
+    not come.
     """
     port = port or free_port()
-    with _running(data_dir, commands or serving(port)) as processes, ExitStack() as stack:
+    with ExitStack() as stack:
+        crm = stack.enter_context(_crm(rates, seconds)) if with_crm else None
+        running = _running(data_dir, commands or serving(port), crm.settings if crm else {})
+        processes = stack.enter_context(running)
         peaks = [stack.enter_context(peak_memory(process.pid)) for process in processes]
         wait_until_healthy(port, START_SECONDS)
-        posts = _Posts(data_dir, port, processes)
+        posts = _Posts(data_dir, port, processes, crm)
         posts.run(rate=1, seconds=1, patience=FIRST_SECONDS)  # so that the start is not measured
         rows = [posts.run(rate, seconds, LAST_SECONDS) for rate in rates]
     return rows, sum(peak.mb for peak in peaks)
+
+
+@dataclass(frozen=True)
+class _Crm:
+    """HubSpot's stand-in, with a contact for each person who will write."""
+
+    state: HubspotState
+    contacts: dict[str, int]
+    """Phone -> id."""
+    settings: dict[str, str]
+
+    def has_source(self, phone: str) -> bool:
+        """Whether the worker has written to the contact."""
+        return "ctwa_source" in self.state.find("contacts", self.contacts[phone]).properties
+
+
+@contextmanager
+def _crm(rates: Sequence[float], seconds: float) -> Iterator[_Crm]:
+    state = HubspotState(datetime.now(UTC) - timedelta(hours=1))
+    count = 1 + sum(_posts_at(rate, seconds) for rate in rates)
+    contacts = {p: state.contact(phone=f"+{p}") for p in map(PEOPLE.phone, range(count))}
+    with serve_hubspot_api(state, token="pat-bench", scopes=WRITE_SCOPES) as api:
+        create_properties(HubspotClient(api.url, "pat-bench"), PROPERTIES)
+        names = {
+            "HUBSPOT_URL": api.url,
+            "HUBSPOT_TOKEN": "pat-bench",
+            "HUBSPOT_WRITE_BACK": "live",
+        }
+        yield _Crm(state, contacts, names)
+
+
+def _posts_at(rate: float, seconds: float) -> int:
+    return max(1, round(rate * seconds))
 
 
 def serving(port: int) -> list[list[str]]:
@@ -83,7 +136,7 @@ def serving(port: int) -> list[list[str]]:
 
 @contextmanager
 def _running(
-    data_dir: str, commands: Sequence[Sequence[str]]
+    data_dir: str, commands: Sequence[Sequence[str]], more: Mapping[str, str]
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Start the commands on the data folder and end them, by their ids, with the block."""
     settings = settings_of(data_dir)
@@ -96,6 +149,7 @@ def _running(
         "META_APP_SECRET": SECRET,
         "META_VERIFY_TOKEN": "bench",
         "PYTHONPATH": str(PROJECT_DIR),
+        **more,
     }
     with (folder / "serving.log").open("ab") as log:
         processes = [
@@ -116,13 +170,28 @@ def _running(
 
 
 @dataclass
+class _Waits:
+    """Of posts by the ids of their leads: when they were due, and when their leads arrived."""
+
+    due: dict[str, float] = field(default_factory=dict)
+    seen: dict[str, float] = field(default_factory=dict)
+    written: dict[str, float] = field(default_factory=dict)
+    answered: list[float] = field(default_factory=list)
+    """Seconds until each answer."""
+
+    def until(self, arrivals: Mapping[str, float]) -> list[float]:
+        """Seconds from each post to its arrival, in order."""
+        return sorted(at - self.due[key] for key, at in arrivals.items())
+
+
+@dataclass
 class _Posts:
     """Posts new people's first messages, and notes when each lead is visible."""
 
     data_dir: str
     port: int
     processes: Sequence[subprocess.Popen[bytes]]
-    people: People = field(default_factory=lambda: People(1, first=9_000_000))
+    crm: _Crm | None = None
     sent: int = 0
 
     def __post_init__(self) -> None:
@@ -132,37 +201,49 @@ class _Posts:
 
     def run(self, rate: float, seconds: float, patience: float) -> Latency:
         """Post `rate` a second for so long, then wait up to `patience` seconds for the leads."""
-        numbers = range(self.sent, self.sent + max(1, round(rate * seconds)))
+        numbers = range(self.sent, self.sent + _posts_at(rate, seconds))
         self.sent = numbers.stop
-        due: dict[str, float] = {}
-        seen: dict[str, float] = {}
+        waits = _Waits()
+        phones: dict[str, str] = {}
         requests = []
         for place, number in enumerate(numbers):
-            phone = self.people.phone(number)
+            phone = PEOPLE.phone(number)
             body = message(f"wamid.LIVE{number:012d}", phone, int(time.time() + place / rate))
             key = self._names.phone(phone)
             assert key is not None
+            phones[key] = phone
             requests.append((key, signed(body)))
         ended = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(due, seen, ended), daemon=True)
+        watcher = threading.Thread(target=self._watch, args=(phones, waits, ended), daemon=True)
         watcher.start()
+        arrivals = [waits.seen, *([waits.written] if self.crm else [])]
         try:
-            asyncio.run(_post_all(self.port, requests, rate, due))
+            asyncio.run(_post_all(self.port, requests, rate, waits))
             deadline = time.monotonic() + patience
-            while len(seen) < len(requests) and time.monotonic() < deadline:
+            while min(map(len, arrivals)) < len(requests) and time.monotonic() < deadline:
                 self._check_alive()
                 time.sleep(LOOK_SECONDS)
         finally:
             ended.set()
             watcher.join()
-        missing = len(requests) - len(seen)
-        if missing:
-            raise BenchmarkError(
-                f"{missing} of {len(requests)} leads were not visible {patience:.0f} s after the "
-                f"last post; {self._log()}"
-            )
-        waits = sorted(seen[key] - due[key] for key, _ in requests)
-        return Latency(rate, len(waits), _share(waits, 0.5), _share(waits, 0.95), waits[-1])
+        for found, where in zip(arrivals, ("visible", "on HubSpot's contact"), strict=False):
+            if missing := len(requests) - len(found):
+                raise BenchmarkError(
+                    f"{missing} of {len(requests)} leads were not {where} {patience:.0f} s after "
+                    f"the last post; {self._log()}"
+                )
+        visible = waits.until(waits.seen)
+        written = waits.until(waits.written) if self.crm else [math.nan]
+        return Latency(
+            rate,
+            len(visible),
+            p50=_share(visible, 0.5),
+            p95=_share(visible, 0.95),
+            highest=visible[-1],
+            crm_p50=_share(written, 0.5),
+            crm_p95=_share(written, 0.95),
+            answered_p99_ms=_share(sorted(waits.answered), 0.99) * 1e3,
+        )
 
     def _check_alive(self) -> None:
         for process in self.processes:
@@ -177,18 +258,22 @@ class _Posts:
             return "its log ends: " + Path(self.data_dir, "serving.log").read_text()[-1000:]
         return "it has no log"
 
-    def _watch(self, due: dict[str, float], seen: dict[str, float], ended: threading.Event) -> None:
-        """Look into each new version of the marts, as a reader does."""
+    def _watch(self, phones: dict[str, str], waits: _Waits, ended: threading.Event) -> None:
+        """Look into each new version of the marts, as a reader does, and at HubSpot's contacts."""
         last = None
         while not ended.wait(LOOK_SECONDS):
+            at = time.monotonic()
+            if self.crm:
+                self.crm.state.now = datetime.now(UTC)
+                for key in [k for k in list(waits.due) if k not in waits.written]:
+                    if self.crm.has_source(phones[key]):
+                        waits.written[key] = at
             with suppress(OSError, duckdb.Error):
                 version = self._marts.stat()
                 if (version.st_ino, version.st_mtime_ns) == last:
                     continue
-                at = time.monotonic()
-                waiting = [key for key in list(due) if key not in seen]
-                for key in self._visible(waiting):
-                    seen[key] = at
+                for key in self._visible([k for k in list(waits.due) if k not in waits.seen]):
+                    waits.seen[key] = at
                 last = (version.st_ino, version.st_mtime_ns)
 
     def _visible(self, keys: list[str]) -> list[str]:
@@ -200,23 +285,25 @@ class _Posts:
 
 
 async def _post_all(
-    port: int, requests: Sequence[tuple[str, bytes]], rate: float, due: dict[str, float]
+    port: int, requests: Sequence[tuple[str, bytes]], rate: float, waits: _Waits
 ) -> None:
-    """Send each request at its time, on a connection of its own; `due` gets these times."""
+    """Send each request at its time, on a connection of its own."""
     start = time.monotonic()
     posts = []
     for place, (key, request) in enumerate(requests):
-        due[key] = start + place / rate
-        await asyncio.sleep(max(0.0, due[key] - time.monotonic()))
-        posts.append(asyncio.create_task(_post(port, request)))
+        waits.due[key] = start + place / rate
+        await asyncio.sleep(max(0.0, waits.due[key] - time.monotonic()))
+        posts.append(asyncio.create_task(_post(port, request, waits.answered)))
     await asyncio.gather(*posts)
 
 
-async def _post(port: int, request: bytes) -> None:
+async def _post(port: int, request: bytes, answered: list[float]) -> None:
+    started = time.monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
         head = await reader.readline()
+        answered.append(time.monotonic() - started)
     finally:
         writer.close()
     if b" 200 " not in head:

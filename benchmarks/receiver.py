@@ -1,4 +1,5 @@
-"""Receiver throughput and CPU, against the same server when it only checks the signature."""
+"""Receiver throughput and CPU, against two servers that only check the signature: the same one, and
+an ASGI application on uvicorn (`benchmarks.signature_only`)."""
 
 from __future__ import annotations
 
@@ -74,6 +75,20 @@ class _Server:
 def _server(data_dir: Path, *, store: bool) -> Iterator[_Server]:
     port = free_port()
     code = f"from benchmarks.receiver import serve; serve({str(data_dir)!r}, {port}, {store})"
+    with _started(code, port) as server:
+        yield server
+
+
+@contextmanager
+def _usual_server() -> Iterator[_Server]:
+    port = free_port()
+    code = f"from benchmarks.signature_only import serve; serve({SECRET!r}, {port})"
+    with _started(code, port) as server:
+        yield server
+
+
+@contextmanager
+def _started(code: str, port: int) -> Iterator[_Server]:
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.DEVNULL,
@@ -101,32 +116,48 @@ class Load:
 
 @dataclass(frozen=True)
 class Row:
-    """Medians of the rounds at one number of connections; `ratio`: of the pairs' throughputs."""
+    """Medians of the rounds at one number of connections.
+
+    `base`: the same server, only checking signatures; `usual`: the ASGI application that does.
+    `ratio`, `usual_ratio`: the product's throughput over theirs, of each round.
+    """
 
     connections: int
     base: Load
+    usual: Load
     vault: Load
     ratio: float
+    usual_ratio: float
 
 
 def measure(
     *, seconds: float = 2.0, rounds: int = 3, connections: Sequence[int] = CONNECTIONS
 ) -> list[Row]:
-    """A row per number of connections, base and product in turn."""
+    """A row per number of connections, bases and product in turn."""
     ready = [signed(body) for body in bodies(4000, first_day=date(2026, 5, 1), days=30)]
-    with tempfile.TemporaryDirectory(prefix="ctwa-bench-") as folder:
-        base_dir, vault_dir = Path(folder, "base"), Path(folder, "vault")
-        with _server(base_dir, store=False) as base, _server(vault_dir, store=True) as vault:
-            rows = []
-            for number in connections:
-                pairs = [
-                    (_load(base, ready, number, seconds), _load(vault, ready, number, seconds))
-                    for _ in range(rounds)
-                ]
-                ratio = statistics.median(b.rps / a.rps for a, b in pairs)
-                base_load, vault_load = _median(a for a, _ in pairs), _median(b for _, b in pairs)
-                rows.append(Row(number, base_load, vault_load, ratio))
-    return rows
+    with (
+        tempfile.TemporaryDirectory(prefix="ctwa-bench-") as folder,
+        _server(Path(folder, "base"), store=False) as base,
+        _usual_server() as usual,
+        _server(Path(folder, "vault"), store=True) as vault,
+    ):
+        servers = (base, usual, vault)
+        return [
+            _row(n, [[_load(s, ready, n, seconds) for s in servers] for _ in range(rounds)])
+            for n in connections
+        ]
+
+
+def _row(connections: int, rounds: Sequence[Sequence[Load]]) -> Row:
+    base, usual, vault = (_median(loads) for loads in zip(*rounds, strict=True))
+    return Row(
+        connections,
+        base,
+        usual,
+        vault,
+        ratio=statistics.median(v.rps / b.rps for b, _, v in rounds),
+        usual_ratio=statistics.median(v.rps / u.rps for _, u, v in rounds),
+    )
 
 
 def _load(server: _Server, ready: list[bytes], connections: int, seconds: float) -> Load:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,29 +35,50 @@ class Sizes:
     """Of load, for each number of connections of the part `receiver`."""
 
 
-def run(parts: Sequence[str] = (), sizes: Sizes | None = None) -> int:
-    """Print the figures of these parts, by default of all; returns an exit code."""
+def run(parts: Sequence[str] = (), sizes: Sizes | None = None, page: Path | None = None) -> int:
+    """Print the figures of these parts, by default of all; returns an exit code.
+
+    `page`: a Markdown file that gets them as well, each part between its marks
+    `<!-- bench: <part> -->` and `<!-- end -->`.
+    """
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         out.print(f"no part {unknown[0]}: there are {', '.join(PARTS)}", style="red")
         return 2
     out.print(machine())
     for name, (title, measure) in PARTS.items():
-        if not parts or name in parts:
-            out.print(f"\n{title}\n")
-            try:
-                figures = measure(sizes or Sizes())
-            except BenchmarkError as error:
-                out.print(str(error), style="red", markup=False)
-                return 1
-            out.print("\n".join([*HEAD, *(figure.row() for figure in figures)]), markup=False)
+        if parts and name not in parts:
+            continue
+        out.print(f"\n{title}\n")
+        started = time.monotonic()
+        try:
+            figures = measure(sizes or Sizes())
+            table = "\n".join([*HEAD, *(figure.row() for figure in figures)])
+            took = f"measured in {time.monotonic() - started:,.0f} s"
+            out.print(f"{table}\n\n{took}", markup=False)
+            if page:
+                now = f"{datetime.now(UTC):%Y-%m-%d}"
+                put_into(page, name, f"{table}\n\n{now}, {took} on {machine()}")
+        except BenchmarkError as error:
+            out.print(str(error), style="red", markup=False)
+            return 1
     return 0
+
+
+def put_into(page: Path, part: str, text: str) -> None:
+    """Replace what stands between the marks of a part. Raises `BenchmarkError` without marks."""
+    begin, end = f"<!-- bench: {part} -->\n", "<!-- end -->"
+    head, found, rest = page.read_text().partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise BenchmarkError(f"{page} has no place for {part}: {begin.strip()} … {end}")
+    page.write_text(f"{head}{begin}{text}\n{closed}{tail}")
 
 
 def _receiver(sizes: Sizes) -> list[Figure]:
     from benchmarks.receiver import measure
 
-    limits = {16: 141 / 2, 256: 129 / 2}
+    limits, ratios = {16: 141 / 2, 256: 129 / 2}, {16: 0.6, 256: 1.0}
     figures = []
     for row in measure(seconds=sizes.load_seconds):
         at = f"with {row.connections} at once"
@@ -65,10 +88,12 @@ def _receiver(sizes: Sizes) -> list[Figure]:
             Figure(f"the same for signature checks only {at}", row.base.cpu_us, "µs"),
             Figure(f"answers a second {at}", row.vault.rps),
             Figure(f"these ÷ signature checks only {at}", row.ratio),
+            Figure(f"these ÷ signature checks on uvicorn {at}", row.usual_ratio, "",
+                   ratios.get(row.connections), is_least=True),
             Figure(f"99 % answered within, {at}", row.vault.p99_ms, "ms"),
         ]  # fmt: skip
-        if row.base.refused + row.vault.refused:
-            raise WrongAnswerError(f"{row.base.refused + row.vault.refused} requests were refused")
+        if refused := row.base.refused + row.usual.refused + row.vault.refused:
+            raise WrongAnswerError(f"{refused} requests were refused")
     return figures
 
 
@@ -172,6 +197,7 @@ def _spend(sizes: Sizes) -> list[Figure]:
         restated = _in("worlds", "restate_spend", data_dir=world, **size)
         again = _in("landing", "product", data_dir=world)
         later = _in("landing", "product", data_dir=world, later=1)
+        report = _in("landing", "report", data_dir=world)
     days, changed = f"{landed.result:,} ad days", f"{restated.result:,} of them restated"
     return [
         Figure(f"first refresh of {days}, CPU", first.cpu, "s"),
@@ -182,6 +208,8 @@ def _spend(sizes: Sizes) -> list[Figure]:
         Figure(f"nothing new on {days}, memory", idle.memory_mb, "MB", 800),
         Figure(f"{changed}, CPU", again.cpu, "s"),
         Figure(f"{changed}, memory", again.memory_mb, "MB"),
+        Figure(f"the report of {days}, CPU", report.cpu, "s"),
+        Figure(f"the report of {days}, size", report.result / 1e6, "MB"),
         Figure(f"nothing new but the day on {days}, CPU", later.cpu, "s"),
         Figure(f"nothing new but the day on {days}, memory", later.memory_mb, "MB"),
     ]
@@ -195,7 +223,7 @@ def _latency(sizes: Sizes) -> list[Figure]:
         history = max(1, sizes.envelopes // 10)
         _in("worlds", "fill_vault", data_dir=world, count=history, age=1)
         _in("landing", "product", data_dir=world)
-        rows, memory = measure(world, RATES, seconds=sizes.seconds)
+        rows, memory = measure(world, RATES, seconds=sizes.seconds, with_crm=True)
     figures = []
     for row in rows:
         at = f"webhook to visible lead at {row.per_second:g} posts a second on {history:,}"
@@ -203,7 +231,11 @@ def _latency(sizes: Sizes) -> list[Figure]:
         figures += [
             Figure(f"{at}, p50", row.p50, "s"),
             Figure(f"{at}, p95", row.p95, "s", limit),
-        ]
+            Figure("the same to its source on HubSpot's contact, p50", row.crm_p50, "s"),
+            Figure("the same to its source on HubSpot's contact, p95", row.crm_p95, "s", limit),
+            Figure("99 % of these posts answered within", row.answered_p99_ms, "ms",
+                   250 if row.per_second == 50 else None),
+        ]  # fmt: skip
     return [*figures, Figure("memory of all that serves", memory, "MB")]
 
 

@@ -165,6 +165,10 @@ def bench(
     deep: Annotated[
         bool, typer.Option("--deep", help="`nightly` also on ten times as many envelopes.")
     ] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="A Markdown file with marks for the tables, e.g. docs/performance.md."),
+    ] = None,
 ) -> None:
     """Measure the product on this machine: each figure with its limit, where one was set.
 
@@ -173,7 +177,8 @@ def bench(
     from benchmarks.run import Sizes
     from benchmarks.run import run as run_bench
 
-    raise typer.Exit(run_bench(parts or (), Sizes(envelopes=envelopes, deep=deep, seconds=seconds)))
+    sizes = Sizes(envelopes=envelopes, deep=deep, seconds=seconds)
+    raise typer.Exit(run_bench(parts or (), sizes, page))
 
 
 # ---- addresses ---------------------------------------------------------------------------------

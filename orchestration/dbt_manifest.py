@@ -8,6 +8,7 @@ reader never meets half of one.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -146,6 +147,18 @@ def project_files(project_dir: Path = PROJECT_DIR) -> Iterator[Path]:
             yield path
 
 
+def content_hash(path: Path) -> bytes:
+    """SHA-256 of a file; one that this process has read is read again only if it was touched."""
+    found = path.stat()
+    # The time of the change of the entry, as nobody can set it: other times may be of a copy.
+    return _content_hash(path, (found.st_ino, found.st_ctime_ns, found.st_size))
+
+
+@functools.lru_cache(maxsize=2_000)
+def _content_hash(path: Path, _touched: tuple[int, int, int]) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
+
+
 def project_fingerprint(project_dir: Path = PROJECT_DIR) -> str:
     """Hash of names and contents of the project's files and of dbt's version.
 
@@ -157,7 +170,7 @@ def project_fingerprint(project_dir: Path = PROJECT_DIR) -> str:
     digest.update(str(project_dir).encode())
     for path in project_files(project_dir):
         digest.update(str(path.relative_to(project_dir)).encode() + b"\0")
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(content_hash(path))
     return digest.hexdigest()
 
 

@@ -32,6 +32,7 @@ class KeptEventLogStorage(SqliteEventLogStorage):
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
         # A process that was forked must not use its parent's connections, hence the process id.
         self._kept: OrderedDict[tuple[int, str], sqlalchemy.Engine] = OrderedDict()
+        self._tables: set[str] = set()
         super().__init__(base_dir, inst_data)
 
     @contextmanager
@@ -67,9 +68,16 @@ class KeptEventLogStorage(SqliteEventLogStorage):
         if engine := self._kept.pop(place, None):
             engine.dispose()
 
+    def has_table(self, table_name: str) -> bool:
+        """Whether the index has this table; one that was found is not looked for again."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
+
     def wipe(self) -> None:
         """Delete all events."""
         self._close_all()
+        self._tables.clear()
         super().wipe()
 
     def dispose(self) -> None:

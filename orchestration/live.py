@@ -7,7 +7,8 @@ takes. Between cycles the lock is free, and a process that waits for it goes fir
 Where it cannot continue (the warehouse is missing, models or rules have changed, somebody was
 erased) a whole refresh in a process of its own puts that right. Where a check fails, readers keep
 the marts they have, people are alerted once, and it tries again after growing pauses. Neither
-Dagster nor dbt is imported here. Killed at any moment it leaves what a killed refresh leaves.
+Dagster nor dbt is imported here, and dlt only for HubSpot's client. Killed at any moment it leaves
+what a killed refresh leaves.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ctwa.files import private_files
 from ctwa.live_state import HEARTBEAT_SECONDS, STOPPED, LiveState
 from ctwa.lock import RefreshBusyError, refresh_lock, someone_waits
 from ctwa.settings import PROJECT_DIR, Settings
-from ingestion.crm.hubspot.source import new_contacts
+from ingestion.crm.hubspot.source import client_of_one_try
 from ingestion.vault import open_vault
 from ingestion.vault.vault import Vault
 from orchestration.alerts import RunEnd, send_alerts
@@ -52,7 +53,6 @@ _COURTESY_SECONDS = 30.0
 """How long a waiting process has to take the lock."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 300.0
 _RESTART_SECONDS = 30.0
-_CONTACTS_SECONDS = 30.0
 _READERS_SECONDS = 60.0
 """The report and PostgreSQL follow the marts at most so often."""
 _JOB = "live"
@@ -77,7 +77,7 @@ def live(settings: Settings) -> int:
 
     Raises `LiveBusyError` if another one runs.
     """
-    _preload()
+    _preload(settings)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -88,10 +88,12 @@ def live(settings: Settings) -> int:
     return code
 
 
-def _preload() -> None:
+def _preload(settings: Settings) -> None:
     """Import what the first cycle would import: it is not to wait for that."""
     for name in ("conversions", "hubspot", "webhook"):
         importlib.import_module(f"activation.{name}")
+    if writes_to_hubspot(settings):
+        client_of_one_try(settings).close()
 
 
 @dataclass
@@ -106,8 +108,6 @@ class _Memory:
     rebuilt: int = 0
     """Refreshes in a row that left the same reason to rebuild."""
     alerted: tuple[Any, ...] = ()
-    contacts: Any = None
-    contacts_at: float = float("-inf")
     shown: str = ""
     """The publication that report and PostgreSQL show."""
     shown_at: float = float("-inf")
@@ -192,7 +192,7 @@ class Worker:
                 self._note_waiting()
                 return True
         wait = self._cycles.next_try_in()
-        return wait == 0.0 or self._contacts_are_new()
+        return wait == 0.0 or self._cycles.contacts_are_new()
 
     def _last_seq(self) -> int:
         """The highest envelope of the vault, by a connection that stays open."""
@@ -209,22 +209,6 @@ class Worker:
             oldest = self._vault.waiting_since()
             since = oldest.timestamp() if oldest else time.time()
             self._memory.state = replace(state, waiting_since=since)
-
-    def _contacts_are_new(self) -> bool:
-        """Whether HubSpot has contacts that were created since they were last read."""
-        memory = self._memory
-        if not writes_to_hubspot(self._settings):
-            return False
-        if time.monotonic() - memory.contacts_at < _CONTACTS_SECONDS:
-            return False
-        memory.contacts_at = time.monotonic()
-        before, memory.contacts = memory.contacts, new_contacts(self._settings)
-        if isinstance(memory.contacts, str) or not isinstance(before, tuple):
-            return False
-        is_new: bool = memory.contacts[0] == before[0] and memory.contacts[1] > before[1]
-        if is_new:
-            self._cycles.forget_contacts()
-        return is_new
 
     # ---- a cycle ------------------------------------------------------------------------------
 

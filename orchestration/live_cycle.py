@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from ctwa.errors import CtwaError
 from ctwa.lock import refresh_lock
 from ctwa.settings import PROJECT_DIR, Settings
-from ingestion.crm.hubspot.source import client_of_one_try, land_hubspot
+from ingestion.crm.hubspot.source import client_of_one_try, created_since, land_hubspot
 from ingestion.event_log.source import VaultDamageError
 from ingestion.source import SourceError
 from keeping.data_folder import put_right
@@ -39,11 +39,14 @@ from orchestration.rebuild import (
 
 log = logging.getLogger("ctwa.live")
 
+_CONTACTS = "hubspot"
 _ORPHAN_WAIT_SECONDS = 60
 _KEPT_SECONDS = 60.0
 """A publication every few seconds must not take the files from under a reader."""
-CONTACTS_EVERY_SECONDS = 20.0
-"""HubSpot is read at most so often: its searches are limited to a few a second."""
+CONTACTS_EVERY_SECONDS = 5.0
+"""HubSpot is read at most so often, and for a fifth of the time: its searches are limited."""
+NEW_CONTACTS_SECONDS = 10.0
+"""While no message comes, HubSpot is asked so often whether there are new contacts."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 60.0, 1800.0
 """Of a destination that failed: doubled until it answers."""
 
@@ -92,7 +95,9 @@ class Cycles:
         self._settings, self._project_dir, self._beat = settings, project_dir, beat
         self._pauses: dict[str, _Pause] = {}
         self._plan: Plan | None = None
-        self._contacts_read_at = float("-inf")
+        self._contacts_due_at = self._contacts_asked_at = float("-inf")
+        self._contacts_before: tuple[datetime, int] | None = None
+        """When they were last read, and how many had been created around then."""
         self._folder_seen_on: date | None = None
 
     def plan(self) -> Plan:
@@ -114,13 +119,14 @@ class Cycles:
         """
         settings, done = self._settings, Done()
         day = datetime.now(ZoneInfo(settings.reporting_timezone)).date()
-        if day != self._folder_seen_on:  # it looks at every file
+        is_known = day == self._folder_seen_on
+        if not is_known:  # it looks at every file
             put_right(settings)
-            self._folder_seen_on = day
         self._read_contacts(done)
         self._land(done)
         self._beat()
-        lake = ready_lake(settings)
+        lake = ready_lake(settings, is_known=is_known)
+        self._folder_seen_on = day
         if broken := set_aside_if_broken(settings):
             raise RebuildNeededError(f"{broken.name} was unreadable")
         state = BuildState.current(settings, lake, self._project_dir)
@@ -139,24 +145,47 @@ class Cycles:
 
     def _read_contacts(self, done: Done) -> None:
         """To write to contacts, they must be read first: a contact is as new as its lead."""
-        settings = self._settings
-        since = time.monotonic() - self._contacts_read_at
-        pause = self._pauses.setdefault("hubspot", _Pause())
-        if not writes_to_hubspot(settings) or since < CONTACTS_EVERY_SECONDS or pause.holds:
+        settings, started = self._settings, time.monotonic()
+        pause = self._pauses.setdefault(_CONTACTS, _Pause())
+        if not writes_to_hubspot(settings) or started < self._contacts_due_at or pause.holds:
             return
         try:
             with closing(client_of_one_try(settings)) as client:
-                land_hubspot(settings, client=client)
+                # Before they are read: one that is created meanwhile is new, rather than missed.
+                now = datetime.now(UTC)
+                before = now, created_since(client, now)
+                land_hubspot(settings, client=client, with_dlt=False)
         except SourceError as error:
             pause.failed()
             done.problems.append(f"hubspot: {describe(error)}")
         else:
             pause.succeeded()
-            self._contacts_read_at = time.monotonic()
+            self._contacts_before = before
+            took = time.monotonic() - started
+            self._contacts_due_at = time.monotonic() + max(CONTACTS_EVERY_SECONDS, 4 * took)
+
+    def contacts_are_new(self) -> bool:
+        """Whether HubSpot has contacts that the next cycle must read. Asks it now and then."""
+        pause = self._pauses.setdefault(_CONTACTS, _Pause())
+        is_due = time.monotonic() - self._contacts_asked_at >= NEW_CONTACTS_SECONDS
+        if not writes_to_hubspot(self._settings) or not is_due or pause.holds:
+            return False
+        self._contacts_asked_at = time.monotonic()
+        if self._contacts_before is not None:
+            since, known = self._contacts_before
+            try:
+                with closing(client_of_one_try(self._settings)) as client:
+                    if created_since(client, since) <= known:
+                        return False
+            except SourceError as error:
+                log.warning("hubspot: %s", describe(error))
+                return False
+        self._contacts_due_at = float("-inf")
+        return True
 
     def _land(self, done: Done) -> None:
         try:
-            counts = land(self._settings)
+            counts = land(self._settings, with_dlt=False)
         except VaultDamageError as error:  # everything readable has landed
             counts = error.counts
             done.problems.append(f"event_log: {describe(error)}")
@@ -216,10 +245,6 @@ class Cycles:
         """Seconds until a destination that failed is to be tried again; None: none failed."""
         waits = [pause.left for pause in self._pauses.values() if pause.has_failed]
         return min(waits) if waits else None
-
-    def forget_contacts(self) -> None:
-        """Read HubSpot's contacts in the next cycle, however short ago they were read."""
-        self._contacts_read_at = float("-inf")
 
 
 class _Pause:

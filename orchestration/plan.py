@@ -13,6 +13,7 @@ Neither dbt nor Dagster is imported here.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -29,7 +30,7 @@ from ctwa.errors import CtwaError
 from ctwa.files import write_durably
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.sources import SOURCES
-from orchestration.dbt_manifest import project_files, project_fingerprint
+from orchestration.dbt_manifest import content_hash, project_files, project_fingerprint
 
 _MARK = re.compile(r"@\{(\w+)\}")
 _ENV_VAR = re.compile(r"""env_var\(\s*['"](\w+)""")
@@ -155,9 +156,14 @@ def _environment(settings: Settings, project_dir: Path) -> dict[str, str]:
     """Every variable that the project reads, but for those that differ from run to run."""
     found = {n: v for n, v in settings.dbt_environment(date(1970, 1, 1)).items() if n[:4] != "DBT_"}
     for path in project_files(project_dir):
-        for name in _ENV_VAR.findall(path.read_text(errors="replace")):
+        for name in _variables_in(path, content_hash(path)):
             found.setdefault(name, os.environ.get(name, ""))
     return {name: value for name, value in found.items() if name not in _DIFFERS_BY_RUN}
+
+
+@functools.lru_cache(maxsize=2_000)
+def _variables_in(path: Path, _content: bytes) -> tuple[str, ...]:
+    return tuple(_ENV_VAR.findall(path.read_text(errors="replace")))
 
 
 def plan_key(settings: Settings, project_dir: Path = PROJECT_DIR) -> str:

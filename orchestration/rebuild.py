@@ -30,7 +30,7 @@ from ingestion.ads.tables import convert_old_tables
 from ingestion.identity.tables import Rules
 from ingestion.identity.update import bring_up_to_date
 from ingestion.lake.lake import Lake
-from orchestration.dbt_manifest import project_files
+from orchestration.dbt_manifest import content_hash, project_files
 
 log = logging.getLogger(__name__)
 
@@ -173,18 +173,22 @@ def forget_state(settings: Settings) -> None:
     _state_path(settings).unlink(missing_ok=True)
 
 
-def ready_lake(settings: Settings) -> Lake:
+def ready_lake(settings: Settings, *, is_known: bool = False) -> Lake:
     """The lake with every table there and nothing of killed runs; the caller holds the lock.
+
+    `is_known`: this process has had it today, so what only an upgrade or a restored copy leaves is
+    not looked for.
 
     The states of conversion events as well, which models read beside it. Who is one person is
     brought up to what has landed: models must not run ahead of that, or they would not look again
     at the rows of theirs that it changes later.
     """
     ensure_states(settings)
-    lake = sources.known_lake(settings)
+    lake = Lake.from_settings(settings) if is_known else sources.known_lake(settings)
     for source in sources.SOURCES:
         lake.sweep(source.dataset)
-        convert_old_tables(lake, source.dataset)
+        if not is_known:
+            convert_old_tables(lake, source.dataset)
     bring_up_to_date(lake, Rules.of(settings))
     return lake
 
@@ -250,8 +254,8 @@ def _code_fingerprint(project_dir: Path) -> str:
         if path.is_relative_to(tests) or path.name == "profiles.yml" or path.suffix == ".md":
             continue
         digest.update(str(path.relative_to(project_dir)).encode() + b"\0")
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(content_hash(path))
     # Who is one person is worked out in Python, before the models.
     for path in sorted(Path(ingestion.identity.__path__[0]).glob("*.py")):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(content_hash(path))
     return digest.hexdigest()

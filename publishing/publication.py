@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import grp
 import logging
 import os
@@ -35,36 +36,37 @@ class Publication:
     @classmethod
     def read(cls, path: Path) -> Publication | None:
         """What `path` says; None if it is absent, damaged, or not a publication."""
-        if not path.exists():
-            return None
         try:
-            return cls._read(path)
-        except duckdb.Error:
+            found = path.stat()
+            return _read(path, (found.st_ino, found.st_mtime_ns, found.st_size))
+        except (FileNotFoundError, NotADirectoryError, duckdb.Error):
             return None  # the next publication replaces it
 
-    @classmethod
-    def _read(cls, path: Path) -> Publication | None:
-        with duckdb.connect(str(path), read_only=True) as connection:
-            columns = dict(
-                connection.execute(
-                    "select column_name, schema_name from duckdb_columns() where table_name = ?",
-                    [TABLE],
-                ).fetchall()
-            )
-            if not {"version", "as_of"} <= columns.keys():
-                return None
-            chosen = ", ".join(
-                c if c in columns else f"null as {c}"
-                for c in ("version", "as_of", "rule_version", "rules")
-            )
-            # As seconds: DuckDB's own conversion of a time with zone needs another package.
-            chosen += ", epoch(published_at)" if "published_at" in columns else ", null"
-            sql = f'select {chosen} from "{columns["version"]}".{TABLE}'  # noqa: S608
-            row = connection.execute(sql).fetchone()
-        if row is None:
+
+@functools.lru_cache(maxsize=8)
+def _read(path: Path, _file: tuple[int, int, int]) -> Publication | None:
+    """What this very file says: opening one costs more than all else that is asked of it."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        columns = dict(
+            connection.execute(
+                "select column_name, schema_name from duckdb_columns() where table_name = ?",
+                [TABLE],
+            ).fetchall()
+        )
+        if not {"version", "as_of"} <= columns.keys():
             return None
-        at = None if row[4] is None else datetime.fromtimestamp(row[4], UTC)
-        return cls(path, row[0], row[1], row[2] or "", row[3] or "", at)
+        chosen = ", ".join(
+            c if c in columns else f"null as {c}"
+            for c in ("version", "as_of", "rule_version", "rules")
+        )
+        # As seconds: DuckDB's own conversion of a time with zone needs another package.
+        chosen += ", epoch(published_at)" if "published_at" in columns else ", null"
+        sql = f'select {chosen} from "{columns["version"]}".{TABLE}'  # noqa: S608
+        row = connection.execute(sql).fetchone()
+    if row is None:
+        return None
+    at = None if row[4] is None else datetime.fromtimestamp(row[4], UTC)
+    return Publication(path, row[0], row[1], row[2] or "", row[3] or "", at)
 
 
 # ---- group, links, removal of old files -------------------------------------------------------

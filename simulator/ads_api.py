@@ -216,7 +216,7 @@ def _bare(api: AdsApi) -> Any:
 
 
 def _port(server: uvicorn.Server, thread: threading.Thread, name: str) -> int:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while not server.started:
         if not thread.is_alive() or time.monotonic() > deadline:
             raise RuntimeError(f"the stand-in {name} did not start")

@@ -192,20 +192,18 @@ def test_the_architecture_page_shows_the_tree_as_it_is() -> None:
     assert told - models == set()
 
 
-def test_every_command_is_in_the_readme() -> None:
-    from commands.cli import app
-
-    readme = (ROOT / "README.md").read_text()
-    names = [c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands]
-    assert [n for n in names if f"`ctwa {n}" not in readme] == []
-
-
-def test_every_mart_is_in_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_every_mart_has_its_line_in_the_table_of_marts() -> None:
+    page = (ROOT / "docs/marts.md").read_text()
     found = [p.stem for p in (ROOT / "dbt_project/models/marts").rglob("*.sql")]
     marts = [name for name in found if not name.startswith("int_")]
     assert marts
-    assert [m for m in marts if f"`{m}`" not in readme] == []
+    assert [m for m in marts if f"`{m}`" not in page] == []
+
+
+def test_every_page_is_in_the_menu_of_the_site() -> None:
+    menu = re.findall(r"([\w./-]+\.md)", (ROOT / "mkdocs.yml").read_text().split("\nnav:")[1])
+    pages = [p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md")]
+    assert sorted(menu) == sorted(pages)
 
 
 def test_no_sql_parses_json() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from ctwa.settings import Settings
+from ctwa.settings import Settings, name_of
 from docs.dictionary import tables
 from docs.generate import PAGES, ROOT, Case, Proof, complaints, edge_cases, page, proofs
+from docs.links import rewritten
 from orchestration.alarm_checks import ALARMS
 from orchestration.checks import build_checks
 from orchestration.destinations import destinations
@@ -95,3 +96,32 @@ def _headings(path: Path) -> set[str]:
         anchor = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
         found.add(anchor)
     return found
+
+
+@pytest.mark.parametrize("language", ["pt-BR", "es"])
+def test_translations_name_the_settings_and_commands_of_their_english_page(language: str) -> None:
+    """Whoever adds a setting to a page sees here which translations lack it."""
+    pages = sorted(p for p in (ROOT / "docs" / language).rglob("*.md") if p.name != "index.md")
+    assert len(pages) == 6
+    for translated in pages:
+        path = translated.relative_to(ROOT / "docs" / language)
+        english = (ROOT / "docs" / path).read_text()
+        text = translated.read_text()
+        foreign = set(re.findall(r"`([A-Z]+_[A-Z_]+)[`=]", text))
+        assert foreign - set(re.findall(r"`([A-Z]+_[A-Z_]+)[`=]", english)) == set(), path
+        tables = [row for row in english.splitlines() if row.startswith("| `")]
+        if path.parent.name == "connect":
+            named = {name for row in tables for name in re.findall(r"`([A-Z]+_[A-Z_]+)`", row)}
+            assert {n for n in named if n in {name_of(f) for f in Settings.model_fields}} <= foreign
+        for rule in re.findall(r"^### (R\d+) ", english, flags=re.MULTILINE):
+            assert re.search(rf"^### {rule} ", text, flags=re.MULTILINE), rule
+
+
+def test_on_the_site_links_out_of_the_docs_lead_to_the_repository_or_are_text() -> None:
+    line = "see [the seed](../dbt_project/seeds/alarms.csv), [none](../none.csv), [here](bi.md)"
+    text = rewritten(line, "runbooks.md", "")
+    assert text == "see the seed, [none](../none.csv), [here](bi.md)"
+    linked = rewritten(
+        "[a](../../ctwa/lock.py#L1) [b](../report.md)", "connect/x.md", "https://h/r/"
+    )
+    assert linked == "[a](https://h/r/blob/main/ctwa/lock.py#L1) [b](../report.md)"

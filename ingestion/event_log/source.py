@@ -136,17 +136,20 @@ def event_log_source(settings: Settings) -> DltSource:
     return typed_source(DATASET, EVENT_LOG, read)
 
 
-def land_event_log(settings: Settings, *, reparse: bool = False) -> EventLogCounts:
+def land_event_log(
+    settings: Settings, *, reparse: bool = False, with_dlt: bool = True
+) -> EventLogCounts:
     """Land what is new in the vault; with `reparse`, replace the rows of all bodies that are left.
 
     If nothing is new, no file is written. Bodies that the parser cannot read are quarantined, never
     raised. Erased people are left out; `keeping.erasure.steps.land`, which calls this, finishes
-    erasures that were interrupted. Raises `VaultMismatchError` if the vault is not the one the lake
-    was filled from, and, after everything that can be read has landed, `VaultDamageError` if the
-    vault is damaged.
+    erasures that were interrupted. `with_dlt`: as `Lake.from_settings`; for a few envelopes dlt
+    takes a hundred times as long as all the rest. Raises `VaultMismatchError` if the vault is not
+    the one the lake was filled from, and, after everything that can be read has landed,
+    `VaultDamageError` if the vault is damaged.
     """
     with refresh_lock(settings.lock_path):
-        lake = Lake.from_settings(settings)
+        lake = Lake.from_settings(settings, with_dlt=with_dlt)
         lake.ensure(DATASET, EVENT_LOG)
         lake.sweep(DATASET)
         ledger = Ledger.of(settings)

@@ -67,9 +67,12 @@ class Lake:
         self._loaded: set[str] = set()
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Lake:
-        """The installation's lake; dlt works in `<data>/dlt`, never in the home folder."""
-        return cls(settings.lake_url, settings.data_dir / "dlt")
+    def from_settings(cls, settings: Settings, *, with_dlt: bool = True) -> Lake:
+        """The installation's lake; dlt works in `<data>/dlt`, never in the home folder.
+
+        Without dlt the same rows become the same files; `dlt pipeline … info` does not show them.
+        """
+        return cls(settings.lake_url, settings.data_dir / "dlt" if with_dlt else None)
 
     @property
     def is_local(self) -> bool:

@@ -120,7 +120,7 @@ def carry_out(stores: Stores, erasure: Erasure, found: Found) -> Erased:
     return Erased(identities, found.counts(), emptied)
 
 
-def land(settings: Settings, *, reparse: bool = False) -> EventLogCounts:
+def land(settings: Settings, *, reparse: bool = False, with_dlt: bool = True) -> EventLogCounts:
     """Land what waits in the vault (`land_event_log`), then finish interrupted erasures.
 
     Every landing of an installation goes through here: a pending erasure must not wait for the next
@@ -129,7 +129,7 @@ def land(settings: Settings, *, reparse: bool = False) -> EventLogCounts:
     with refresh_lock(settings.lock_path):
         damage: VaultDamageError | None = None
         try:
-            counts = land_event_log(settings, reparse=reparse)
+            counts = land_event_log(settings, reparse=reparse, with_dlt=with_dlt)
         except VaultDamageError as error:  # everything readable has landed
             damage, counts = error, error.counts
         ledger = Ledger.of(settings)

@@ -6,6 +6,7 @@ import sys
 from collections import defaultdict
 from datetime import date
 from decimal import Decimal
+from math import isnan
 from pathlib import Path
 
 import orjson
@@ -15,7 +16,9 @@ from benchmarks import latency, receiver, run, worlds
 from benchmarks.bodies import bodies, people_of, people_of_news
 from benchmarks.figures import BenchmarkError, Figure, WrongAnswerError, check_leads
 from benchmarks.landing import statement
+from benchmarks.load import load
 from benchmarks.measure import in_process
+from ctwa.settings import PROJECT_DIR
 from ingestion.lake.lake import Lake
 
 DAY = date(2026, 11, 1)
@@ -104,13 +107,14 @@ def test_the_product_has_as_many_leads_as_the_statement(
 @pytest.mark.deep
 @pytest.mark.timeout(7200)
 def test_every_part_gives_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
-    """Tiny, but whole: refreshes, ads and spend, and leads through `ctwa dev`."""
+    """Tiny, but whole: refreshes, ads and spend, and leads through `ctwa live`, also to HubSpot."""
     sizes = run.Sizes(envelopes=400, deep=True, ads=50, ad_days=20, seconds=2.0, load_seconds=0.5)
     assert run.run([], sizes) == 0
     told = capsys.readouterr().out
     for limit in ("70.5 µs", "64.5 µs", "15 µs", "20 µs", "8 |", "1.2 |", "16 s", "4 s", "5 s"):
         assert f"| ≤ {limit}" in told, limit
     assert "webhook to visible lead at 50 posts a second on 40, p95" in told
+    assert told.count("the same to its source on HubSpot's contact, p95") == 3
 
 
 def test_figures_of_a_wrong_answer_are_not_printed(
@@ -127,6 +131,26 @@ def test_figures_of_a_wrong_answer_are_not_printed(
     assert "of no worth" not in told
 
 
+def test_a_page_gets_the_table_of_a_part_in_its_place(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- bench: x -->\nold\n<!-- end -->\nb\n<!-- bench: y -->\n<!-- end -->\n")
+    run.put_into(page, "y", "of y")
+    run.put_into(page, "x", "of x")
+    assert page.read_text() == (
+        "a\n<!-- bench: x -->\nof x\n<!-- end -->\nb\n<!-- bench: y -->\nof y\n<!-- end -->\n"
+    )
+    with pytest.raises(BenchmarkError, match="no place for z"):
+        run.put_into(page, "z", "of z")
+
+
+def test_every_part_has_its_place_in_the_docs(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text((PROJECT_DIR / "docs" / "performance.md").read_text())
+    for part in run.PARTS:
+        run.put_into(page, part, f"figures of {part}")
+    assert all(f"figures of {part}\n" in page.read_text() for part in run.PARTS)
+
+
 def test_an_unknown_part_is_named_with_those_there_are(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -140,20 +164,34 @@ def test_a_figure_stands_beside_its_limit() -> None:
         Figure("b", 1_234.5, "MB", 1_000).row(),
         Figure("c", 12.0).row(),
         Figure("d", float("nan"), "µs", 1).row(),
+        Figure("e", 0.5, "", 0.6, is_least=True).row(),
+        Figure("f", 0.6, "", 0.6, is_least=True).row(),
     ]
     assert rows == [
         "| a | 7.99 × the base | ≤ 8 × the base | kept |",
         "| b | 1,234 MB | ≤ 1,000 MB | missed |",
         "| c | 12 |  |  |",
         "| d | – | ≤ 1 µs |  |",
+        "| e | 0.5 | ≥ 0.6 | missed |",
+        "| f | 0.6 | ≥ 0.6 | kept |",
     ]
 
 
 def test_the_receiver_is_measured_beside_its_base() -> None:
     (row,) = receiver.measure(seconds=0.3, rounds=1, connections=(4,))
     assert row.connections == 4
-    assert row.base.refused == row.vault.refused == 0
-    assert min(row.base.rps, row.vault.rps, row.ratio) > 0
+    assert row.base.refused == row.usual.refused == row.vault.refused == 0
+    assert min(row.base.rps, row.usual.rps, row.vault.rps, row.ratio, row.usual_ratio) > 0
+
+
+def test_the_base_of_the_receiver_checks_signatures() -> None:
+    good = receiver.signed(b"{}")
+    with receiver._usual_server() as server:
+        *_, refused = load("127.0.0.1", server.port, [good], connections=1, seconds=0.2)
+        assert refused == 0
+        bad = good.replace(b"{}", b"[]")
+        with pytest.raises(BenchmarkError, match="no answer 200"):
+            load("127.0.0.1", server.port, [bad], connections=1, seconds=0.2)
 
 
 def test_memory_and_processor_time_of_a_function_are_counted(tmp_path: Path) -> None:
@@ -177,6 +215,7 @@ def test_each_post_is_waited_for_until_a_reader_sees_its_lead(tmp_path: Path) ->
     rows, memory = latency.measure(world, [4, 10], seconds=1, commands=commands, port=port)
     assert [(row.per_second, row.posts) for row in rows] == [(4, 4), (10, 10)]
     assert all(0 < row.p50 <= row.p95 <= row.highest for row in rows)
+    assert all(row.answered_p99_ms > 0 and isnan(row.crm_p95) for row in rows)
     assert memory > 0
 
 

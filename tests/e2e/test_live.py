@@ -9,17 +9,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import urllib3
 
 from ctwa.live_state import LiveState
 from ctwa.settings import PROJECT_DIR, Settings
+from ingestion.crm.hubspot.account import PROPERTIES, create_properties
+from ingestion.crm.hubspot.client import HubspotClient
 from ingestion.lake.lake import Lake
 from simulator.delivery import sign
+from simulator.hubspot_api import WRITE_SCOPES, serve_hubspot_api
+from simulator.hubspot_state import HubspotState
 from simulator.installation import running_receiver
 from tests.support.crm_inbox import SECRET, Inbox, inbox
 from tests.support.erasure import message, webhook
+from tests.support.hubspot import TOKEN
 from tests.support.live import (
     PATIENCE_SECONDS,
     built_whole,
@@ -45,10 +51,14 @@ class Company:
         self.settings, self.url, self.office = settings, url, office
         self.people = 0
 
+    def number(self, person: int) -> str:
+        """The phone of the first person, the second, …"""
+        return f"55119{80_000_000 + person}"
+
     def post(self) -> None:
         """The first message of a new person, signed, acknowledged."""
         self.people += 1
-        number = f"55119{80_000_000 + self.people}"
+        number = self.number(self.people)
         tapped = message(number, self.people, ad=AD, clid=f"click{number}")
         tapped["timestamp"] = str(int(time.time()))  # the CRM hears of what comes from now on
         body = webhook(messages=[tapped])
@@ -83,9 +93,10 @@ def company(make_settings: Callable[..., Settings]) -> Iterator[Company]:
 
 
 @contextmanager
-def _company(make_settings: Callable[..., Settings]) -> Iterator[Company]:
+def _company(make_settings: Callable[..., Settings], **more: str) -> Iterator[Company]:
     with inbox() as office:
         settings = make_settings(
+            **more,
             meta_app_secret=APP_SECRET,
             meta_verify_token="token",
             crm_webhook_url=office.url,
@@ -112,6 +123,37 @@ def test_a_signed_post_is_a_lead_in_the_marts_and_at_the_crm(company: Company) -
     finally:
         assert end(worker) == 0
     assert rows(company.settings, ONCE) == [(3, 3, 3)]
+
+
+def test_the_source_is_on_a_contact_of_hubspot_without_a_refresh(
+    make_settings: Callable[..., Settings],
+) -> None:
+    """On one that was there before the message, and on one that was made after it."""
+    account = HubspotState(datetime.now(UTC) - timedelta(minutes=5))
+    with serve_hubspot_api(account, token=TOKEN, scopes=WRITE_SCOPES) as api:
+        create_properties(HubspotClient(api.url, TOKEN), PROPERTIES)
+        hubspot = {"hubspot_url": api.url, "hubspot_token": TOKEN, "hubspot_write_back": "live"}
+        with _company(make_settings, **hubspot) as company:
+
+            def contact(person: int) -> int:
+                return account.contact(phone=f"+{company.number(person)}")
+
+            def has_source(of: int) -> bool:
+                found = account.find("contacts", of).properties
+                return (found.get("ctwa_source"), found.get("ctwa_ad_id")) == ("meta", AD)
+
+            worker = company.live()
+            try:
+                known = contact(1)
+                company.post()
+                until(lambda: has_source(known), "the source of a known contact")
+                company.post()
+                until(lambda: company.leads() == 2, "the second lead")
+                late = contact(2)
+                until(lambda: has_source(late), "the source of a contact made after the message")
+            finally:
+                assert end(worker) == 0
+    assert api.wrong == []
 
 
 @pytest.mark.deep

@@ -70,6 +70,16 @@ def test_a_file_that_was_deleted_is_made_again(instance: dg.DagsterInstance) -> 
     assert instance.all_logs(run_id) == []
 
 
+def test_a_table_counts_once_it_is_there(instance: dg.DagsterInstance) -> None:
+    store = _store(instance)
+    assert store.has_table("asset_keys")
+    assert not store.has_table("later")
+    with store.index_connection() as connection:
+        connection.exec_driver_sql("create table later (n integer)")
+    assert store.has_table("later")
+    assert store.has_table("asset_keys")
+
+
 def test_threads_share_them(instance: dg.DagsterInstance) -> None:
     """Whole runs in threads block each other in Dagster's own class, too."""
     run_id = _run(instance)

@@ -122,7 +122,9 @@ def test_the_refusal_exits_as_a_busy_refresh_does() -> None:
     assert LiveBusyError.exit_code == 75
 
 
-def test_neither_dagster_nor_dbt_is_loaded(built: Settings, project: Path, append: Append) -> None:
+def test_neither_dagster_nor_dbt_nor_dlt_is_loaded(
+    built: Settings, project: Path, append: Append
+) -> None:
     append(1)
     code = """
 import sys, threading
@@ -133,7 +135,7 @@ settings, stop = load_settings(_env_file=None), threading.Event()
 worker = Worker(settings, stop=stop, project_dir=Path(sys.argv[1]))
 worker._turn()
 assert worker._memory.state.cycles == 1, worker._memory.state
-print(sorted({name.split(".")[0] for name in sys.modules} & {"dagster", "dagster_dbt", "dbt"}))
+print(sorted({name.split(".")[0] for name in sys.modules} & {"dagster", "dbt", "dlt"}))
 """
     with environment_of(built):
         done = subprocess.run(

@@ -147,8 +147,11 @@ def land_hubspot(
     now: Clock = lambda: datetime.now(UTC),
     *,
     client: HubspotClient | None = None,
+    with_dlt: bool = True,
 ) -> HubspotCounts:
     """Put what changed into the vault; the caller holds the lock, and lands the event log after.
+
+    `with_dlt`: as `Lake.from_settings`.
 
     Raises `HubspotStopError` when nothing can be read, `SourceIncompleteError` when contacts or
     deals could not, after the others have landed.
@@ -157,7 +160,7 @@ def land_hubspot(
     if not settings.hubspot_is_on:
         log.info("HubSpot is off: HUBSPOT_TOKEN is not set")
         return counts
-    lake = Lake.from_settings(settings)
+    lake = Lake.from_settings(settings, with_dlt=with_dlt)
     lake.ensure(DATASET, HUBSPOT)
     lake.ensure("event_log", EVENT_LOG)
     lake.sweep(DATASET)
