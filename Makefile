@@ -1,6 +1,7 @@
 # Every target first brings .venv up to requirements.lock; offline once it is there.
 PY := .venv/bin/python
 STAMP := .venv/.ready
+PACKAGES := activation benchmarks commands comparison ctwa ingestion keeping orchestration publishing simulator
 
 .PHONY: help setup demo test test-deep test-browser lint lint-python lint-sql fmt docs docs-site dbt-docs dev \
 	bench ui-tour report-vendor lock clean
@@ -12,9 +13,10 @@ help:
 	@echo "make dev        Dagster UI, daemon and receiver on this machine"
 	@echo "make lint fmt docs docs-site dbt-docs bench test-deep test-browser ui-tour lock clean"
 
-setup: $(STAMP)
-
 # Compiled here: services may write their data folders only, and would compile at every start.
+setup: $(STAMP)
+	@$(PY) -m compileall -qq $(PACKAGES)
+
 $(STAMP): requirements.lock pyproject.toml Makefile
 	@test -x $(PY) || { echo "creating .venv"; python3 -m venv .venv; }
 	@echo "installing pinned dependencies (a few minutes the first time)"

@@ -109,7 +109,8 @@ def _alarms(marts: duckdb.DuckDBPyConnection) -> Iterator[Finding]:
     standing = [row for row in rows if row[1] == "warn"]
     for alarm, _, message, since, mend in standing:
         found = f"{message} (since {since})" if since else message
-        yield wrong(f"alarm {alarm}", found, mend or f"see docs/runbooks.md#{alarm}")
+        more = f"docs/runbooks.md#{alarm}"
+        yield wrong(f"alarm {alarm}", found, f"{mend} ({more})" if mend else f"see {more}")
     if rows and not standing:
         judged = sum(row[1] == "ok" for row in rows)
         yield ok("alarms", f"none of {judged}; {len(rows) - judged} have too little to judge by")

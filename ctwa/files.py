@@ -42,9 +42,10 @@ def replace_durably(draft: Path, final: Path) -> None:
 
 
 @contextmanager
-def replacing(final: Path, *, mode: int | None = None) -> Iterator[Path]:
+def replacing(final: Path, *, mode: int | None = None, durably: bool = True) -> Iterator[Path]:
     """Yield the path of a draft beside `final`; when the block ends, the draft replaces it.
 
+    Not `durably`: without waiting for the disk, for what a power cut may take.
     `mode` applies to the new file from the moment it exists; without it the umask decides. A block
     that raises leaves nothing behind; a killed process leaves the draft `<name>.<process>.tmp`,
     which the nightly pruning removes. Raises `OSError`.
@@ -54,7 +55,10 @@ def replacing(final: Path, *, mode: int | None = None) -> Iterator[Path]:
         if mode is not None:
             os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
         yield draft
-        replace_durably(draft, final)
+        if durably:
+            replace_durably(draft, final)
+        else:
+            draft.replace(final)
     finally:
         draft.unlink(missing_ok=True)
 

@@ -11,7 +11,7 @@ import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from ctwa.files import write_durably
+from ctwa.files import replacing
 from ctwa.settings import Settings
 
 FILE = "live.json"
@@ -66,7 +66,8 @@ class LiveState:
 
     def save(self, data_dir: Path) -> None:
         """Replace the file. Raises `OSError`."""
-        write_durably(data_dir / FILE, json.dumps(asdict(self), indent=1) + "\n", mode=0o600)
+        with replacing(data_dir / FILE, mode=0o600, durably=False) as draft:
+            draft.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def read(cls, data_dir: Path) -> LiveState | None:

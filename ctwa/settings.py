@@ -130,6 +130,11 @@ class Settings(BaseSettings):
     alert_email_to: types.MailAddresses = ()
     alert_email_from: types.MailAddresses = ()
     smtp_url: types.MailServerUrl | None = None
+    # The weekly digest goes to the same people, when this is set (docs/report.md).
+    digest_cron: types.CronLine | None = None
+    digest_language: Literal["en", "es", "pt-BR"] = "en"
+    # Where the report can be opened, for the link in the digest.
+    report_url: types.PublicUrl | None = None
 
     intake_secret: SecretStr | None = None
     # Not secret: it is part of the page, and makes other companies' codes invalid.

@@ -100,8 +100,9 @@ MEND = (
     "(`ctwa doctor`), and in the provider's settings whether its webhook is on and points here"
 )
 
+# As numbers: to make a Python time of one with a zone, Arrow imports pandas, which takes a second.
 _LAST = """
-select source, min(received_at) as first_at, max(received_at) as last_at
+select source, epoch_us(min(received_at)) as first_us, epoch_us(max(received_at)) as last_us
 from {envelopes} group by source
 """
 _SPANS = """
@@ -130,8 +131,8 @@ def look_at_envelopes(settings: Settings, now: datetime) -> list[Observation]:
     if not lake.files("event_log", "envelopes"):
         return [Observation(ENVELOPES_MISSING, "off", "no webhook has come yet")]
     found = lake.query(_LAST, envelopes="event_log/envelopes").to_pylist()
-    first = {r["source"]: r["first_at"] for r in found if r["source"] in WAYS_IN}
-    last = {r["source"]: r["last_at"] for r in found if r["source"] in first}
+    first = {r["source"]: _moment(r["first_us"]) for r in found if r["source"] in WAYS_IN}
+    last = {r["source"]: _moment(r["last_us"]) for r in found if r["source"] in first}
     landed = lake.max_value("event_log", "envelopes", "seq")
     last |= _waiting(settings, list(last), landed)
     spans = _spans(lake, settings.reporting_timezone, first, last, now)
@@ -139,6 +140,10 @@ def look_at_envelopes(settings: Settings, now: datetime) -> list[Observation]:
     if not habits:
         return [Observation(ENVELOPES_MISSING, "off", "no webhook has come yet")]
     return [judge_habit(habit, now) for habit in habits]
+
+
+def _moment(us: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=us)
 
 
 def judge_habit(habit: Habit, now: datetime) -> Observation:

@@ -117,7 +117,7 @@ def result_of(key: dg.AssetCheckKey, row: Mapping[str, Any] | None) -> dg.AssetC
         check_name=key.name,
         passed=row["status"] != "warn",
         severity=dg.AssetCheckSeverity.WARN,
-        description=described(row),
+        description=f"{described(row)}{_runbook(row)}",
         metadata={"status": str(row["status"]), **metadata},
     )
 
@@ -127,3 +127,8 @@ def described(row: Mapping[str, Any]) -> str:
     since = f" (since {row['since']})" if row.get("since") else ""
     mend = f". {row['mend']}" if row.get("mend") else ""
     return f"{row['message']}{since}{mend}"
+
+
+def _runbook(row: Mapping[str, Any]) -> str:
+    """Where to read on, for an alarm that fires."""
+    return f" (docs/runbooks.md#{row['alarm']})" if row["status"] == "warn" else ""

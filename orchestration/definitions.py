@@ -19,6 +19,7 @@ from orchestration.comparison import build_comparison_assets
 from orchestration.dbt import build_dbt_assets
 from orchestration.dbt_manifest import load_manifest, manifest_path, mart_names
 from orchestration.destinations import writes_to_hubspot
+from orchestration.digest import build_digest_schedules
 from orchestration.keys import (
     ACTIVATION,
     BACKFILL,
@@ -204,4 +205,4 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
                 description="CTWA_ACTIVATION_CRON; runs by default if something is really sent.",
             )
         )
-    return schedules
+    return [*schedules, *build_digest_schedules(settings)]

@@ -30,6 +30,7 @@ FRESH_LEADS = "fresh_leads"
 BACKFILL = "meta_backfill"
 COMPARE = "compare_rules"
 ACTIVATION = "activation"
+DIGEST = "digest"
 REFRESH_JOBS = (NIGHTLY, FRESH_LEADS, ACTIVATION)
 """Jobs that bring the marts up to date."""
 

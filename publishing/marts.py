@@ -13,7 +13,8 @@ their time (`marts_20260131T050312123456.duckdb`), in case somebody wants to go 
     <marts>_baseline.duckdb               the last one of an earlier day, for `restatements`
 
 The file is written in the storage version of DuckDB 1.0, so that clients of DuckDB 1.x open it.
-In it `marts.<table>` names every mart, whatever the file is called (see `tables.schema_of`).
+In it `marts.<table>` and `<table>` name every mart, whatever the file is called (see
+`tables.schema_of`). Tables and columns say what they mean (`publishing.meanings`).
 """
 
 from __future__ import annotations

@@ -82,7 +82,41 @@ def _copy_all(marts: duckdb.DuckDBPyConnection, target: psycopg.Connection) -> d
         ).fetchall()
         _prepare(target, table, [(name, _TYPES.get(kind, kind.lower())) for name, kind in columns])
         rows[table] = _copy(marts, target, schema, table)
+        _comment(marts, target, schema, table)
     return rows
+
+
+def _comment(
+    marts: duckdb.DuckDBPyConnection, target: psycopg.Connection, schema: str, table: str
+) -> None:
+    """Give table and columns the comments that they have in the file, where they differ."""
+    from psycopg import sql
+
+    name = sql.Identifier(SCHEMA, table)
+    wanted: dict[str | None, str | None] = dict(
+        marts.execute(
+            "select null, comment from duckdb_tables() where schema_name = ? and table_name = ? "
+            "union all select column_name, comment from duckdb_columns() "
+            "where schema_name = ? and table_name = ?",
+            [schema, table, schema, table],
+        ).fetchall()
+    )
+    there: dict[str | None, str | None] = dict(
+        target.execute(
+            "select null, obj_description(to_regclass(%s), 'pg_class') union all "
+            "select attname, col_description(attrelid, attnum) from pg_attribute "
+            "where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",
+            (f'"{SCHEMA}"."{table}"',) * 2,
+        ).fetchall()
+    )
+    for column, text in wanted.items():
+        if there.get(column) != text:
+            what = (
+                sql.SQL("table {}").format(name)
+                if column is None
+                else sql.SQL("column {}.{}").format(name, sql.Identifier(column))
+            )
+            target.execute(sql.SQL("comment on {} is {}").format(what, sql.Literal(text)))
 
 
 def _prepare(target: psycopg.Connection, table: str, columns: list[tuple[str, str]]) -> None:

@@ -17,7 +17,7 @@ import duckdb
 from ctwa.files import fsync, replace_durably
 
 TABLE = "publication"
-"""Table of one row beside the marts: version, as_of, published_at, rule_version, rules, rows."""
+"""Table of one row beside the marts."""
 
 
 @dataclass(frozen=True)

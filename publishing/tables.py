@@ -17,6 +17,13 @@ import pyarrow as pa
 from ctwa import __version__, fingerprint
 from ctwa.errors import CtwaError
 from publishing.carried import Carried, Table
+from publishing.meanings import (
+    PUBLICATION_MEANING,
+    Meaning,
+    meaning_of,
+    meanings,
+    parquet_metadata,
+)
 from publishing.publication import TABLE as PUBLICATION
 from publishing.publication import Publication
 
@@ -128,7 +135,8 @@ def schema_of(draft: Path) -> str:
 
     DuckDB names a file's catalog after the file. With a schema `marts` in `marts.duckdb`,
     `marts.fct_leads` is refused as ambiguous; with the tables in the default schema it means that
-    catalog. In a file of another name, the schema must be called `marts`.
+    catalog. In a file of another name, the schema must be called `marts`, and views give every
+    table its bare name. So `<table>` alone works in every file and copy of one.
     """
     return "main" if draft.name.split(".")[0].lower() == "marts" else "marts"
 
@@ -159,18 +167,16 @@ def _marts(connection: duckdb.DuckDBPyConnection, contents: Contents) -> list[st
 def _comments(
     connection: duckdb.DuckDBPyConnection, schema: str, mart: str
 ) -> tuple[str | None, list[tuple[str, str]]]:
-    """Descriptions of table and columns, if dbt has put them into the warehouse."""
-    table = connection.execute(
-        "select comment from duckdb_tables() where database_name = 'source' "
-        "and schema_name = ? and table_name = ? and comment is not null",
-        [schema, mart],
-    ).fetchone()
+    """What the table and its columns mean, as far as the project says it."""
+    told = meanings().get(mart)
+    if told is None:
+        return None, []
     columns = connection.execute(
-        "select column_name, comment from duckdb_columns() where database_name = 'source' "
-        "and schema_name = ? and table_name = ? and comment is not null order by column_index",
+        "select column_name from duckdb_columns() where database_name = 'source' "
+        "and schema_name = ? and table_name = ? order by column_index",
         [schema, mart],
     ).fetchall()
-    return table[0] if table else None, columns
+    return told.about, [(c, told.columns[c]) for (c,) in columns if told.columns.get(c)]
 
 
 class _Writer:
@@ -209,23 +215,27 @@ class _Writer:
         self._connection.register("beside", content)
         self._connection.execute(f"create table {self._name(table)} as from beside")
         self._connection.unregister("beside")
-        about = (content.schema.metadata or {}).get(b"comment", b"").decode()
-        columns = [
-            (f.name, f.metadata[b"comment"].decode())
-            for f in content.schema
-            if f.metadata and b"comment" in f.metadata
-        ]
-        self._comment(table, about or None, columns)
+        told = meaning_of(content.schema)
+        self._comment(table, told.about, [*told.columns.items()])
 
     def _comment(self, table: str, about: str | None, columns: Sequence[tuple[str, str]]) -> None:
         name = self._name(table)
+        self._connection.begin()
         if about:
             self._connection.execute(f"comment on table {name} is {_text(about)}")
         for column, comment in columns:
-            self._connection.execute(f'comment on column {name}."{column}" is {_text(comment)}')
+            if comment:
+                self._connection.execute(f'comment on column {name}."{column}" is {_text(comment)}')
+        self._connection.commit()
 
     def describe(self, version: str, rows: Mapping[str, int]) -> None:
         """Write the row of `publication`; marts published again keep their time of publication."""
+        self._describe(version, rows)
+        self._comment(
+            PUBLICATION, PUBLICATION_MEANING.about, [*PUBLICATION_MEANING.columns.items()]
+        )
+
+    def _describe(self, version: str, rows: Mapping[str, int]) -> None:
         contents, name = self._contents, self._name(PUBLICATION)
         if contents.again is not None:
             self._connection.execute(
@@ -257,13 +267,31 @@ class _Writer:
         return fingerprint.of_table(self._connection, self._schema, table, "publication")
 
     def to_parquet(self, table: str, target: Path) -> None:
-        """Write a table as a Parquet file."""
+        """Write a table as a Parquet file, with what it means as metadata."""
+        about, columns = (
+            self._connection.execute(
+                f"select {what} from {of} where database_name = 'publication'"  # noqa: S608
+                " and schema_name = ? and table_name = ?",
+                [self._schema, table],
+            ).fetchall()
+            for what, of in (
+                ("comment", "duckdb_tables()"),
+                ("column_name, coalesce(comment, '')", "duckdb_columns()"),
+            )
+        )
+        metadata = parquet_metadata(
+            self._connection.sql(f"from {self._name(table)} limit 0").to_arrow_table().schema,
+            Meaning(about[0][0] or "", dict(columns)),
+        )
+        written = ", ".join(f"{_text(key)}: {_text(text)}" for key, text in metadata.items())
         self._connection.execute(
-            f"copy {self._name(table)} to {_text(target)} (format parquet, compression zstd)"
+            f"copy {self._name(table)} to {_text(target)} "
+            f"(format parquet, compression zstd, kv_metadata {{{written}}})"
         )
 
     def end(self) -> bool:
         """Close the file; returns whether it is more than half tables, and not room of old ones."""
+        self._name_bare()
         self._connection.execute("checkpoint publication")
         used, free = self._connection.execute(
             "select used_blocks, free_blocks from pragma_database_size()"
@@ -271,6 +299,20 @@ class _Writer:
         ).fetchall()[0]
         self._connection.execute("detach publication")
         return bool(used >= free)
+
+    def _name_bare(self) -> None:
+        """Let `<table>` name each table too, where it is not in the default schema already."""
+        if self._schema == "main":
+            return
+        found = self._connection.execute(
+            "select table_name from duckdb_tables() where database_name = 'publication'"
+        ).fetchall()
+        self._connection.execute("use publication")  # so that the views do not name the database
+        for (table,) in found:
+            self._connection.execute(
+                f'create or replace view main."{table}" as from {self._schema}."{table}"'
+            )
+        self._connection.execute("use memory")
 
     def _name(self, table: str) -> str:
         return f'publication.{self._schema}."{table}"'

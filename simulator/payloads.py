@@ -154,12 +154,17 @@ def status(
         row["errors"] = [{"code": 131026, "title": "Message undeliverable"}]
         return row
     if name in ("sent", "delivered"):
-        is_entry = billing == "free_entry_point"
+        is_entry, is_template = billing == "free_entry_point", billing == "regular"
+        template = ("marketing", "utility")[sum(wamid.encode()) % 2]
         row["pricing"] = {
-            "billable": False,
+            "billable": is_template,
             "pricing_model": "PMP",
             "type": billing,
-            "category": "referral_conversion" if is_entry else "service",
+            "category": "referral_conversion"
+            if is_entry
+            else template
+            if is_template
+            else "service",
         }
         if is_entry:
             row["conversation"] = {

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from ctwa.pseudonym import Pseudonymizer
 from simulator.ads_state import AdDay, AdsState, DailyStats
+from simulator.bill import bill
 from simulator.company import ADS
 from simulator.google_state import GoogleState, Stats
 from simulator.people import GoogleClick, Lead
@@ -54,6 +55,14 @@ _SHARED = """(
     select lead_id, started_at, answered_by, handovers, inbound_messages, outbound_messages
     from marts.fct_conversations
     where answered_by not in ('own', 'unknown') or handovers > 0
+)"""
+_BILL = """(
+    select
+        business_number_id, strftime(cost_date, '%Y-%m') as month, market,
+        cast(sum(messages) as bigint) as messages,
+        cast(sum(billable_messages) as bigint) as billable,
+        case when count(cost) = count(*) then cast(sum(cost) as decimal(18, 6)) end as cost
+    from marts.fct_message_costs group by 1, 2, 3
 )"""
 _LEADS = "select * from marts.fct_leads"
 _SENT = "(select * from marts.fct_outcomes where source not like 'hubspot%')"
@@ -203,6 +212,12 @@ def truth(
                 by_cash,
             ),
             Expected("channel_performance", ("report_date", "channel"), by_channel),
+            Expected(
+                "bills of numbers",
+                ("business_number_id", "month", "market"),
+                bill(world.events),
+                _BILL,
+            ),
             Expected(
                 "creative_board",
                 ("platform", "ad_id", "window_days"),

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from docs.dictionary import ROOT, tables
+from docs.dictionary import tables
+from docs.generate import ROOT
 
 FOLDER = ROOT / "deploy/superset/dashboard"
 COLUMNS = {t.name: {name for name, _, _ in t.columns} for t in tables()}

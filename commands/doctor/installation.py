@@ -117,6 +117,8 @@ def schedules(settings: Settings) -> Iterator[Finding]:
     lines = {"nightly refresh": ("CTWA_NIGHTLY_CRON", settings.nightly_cron)}
     if settings.meta_conversions_mode != "off" or settings.hubspot_write_back != "off":
         lines["activation"] = ("CTWA_ACTIVATION_CRON", settings.activation_cron)
+    if settings.digest_cron is not None:
+        lines["digest"] = ("CTWA_DIGEST_CRON", settings.digest_cron)
     for subject, (name, line) in lines.items():
         following = next_run(line, datetime.now(zone))
         yield ok(subject, f"{name} {line}: next {following:%Y-%m-%d %H:%M} {zone.key}")

@@ -4,8 +4,8 @@
     {{ return([7, 14, 30, 90]) }}
 {%- endmacro %}
 
-{# As with spend, a sum that left out a value without a rate would be too low, so it is null (rule
-   R13). #}
+{# As with spend, a sum that left out a value or a message's cost without a rate would be too low, so
+   it is null (rules R13, R16). #}
 {% macro cohort_measures() -%}
         {%- set is_excluded = 'coalesce(is_excluded, false)' %}
         sum(case when is_excluded then 0 else 1 end) as leads,
@@ -22,7 +22,14 @@
         case
             when max(case when has_unconverted_value and not {{ is_excluded }} then 1 else 0 end) = 0
                 then coalesce(sum(case when not {{ is_excluded }} then won_value_reporting end), 0)
-        end as won_value_reporting
+        end as won_value_reporting,
+        case
+            when
+                max(
+                    case when message_cost_reporting is null and not {{ is_excluded }} then 1 else 0 end
+                ) = 0
+                then coalesce(sum(case when not {{ is_excluded }} then message_cost_reporting end), 0)
+        end as message_cost_reporting
 {%- endmacro %}
 
 {# Columns of a report that count leads; 0 if a day has spend and no leads (E46). #}
@@ -34,14 +41,16 @@
         -- `as_of` is only partly over.
         {{ dbt.dateadd('day', days, report_date) }} < {{ as_of() }} as is_mature_{{ days }}d,
         {% endfor %}
+        {% for column in ['won_value_reporting', 'message_cost_reporting'] %}
         cast(
-            case when {{ cohorts }}.leads is null then 0 else {{ cohorts }}.won_value_reporting end
+            case when {{ cohorts }}.leads is null then 0 else {{ cohorts }}.{{ column }} end
             as decimal(18, 6)
-        ) as won_value_reporting
+        ) as {{ column }}{{ ',' if not loop.last }}
+        {% endfor %}
 {%- endmacro %}
 
 {% macro cohort_column_names() -%}
-    {%- set names = counted_leads() + ['won_value_reporting'] -%}
+    {%- set names = counted_leads() + ['won_value_reporting', 'message_cost_reporting'] -%}
     {%- for days in cohort_windows() -%}
         {%- do names.append('is_mature_' ~ days ~ 'd') -%}
     {%- endfor -%}

@@ -80,6 +80,14 @@
         {{ exact_ratio(amount, row ~ '.qualified_leads') }} as cost_per_qualified_lead{{ suffix }}
 {%- endmacro %}
 
+{# The same with what the messages to these leads cost (rule R16), in the reporting currency; null
+   where either part is not known. #}
+{% macro loaded_cost_columns(row, amount) -%}
+        {%- set loaded = '(' ~ amount ~ ' + ' ~ row ~ '.message_cost_reporting)' -%}
+        {{ exact_ratio(loaded, row ~ '.leads') }} as loaded_cost_per_lead,
+        {{ exact_ratio(loaded, row ~ '.qualified_leads') }} as loaded_cost_per_qualified_lead
+{%- endmacro %}
+
 {# The amount that a cost is based on. Leads of an ad whose account is not known have none: what the
    ad spent is in another row, or in another company's account. #}
 {% macro priced(row, amount) -%}

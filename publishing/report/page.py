@@ -31,9 +31,11 @@ from publishing.report.data import ReportError, read_payload
 LANGUAGES = ("en", "es", "pt-BR")
 VENDORED = ("charts.min.js", "tables.min.js")
 SCRIPTS = (
-    "dom.js", "state.js", "texts.js", "format.js", "model.js", "measures.js", "table.js",
-    "charts.js", "filters.js", "unread.js", "overview.js", "campaigns.js", "shift.js",
-    "intervals.js", "creatives.js", "cohorts.js", "health.js", "definitions.js", "main.js",
+    "dom.js", "state.js", "texts.js", "format.js", "facts.js", "model.js", "measures.js",
+    "csv.js", "table.js", "charts.js", "filters.js", "unread.js", "overview.js", "campaigns.js",
+    "shift.js", "intervals.js", "creatives.js", "leads.js", "funnel.js", "answering.js",
+    "forecast.js", "cohorts.js", "alarms.js", "health.js", "targets.js", "monday.js",
+    "definitions.js", "main.js",
 )  # fmt: skip
 """In this order, in one function: later files use what earlier ones define."""
 FILE_NAME = "report.html"
@@ -95,7 +97,13 @@ def _app() -> bytes:
 
 
 def _texts() -> dict[str, Any]:
-    return {name: orjson.loads(_web(f"texts/{name}.json")) for name in LANGUAGES}
+    return {name: texts_of(name) for name in LANGUAGES}
+
+
+def texts_of(language: str) -> dict[str, str]:
+    """The report's texts of one of `LANGUAGES`, by key."""
+    made: dict[str, str] = orjson.loads(_web(f"texts/{language}.json"))
+    return made
 
 
 @cache

@@ -12,7 +12,9 @@ from urllib.parse import urlencode
 if TYPE_CHECKING:  # installed by `make test-browser` only
     from playwright.sync_api import Browser, Page
 
-PAGES = ("overview", "campaigns", "creatives", "cohorts", "health", "definitions")
+PAGES = (
+    "overview", "campaigns", "creatives", "leads", "funnel", "cohorts", "health", "definitions",
+)  # fmt: skip
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 
 _ROWS = """(selector) => [...document.querySelectorAll(selector)].map((row) => ({
@@ -33,7 +35,7 @@ class Reader:
 
     def show(self, name: str = "overview", **view: Any) -> None:
         """Go to a page of the report, with a view of its address: period, channel, within …"""
-        self.page.goto(f"{self.url}#/{name}?{urlencode(view)}")
+        self.page.goto(f"{self.url}#/{name}?{urlencode(view, doseq=True)}")
         self.page.wait_for_selector(f".page-{name}")
 
     def tile(self, name: str) -> float | None:
@@ -47,9 +49,10 @@ class Reader:
 
     def rows(self, table: str, part: str = "tbody") -> list[dict[str, Any]]:
         """The rows of a table, all of them: what stands first, and the numbers by measure."""
-        button = self.page.locator(f".data-table:has(#table-{table}) .pager button").last
-        if part == "tbody" and button.count() and button.is_visible():
-            button.click()
+        buttons = self.page.locator(f".data-table:has(#table-{table}) .pager button")
+        # Previous, next and "show all"; once all are shown, only the way back.
+        if part == "tbody" and buttons.count() > 1 and buttons.last.is_visible():
+            buttons.last.click()
         made: list[dict[str, Any]] = self.page.evaluate(_ROWS, f"#table-{table} {part} tr")
         return made
 

@@ -432,7 +432,7 @@ def test_alarms_and_unread_spend_stand_until_they_are_over(settings: Settings) -
         )
     said = _by_subject(status(settings, NIGHT))
     assert said["alarm quarantine"].found == "text of quarantine (since 2026-06-28)"
-    assert said["alarm quarantine"].fix == "look there"
+    assert said["alarm quarantine"].fix == "look there (docs/runbooks.md#quarantine)"
     assert "since 2026-06-27" in said["spend of meta 101"].found
     assert "spend of meta 102" not in said
     _health(settings, ("quarantine", "ok"), ("referral_share", "off"))

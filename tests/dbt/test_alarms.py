@@ -191,7 +191,8 @@ def test_the_check_of_an_alarm_warns_with_what_happened_and_what_to_do(
     row = checks.alarm_rows(nights.world.settings)[alarm]
     failed = checks.result_of(key, row)
     assert (failed.passed, failed.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert failed.description == f"{row['message']} (since {row['since']}). {row['mend']}"
+    said = f"{row['message']} (since {row['since']}). {row['mend']}"
+    assert failed.description == f"{said} (docs/runbooks.md#{alarm})"
 
 
 def test_every_alarm_has_its_check_and_one_that_was_taken_out_is_quiet() -> None:

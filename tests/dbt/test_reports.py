@@ -6,14 +6,18 @@ night only brings one late qualification (E57).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
+import duckdb
+import pyarrow.parquet as pq
 import pytest
 
+from publishing.marts import parquet_folder, publish_marts
 from tests.support.meta import BR, CL, US, Meta, ad_row
 from tests.support.metrics import Metrics
 from tests.support.people import Inbox, message, outcome, quarantined, referral
@@ -314,6 +318,30 @@ def test_e60_outcomes_of_nobody_and_quarantine_are_counted(story: Story) -> None
     assert totals[0]["through"] == date(2026, 6, 14)  # the account that is furthest behind
 
 
+RATIO = re.compile(r"(loaded_)?cost_per_|qualified_rate$")
+
+
+def test_every_published_table_and_column_says_what_it_means(story: Story) -> None:
+    path = publish_marts(story.world.settings, as_of=AS_OF).path
+    with duckdb.connect(str(path), read_only=True) as marts:
+        tables = marts.execute("select table_name, comment from duckdb_tables()").fetchall()
+        columns = marts.execute(
+            "select table_name, column_name, comment from duckdb_columns() where not internal"
+        ).fetchall()
+    assert len(tables) > 20
+    assert [name for name, said in tables if not said] == []
+    assert [(table, name) for table, name, said in columns if not said] == []
+    # The published file is read by people who have not read docs/bi.md.
+    ratios = {(table, name): said for table, name, said in columns if RATIO.match(name)}
+    assert len(ratios) > 10
+    assert [name for name, said in ratios.items() if "never average" not in said] == []
+    for table, about in tables:
+        schema = pq.read_schema(parquet_folder(path) / "current" / f"{table}.parquet")
+        assert schema.metadata[b"comment"].decode() == about
+        told = {f.name: f.metadata[b"comment"].decode() for f in schema}
+        assert told == {name: said for of, name, said in columns if of == table}
+
+
 @pytest.fixture(scope="module")
 def metrics(story: Story) -> Metrics:
     return Metrics(story.world)
@@ -404,3 +432,10 @@ def _account(account: str, currency: str, zone: str) -> dict[str, Any]:
         "currency": currency,
         "timezone": zone,
     }
+
+
+def test_campaigns_of_one_name_are_two_rows_of_a_metric(story: Story, metrics: Metrics) -> None:
+    rows = metrics.query("leads", by=["ad__ad_name"])
+    named = {row["ad__ad_name"]: row["leads"] for row in rows}
+    assert named[f"Video [meta:{CHAT}]"] > 0
+    assert named[f"Video [meta:{TWIN}]"] > 0

@@ -12,7 +12,7 @@ import pytest
 
 from ctwa.settings import Settings, load_settings
 from ingestion.identity.update import land_identity
-from orchestration.plan import run_values
+from orchestration.plan import marks_of, run_values
 from orchestration.plan_run import run_plan
 from simulator.delivery import deliveries
 from simulator.world import build_world
@@ -67,6 +67,16 @@ def beside(run: WorldRun, name: str) -> Settings:
     path = run.settings.data_dir.with_name(name) / run.settings.warehouse_path.name
     path.parent.mkdir(exist_ok=True)
     return run.settings.model_copy(update={"warehouse_path": path})
+
+
+def test_the_rows_of_spend_do_not_depend_on_the_day(settings: Settings) -> None:
+    """They are the most rows there are: a night that brings nothing but a day leaves them alone."""
+    plan = plan_for(settings)
+    (spend,) = (node.unique_id for node in plan.nodes if node.table == "fct_ad_spend")
+    of_spend = [n for n in plan.nodes if n.unique_id in plan.ancestors[spend] | {spend}]
+    assert len(of_spend) > 10
+    texts = {node.table: (*node.full, *node.continued) for node in of_spend}
+    assert [t for t, found in texts.items() if any("as_of" in marks_of(x) for x in found)] == []
 
 
 @pytest.mark.timeout(900)

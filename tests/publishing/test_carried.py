@@ -13,6 +13,7 @@ import pytest
 from ctwa.settings import Settings
 from publishing.carried import Carried
 from publishing.marts import parquet_folder, publish_marts
+from publishing.meanings import Meaning, meanings
 from tests.support.prints import Prints, print_of, prints
 
 AS_OF = date(2026, 6, 30)
@@ -77,12 +78,13 @@ def company(settings: Settings) -> Company:
     return Company(settings)
 
 
-def test_only_what_changed_is_written(company: Company) -> None:
+def test_only_what_changed_is_written(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     assert company.publish() == set()
     assert company.publish() == set(MARTS)
     company.change("fct_leads", 2)
     assert company.publish() == {"dim_ads", "fct_touches"}
-    company.run("comment on column marts.dim_ads.id is 'said now'")
+    told = {"dim_ads": Meaning("One row per ad.", {"id": "Said now."})}
+    monkeypatch.setattr("publishing.tables.meanings", lambda: {**meanings(), **told})
     assert company.publish() == {"fct_leads", "fct_touches"}
     assert company.publish(is_known=False) == set()
     assert company.publish() == set(), "nothing is known of the publication before"

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from ctwa.settings import Settings
 from publishing.marts import PublishError, publish_marts
+from publishing.meanings import meanings
 from publishing.postgres import publish_to_postgres
 from tests.publishing.test_marts import AS_OF, ROWS, build_warehouse
 
@@ -44,6 +45,9 @@ def test_rows_and_types_arrive_exactly(settings: Settings, postgres_url: str) ->
             "name, nothing from marts.fct_leads"
         ).fetchone()
         as_of = reader.execute("select as_of from marts.publication").fetchone()
+        told = "select col_description('marts.fct_leads'::regclass, 1), "
+        told += "obj_description('marts.fct_leads'::regclass)"
+        comments = reader.execute(told).fetchone()
     assert row == (
         "120226305854810727",
         Decimal("0.100000"),
@@ -55,6 +59,8 @@ def test_rows_and_types_arrive_exactly(settings: Settings, postgres_url: str) ->
         None,
     )
     assert as_of == (AS_OF,)
+    meaning = meanings()["fct_leads"]
+    assert comments == (meaning.columns["ad_id"], meaning.about)
 
 
 def test_readers_see_one_publication_whole_during_the_swap(

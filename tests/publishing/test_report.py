@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from typer.testing import CliRunner
 from commands.cli import app
 from ctwa.settings import Settings
 from publishing.carried import Carried, Table
-from publishing.report.data import NEEDED, ReportError
-from publishing.report.facts import amounts, counts
+from publishing.report import people
+from publishing.report.columns import amounts, counts, millionths
+from publishing.report.data import NEEDED, read_payload
+from publishing.report.facts import MEASURES, ReportError
 from publishing.report.page import (
     LANGUAGES,
     SCRIPTS,
@@ -30,11 +32,21 @@ from publishing.report.page import (
     report_path,
     write_report,
 )
+from publishing.report.zones import Budget
 from tests.support.report import AS_OF, VERSION, write_many, write_marts
-from tests.support.report_page import Blocks, facts, links_of, numbers, payload_of, words
+from tests.support.report_page import (
+    Blocks,
+    facts,
+    links_of,
+    numbers,
+    payload_of,
+    words,
+    zones,
+)
 
 PACKAGE = Path(__file__).resolve().parents[2] / "publishing" / "report"
 DAY = date(2026, 6, 1)
+NEXT = date(2026, 6, 2)
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(1)> & \u2028 \u2029 'x'"
 META = {"platform": "meta", "account_id": "1"}
 
@@ -52,6 +64,12 @@ def lead(name: str, day: date, ad: str | None = "ad1", **more: Any) -> dict[str,
             **paid, **more}  # fmt: skip
 
 
+def aged(day: date, days: int) -> dict[str, Any]:
+    """First touched at noon of a day, and qualified within so many days, to the second."""
+    touched = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+    return {"first_touch_at": touched, "qualified_at": touched + timedelta(days=days)}
+
+
 def company() -> dict[str, list[dict[str, Any]]]:
     """Two ads, an unallocated amount, leads with and without an ad, one that does not count."""
     return {
@@ -64,10 +82,10 @@ def company() -> dict[str, list[dict[str, Any]]]:
                   channel="meta_unallocated"),
         ],
         "fct_leads": [
-            lead("a", DAY, is_qualified=True, is_qualified_30d=True, won_value_reporting="900.55"),
+            lead("a", DAY, is_qualified=True, won_value_reporting="900.55", **aged(DAY, 25)),
             lead("b", DAY, ad="ad2"),
-            lead("c", DAY + timedelta(1), ad=None, is_qualified=True),
-            lead("d", DAY, is_excluded=True, is_qualified=True),
+            lead("c", NEXT, ad=None, is_qualified=True, **aged(NEXT, 60)),
+            lead("d", DAY, is_excluded=True, is_qualified=True, **aged(DAY, 1)),
             lead("e", DAY, ad="gone", account_id=None, campaign_id=None),
         ],
         "dim_accounts": [{**META, "account_name": "Clínica & Co", "currency": "BRL"}],
@@ -94,8 +112,7 @@ def test_the_figures_of_the_report_are_those_of_the_marts(settings: Settings) ->
     assert total(payload, "spend") == Decimal("39.138333")
     assert total(payload, "leads") == 4  # the excluded one is in no count
     assert total(payload, "qualified") == 2
-    assert total(payload, "qualified_30d") == 1
-    assert total(payload, "qualified_7d") == 0
+    assert sorted(age for f in facts(payload) for age in f["ages"]) == [25, 60]
     assert total(payload, "clicks") == 35
     assert total(payload, "won_value") == Decimal("900.55")
     assert total(payload, "spend", campaign="c1", ad="ad1") == Decimal("35.305")
@@ -119,9 +136,10 @@ def test_many_rows_add_up_by_channel_campaign_and_ad(settings: Settings) -> None
             ).fetchall()
             assert len(expected) > 1
             for value, *sums in expected:
-                told = [total(payload, n, **{key: value})
-                        for n in ("spend", "leads", "qualified_30d")]  # fmt: skip
-                assert told == sums
+                rows = [f for f in facts(payload) if f[key] == value]
+                ripe = sum(age <= 30 for f in rows for age in f["ages"])
+                told = [total(payload, n, **{key: value}) for n in ("spend", "leads")]
+                assert [*told, ripe] == sums
 
 
 def test_an_amount_without_a_rate_stays_unknown(settings: Settings) -> None:
@@ -236,29 +254,123 @@ def test_the_page_lets_run_what_it_holds_and_asks_for_nothing(settings: Settings
     assert named <= {b"http://www.w3.org"}  # the name of SVG, no address
 
 
-def test_nobody_is_in_the_report(settings: Settings) -> None:
+def test_leads_are_in_the_report_by_pseudonym_only(settings: Settings) -> None:
     write_marts(settings.marts_path, **company(), conversion_events=[
         {"conversion_event_id": "7" * 32, "event_name": "Purchase", "status": "sent",
          "occurred_at": "2026-06-02 10:00:00+00"},
     ])  # fmt: skip
     with duckdb.connect(str(settings.marts_path)) as marts:
-        marts.execute("update marts.fct_leads set lead_id = 'person-' || lead_id")
+        marts.execute("update marts.fct_leads set lead_id = 'pseudonym-' || lead_id || '-whole'")
+        marts.execute("update marts.fct_leads set utm_source = 'news'")
     page = write_report(settings).path.read_bytes()
-    assert b"person-" not in page
+    assert b"-whole" not in page
     assert b"7777777" not in page
+    told = payload_of(settings.marts_path.with_name("report.html"))["leads"]
+    # The newest first; the one that does not count is not among them.
+    assert told["id"] == ["pseudonym-c-", "pseudonym-a-", "pseudonym-b-", "pseudonym-e-"]
+    assert told["age"] == [60, 25, -1, -1]
+    assert words(told["utm"]) == ["news"] * 4
+
+
+def test_only_the_newest_leads_are_listed(settings: Settings, monkeypatch: Any) -> None:
+    monkeypatch.setattr(people, "SHOWN_LEADS", 2)
+    payload = written(settings)
+    assert len(payload["leads"]["id"]) == 2
+    assert total(payload, "leads") == 4
+
+
+SMALL = Budget(whole=900, ad=(200, 150, 150), campaign=(300, 100, 100))
+
+
+def test_e160_a_long_history_is_kept_coarser_and_adds_up_all_the_same(settings: Settings) -> None:
+    write_many(settings.marts_path, days=800, ads=12)
+    payload = read_payload(settings.marts_path, "BRL", SMALL).content
+    whole = read_payload(settings.marts_path, "BRL").content
+    raw = payload["facts"]
+    assert [zone["grain"] for zone in raw["ad"]] == ["year", "month", "week", "day"]
+    assert raw["campaign"]
+    assert raw["rows"] < 6_000 < 9_600 == whole["facts"]["rows"]
+    days = [day for (day,) in _days(settings)]
+    for level in ("ad", "campaign", "total"):
+        rows = list(facts(payload, level))
+        every = list(facts(whole, level))
+        for name in MEASURES:
+            assert sum(r[name] for r in rows) == sum(r[name] for r in every), (level, name)
+        # Each zone begins where the one before it ends, and a year of it is that year's.
+        found = zones(raw, level)
+        assert [zone["from"] for zone in found[1:]] == [zone["to"] for zone in found[:-1]]
+        assert (found[0]["from"], found[-1]["to"]) == (min(days), max(days) + 1)
+        for zone in found:
+            kept = [f for f in every if zone["from"] <= f["day"] < zone["to"]]
+            told = [f for f in rows if zone["from"] <= f["day"] < zone["to"]]
+            for name in ("spend", "leads", "qualified"):
+                assert sum(f[name] for f in told) == sum(f[name] for f in kept)
+            assert sorted(a for f in told for a in f["ages"]) == sorted(
+                a for f in kept for a in f["ages"]
+            )
+    assert {f["grain"] for f in facts(payload, "total")} == {"day"}
+
+
+def _days(settings: Settings) -> list[tuple[int]]:
+    with duckdb.connect(str(settings.marts_path), read_only=True) as marts:
+        return marts.execute(
+            "select distinct spend_date - date '1970-01-01' from marts.fct_ad_spend"
+        ).fetchall()
+
+
+def test_numbers_and_brands_are_told_apart_where_there_are_several(settings: Settings) -> None:
+    made = company()
+    made["fct_leads"] = [{**one, "business_number_id": "55", "brand": f"b{i % 2}"}
+                         for i, one in enumerate(made["fct_leads"])]  # fmt: skip
+    payload = written(settings, **made)
+    assert {f["number"] for f in facts(payload)} == {None}
+    assert total(payload, "leads", brand="b0") == 3
+    assert total(payload, "spend", brand=None) == total(payload, "spend")
+
+
+def test_e161_alarms_and_restatements_are_told_as_the_marts_have_them(settings: Settings) -> None:
+    assert written(settings)["alarms"] is None
+    later = {"restated_on": AS_OF, "leads_delta": 0, "qualified_leads_delta": 1,
+             "cause": "late_outcome"}  # fmt: skip
+    payload = written(
+        settings,
+        **company(),
+        health_alarms=[
+            {"alarm": "unallocated_spend", "status": "warn", "since": DAY, "measured": "0.3",
+             "expected_high": "0.118", "subject": "meta 1", "message": "as found", "place": 5},
+            {"alarm": "quarantine", "status": "off", "place": 2},
+        ],
+        restatements=[
+            {**later, "report_date": DAY}, {**later, "report_date": DAY + timedelta(3)},
+            {"restated_on": AS_OF, "report_date": DAY, "cause": "restated_spend",
+             "spend_reporting_delta": "-1.25"},
+            {"restated_on": AS_OF - timedelta(91), "report_date": DAY, "cause": "other"},
+        ],
+    )  # fmt: skip
+    assert [(a["alarm"], a["status"]) for a in payload["alarms"]] == [
+        ("quarantine", "off"), ("unallocated_spend", "warn"),
+    ]  # fmt: skip
+    assert (payload["alarms"][1]["measured"], payload["alarms"][1]["high"]) == (0.3, 0.118)
+    told = payload["restatements"]
+    at = (DAY - date(1970, 1, 1)).days
+    assert words(told["cause"]) == ["late_outcome", "restated_spend"]
+    assert (told["from"], told["to"]) == ([at, at], [at + 3, at])
+    assert (told["qualified"], numbers(told["spend"])) == ([2, 0], [0, Decimal("-1.25")])
+    assert told["days"] == [[at, (AS_OF - date(1970, 1, 1)).days]]
 
 
 def test_verdicts_shifts_and_events_are_shown_where_the_marts_have_them(
     settings: Settings,
 ) -> None:
-    assert {written(settings)[name] for name in ("creative_board", "budget_shift", "conversions")} \
-        == {None}  # fmt: skip
+    bare = written(settings)
+    assert {bare[n] for n in ("budget_shift", "conversions", "monday", "forecast")} == {None}
+    assert bare["boards"] == {}
     board = [{"platform": "meta", "ad_id": ad, "window_days": 90, "leads": 30,
               "qualified_leads": 12, "shrunk_qualified_rate": "0.38", "qualified_rate_low": "0.25",
-              "qualified_rate_high": "0.52", "verdict": verdict, "reason": HOSTILE}
+              "qualified_rate_high": "0.52", "verdict": verdict, "unread_days": 0}
              for ad, verdict in (("ad1", "scale"), ("unseen", "not_enough_data"))]  # fmt: skip
     shift = [{"platform": "meta", "account_id": "1", "currency": "BRL", "from_ad_id": "a",
-              "to_ad_id": "b", "window_days": 90, "pair_number": 1, "reason": "Move it.",
+              "to_ad_id": "b", "window_days": 90, "pair_number": 1,
               "suggested_daily_amount": "42.50", "expected_weekly_gain": "2.4",
               "expected_weekly_gain_low": "0.4", "expected_weekly_gain_high": "4.1"}]  # fmt: skip
     event = {"event_name": "Purchase", "occurred_at": "2026-06-02 23:59:59+00", "status": "sent"}
@@ -269,7 +381,7 @@ def test_verdicts_shifts_and_events_are_shown_where_the_marts_have_them(
         budget_shift=shift,
         conversion_events=[event, event, {**event, "status": "skipped", "reason": "no_value"}],
     )
-    told = payload["creative_board"]
+    told = payload["boards"]["ad"]
     assert words(told["verdict"]) == ["scale", "not_enough_data"]
     assert (told["rate"], told["low"], told["high"]) == ([0.38] * 2, [0.25] * 2, [0.52] * 2)
     assert numbers(payload["budget_shift"]["amount"]) == [Decimal("42.5")]
@@ -301,8 +413,8 @@ def test_a_missing_mart_is_named(settings: Settings, mart: str) -> None:
 def test_marts_of_an_older_version_are_an_error_for_people(settings: Settings) -> None:
     write_marts(settings.marts_path)
     with duckdb.connect(str(settings.marts_path)) as marts:
-        marts.execute("alter table marts.fct_leads drop column is_qualified_90d")
-    with pytest.raises(ReportError, match=r"is_qualified_90d.*ctwa refresh --full"):
+        marts.execute("alter table marts.fct_leads drop column qualified_at")
+    with pytest.raises(ReportError, match=r"qualified_at.*ctwa refresh --full"):
         write_report(settings)
 
 
@@ -322,6 +434,7 @@ def test_the_command_says_where_the_report_is_and_what_is_missing(
 
 
 def test_columns_come_back_as_they_were() -> None:
+    assert numbers(millionths([1_500_000, None, 0])) == [Decimal("1.5"), None, Decimal(0)]
     for values in ([], [0, 0, 0], [5, 0, 0, 0, 0, 0, 7], [1, 2, 3], [0, 4, 0, 4]):
         assert numbers(counts(values)) == values
     exact = [Decimal("0.000001"), None, Decimal("12345678.9"), Decimal(0), Decimal("-3")]
@@ -343,6 +456,7 @@ def test_every_language_has_every_text_and_every_text_is_used() -> None:
             places = set(re.findall(r"\{(\w+)\}", text))
             assert places == set(re.findall(r"\{(\w+)\}", texts["en"][key])), (name, key)
     code = "".join((PACKAGE / "web" / script).read_text() for script in SCRIPTS)
+    code += (PACKAGE.parent / "digest.py").read_text()
     groups = tuple(re.findall(r"word\(\"(\w+)\"", code)) + tuple(
         group.rstrip(".") for group in re.findall(r"t\(`([\w.]+)\$\{", code)
     )

@@ -18,19 +18,25 @@ _TABLES = {
     "fct_ad_spend": """platform varchar, account_id varchar, ad_id varchar, spend_date date,
         row_kind varchar default 'ad', campaign_id varchar, channel varchar,
         spend_reporting decimal(18, 6), impressions bigint default 0,
-        clicks bigint default 0""",
+        clicks bigint default 0, platform_conversations bigint default 0""",
     "fct_leads": """lead_id varchar, first_touch_date date, channel varchar, platform varchar,
         account_id varchar, campaign_id varchar, ad_id varchar, is_excluded boolean default false,
         is_qualified boolean default false, is_qualified_7d boolean default false,
         is_qualified_14d boolean default false, is_qualified_30d boolean default false,
         is_qualified_90d boolean default false,
-        won_value_reporting decimal(18, 6), has_unconverted_value boolean default false""",
+        won_value_reporting decimal(18, 6), has_unconverted_value boolean default false,
+        first_touch_at timestamptz, qualified_at timestamptz, has_replied boolean default false,
+        is_won boolean default false, business_number_id varchar, brand varchar,
+        basis varchar default 'direct', resolution varchar, current_stage varchar,
+        utm_source varchar, utm_medium varchar, has_click_id boolean, is_from_form boolean,
+        is_boosted_post_candidate boolean, first_touch_id varchar, source_touch_id varchar""",
     "dim_accounts": """platform varchar, account_id varchar, account_name varchar,
         currency varchar, timezone varchar, spend_complete_through date""",
     "dim_campaigns": """platform varchar, campaign_id varchar, campaign_name varchar,
         effective_status varchar""",
-    "dim_ads": """platform varchar, ad_id varchar, ad_name varchar, adset_name varchar,
-        campaign_id varchar, headline varchar, media_type varchar, effective_status varchar""",
+    "dim_ads": """platform varchar, ad_id varchar, ad_name varchar, adset_id varchar,
+        adset_name varchar, campaign_id varchar, headline varchar, media_type varchar,
+        effective_status varchar""",
     "attribution_health": """report_date date, conversations bigint default 0,
         with_referral bigint default 0, resolved bigint default 0, pending bigint default 0,
         "foreign" bigint default 0, gone bigint default 0, ad_suspected bigint default 0,
@@ -39,21 +45,58 @@ _TABLES = {
         envelopes bigint default 0, quarantined_envelopes bigint default 0,
         excluded_leads bigint default 0, web_leads bigint default 0, repeats bigint default 0""",
     "spend_reconciliation": """platform varchar, account_id varchar, spend_date date,
-        account_spend decimal(18, 6), ads_spend decimal(18, 6), unallocated decimal(18, 6)""",
+        account_spend decimal(18, 6), ads_spend decimal(18, 6),
+        campaign_level_spend decimal(18, 6) default 0, unallocated decimal(18, 6)""",
     "creative_board": """platform varchar, ad_id varchar, window_days integer, leads bigint,
         qualified_leads bigint, shrunk_qualified_rate decimal(9, 6),
         qualified_rate_low decimal(9, 6), qualified_rate_high decimal(9, 6), verdict varchar,
-        reason varchar""",
+        account_id varchar, currency varchar, spend decimal(18, 6),
+        expected_cost_per_qualified_lead_low decimal(18, 6),
+        expected_cost_per_qualified_lead_high decimal(18, 6),
+        peer_cost_per_qualified_lead decimal(18, 6), peer_qualified_leads bigint,
+        unread_days integer default 0""",
     "budget_shift": """platform varchar, account_id varchar, currency varchar,
         from_ad_id varchar, from_ad_name varchar, from_campaign_name varchar, to_ad_id varchar,
-        to_ad_name varchar, to_campaign_name varchar, reason varchar, window_days integer,
+        to_ad_name varchar, to_campaign_name varchar, window_days integer,
         pair_number integer, suggested_daily_amount decimal(18, 6),
         expected_weekly_gain decimal(18, 3), expected_weekly_gain_low decimal(18, 3),
-        expected_weekly_gain_high decimal(18, 3)""",
+        expected_weekly_gain_high decimal(18, 3),
+        from_expected_cost_per_qualified_lead decimal(18, 6),
+        to_expected_cost_per_qualified_lead decimal(18, 6)""",
+    "health_alarms": """alarm varchar, status varchar, since date, subject varchar,
+        measured decimal(18, 6), expected_low decimal(18, 6), expected_high decimal(18, 6),
+        message varchar default '', mend varchar, place integer default 1""",
+    "monday": """rank integer, kind varchar, what varchar,
+        money_at_stake_reporting decimal(18, 2), money_at_stake_low_reporting decimal(18, 2),
+        money_at_stake_high_reporting decimal(18, 2), reason_code varchar, reason_values varchar,
+        platform varchar, account_id varchar, account_name varchar, campaign_id varchar,
+        campaign_name varchar, adset_id varchar, adset_name varchar, ad_id varchar,
+        ad_name varchar, alarm varchar, evidence varchar""",
+    "cohort_forecast": """level varchar, entity_key varchar, grain varchar, basis varchar,
+        reason_code varchar, spend_status varchar default 'read', period_start date,
+        horizon_days integer default 90, leads bigint, qualified_so_far bigint,
+        expected_qualified decimal(18, 3), expected_qualified_low decimal(18, 3),
+        expected_qualified_high decimal(18, 3),
+        expected_cost_per_qualified_lead_reporting decimal(18, 6),
+        expected_cost_per_qualified_lead_low_reporting decimal(18, 6),
+        expected_cost_per_qualified_lead_high_reporting decimal(18, 6),
+        backtest_coverage decimal(9, 6)""",
+    "answer_performance": """scope varchar default 'all', platform varchar, account_id varchar,
+        campaign_id varchar, compared varchar default 'answer_time', answer_group varchar,
+        group_order integer, reference_group varchar, leads bigint, qualified_leads bigint,
+        qualified_rate decimal(9, 6), median_response_seconds bigint, compared_leads bigint,
+        rate_difference decimal(9, 6), rate_difference_low decimal(9, 6),
+        rate_difference_high decimal(9, 6), verdict_code varchar, caution_code varchar""",
+    "restatements": """restated_on date, report_date date, cause varchar,
+        spend_reporting_delta decimal(18, 6) default 0, leads_delta bigint default 0,
+        qualified_leads_delta bigint default 0""",
     "conversion_events": """conversion_event_id varchar, funnel_stage varchar default 'won',
         event_name varchar, status varchar, reason varchar, occurred_at timestamptz""",
 }
-OPTIONAL = ("creative_board", "budget_shift", "conversion_events")
+OPTIONAL = (
+    "creative_board", "budget_shift", "conversion_events", "health_alarms", "restatements",
+    "monday", "cohort_forecast", "answer_performance",
+)  # fmt: skip
 
 _CHANNELS = """
 create table marts.channel_performance as
@@ -83,6 +126,15 @@ def write_marts(path: Path, **tables: Sequence[Row]) -> Path:
                 connection.execute(
                     f"insert into marts.{name} ({columns}) values ({marks})", list(row.values())
                 )
+        # Leads without a time of their own come at noon; the qualified ones qualify a day later.
+        connection.execute(
+            "update marts.fct_leads set first_touch_at = coalesce(first_touch_at, "
+            "cast(first_touch_date as timestamptz) + interval 12 hour)"
+        )
+        connection.execute(
+            "update marts.fct_leads set qualified_at = coalesce(qualified_at, "
+            "first_touch_at + interval 1 day) where is_qualified"
+        )
         connection.execute(_CHANNELS)
     return path
 
@@ -105,13 +157,19 @@ def write_many(path: Path, *, days: int, ads: int) -> Path:
         )
         connection.execute(
             "insert into marts.fct_leads (lead_id, first_touch_date, channel, platform, "
-            "account_id, campaign_id, ad_id, is_qualified, is_qualified_30d) "
+            "account_id, campaign_id, ad_id, is_qualified, is_qualified_30d, first_touch_at, "
+            "qualified_at) "
             "select md5(ad_id || spend_date || n), spend_date, channel, platform, account_id, "
-            "campaign_id, ad_id, (impressions + n) % 4 = 0, (impressions + n) % 5 = 0 "
-            "from marts.fct_ad_spend, range(2) t(n) where (impressions + n) % 3 > 0"
+            "campaign_id, ad_id, qualified, qualified and days <= 30, touched, "
+            "case when qualified then touched + days * interval 1 day - interval 3 hour end "
+            "from (select *, (impressions + n) % 4 = 0 as qualified, "
+            "(impressions + n) % 45 + 1 as days, "
+            "cast(spend_date as timestamptz) + interval 15 hour as touched "
+            "from marts.fct_ad_spend, range(2) t(n) where (impressions + n) % 3 > 0)"
         )
         connection.execute(
-            "insert into marts.dim_ads select 'meta', 'ad' || i, 'Ad ' || i, 'Set', 'c' || i % 40, "
+            "insert into marts.dim_ads select 'meta', 'ad' || i, 'Ad ' || i, 's' || i % 80, "
+            "'Set ' || i % 80, 'c' || i % 40, "
             f"'Headline ' || i, 'image', 'ACTIVE' from range({ads}) t(i)"
         )
         connection.execute(

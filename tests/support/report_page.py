@@ -11,6 +11,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+MEASURES = (
+    "spend", "won_value", "impressions", "clicks", "conversations", "leads", "replied", "qualified",
+    "won",
+)  # fmt: skip
+
 
 class Blocks(HTMLParser):
     """Elements of an HTML file, and the contents of its scripts and styles, as a browser parses."""
@@ -64,25 +69,44 @@ def words(column: Mapping[str, Any]) -> list[str | None]:
     return [None if i < 0 else column["w"][i] for i in column["i"]]
 
 
-def facts(payload: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of figures, each with day, entity and measures."""
+def facts(payload: Mapping[str, Any], level: str = "ad") -> Iterator[dict[str, Any]]:
+    """The rows of figures of a level, each with its day, entity, measures and ages.
+
+    Where a level has no zone of its own, those of the level below are read, as on the page.
+    """
     raw = payload["facts"]
-    entities = {name: words(c) for name, c in raw["entities"].items() if name != "account"}
-    measures = {
-        name: numbers(column)
-        for name, column in raw.items()
-        if name not in {"rows", "entities", "days", "per_day", "entity"}
+    entities = {
+        name: words(c) for name, c in raw["entities"].items() if name not in {"account", "level"}
     }
-    row = 0
-    for day, count in zip(accumulate(raw["days"]), raw["per_day"], strict=True):
-        for entity in accumulate(raw["entity"][row : row + count]):
-            yield {
-                "day": day,
-                "account": raw["entities"]["account"][entity],
-                **{name: texts[entity] for name, texts in entities.items()},
-                **{name: column[row] for name, column in measures.items()},
-            }
-            row += 1
+    for zone in zones(raw, level):
+        measures = {name: numbers(zone[name]) for name in MEASURES}
+        ages = iter(zone["ages"])
+        row = 0
+        for day, count in zip(accumulate(zone["periods"]), zone["rows_in"], strict=True):
+            for entity in accumulate(zone["entity"][row : row + count]):
+                made = {name: column[row] for name, column in measures.items()}
+                yield {
+                    "day": day,
+                    "grain": zone["grain"],
+                    "level": raw["entities"]["level"][entity],
+                    "account": raw["entities"]["account"][entity],
+                    **{name: texts[entity] for name, texts in entities.items()},
+                    **made,
+                    "ages": [next(ages) for _ in range(int(made["qualified"] or 0))],
+                }
+                row += 1
+
+
+def zones(raw: Mapping[str, Any], level: str) -> list[dict[str, Any]]:
+    """The tables that hold all days of a level, oldest first."""
+    found: list[dict[str, Any]] = []
+    for name in ("ad", "campaign", "total"):
+        own = raw[name]
+        end = own[-1]["to"] if own else -1
+        found = [*own, *(zone for zone in found if zone["from"] >= end)]
+        if name == level:
+            break
+    return found
 
 
 def links_of(page: bytes) -> list[str]:

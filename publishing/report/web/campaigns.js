@@ -1,20 +1,59 @@
-// Campaigns: where the money goes, and where the qualified leads come from.
+// Campaigns, and the ad sets of one: where the money goes, and where the qualified leads come from.
 
 const SHOWN_CAMPAIGNS = 10;
 
 function campaigns(root) {
+  const trail = h("nav", { class: "trail", "aria-label": t("campaigns.trail") });
+  const notice = h("div", { class: "notice", role: "note", hidden: true });
   const shares = chartFigure({
     id: "shares",
     title: t("campaigns.shares"),
     note: t("campaigns.shares.note"),
   });
-  const table = dataTable({
-    id: "campaigns",
-    caption: t("page.campaigns"),
+  const tables_ = Object.fromEntries(
+    ["campaign", "adset"].map((by) => [by, campaignTable(by)]),
+  );
+  const all = section(t("campaigns.all"), t("campaigns.all.note"), tables_.campaign.element);
+  const sets = section(t("campaigns.adsets"), t("campaigns.adsets.note"), tables_.adset.element);
+  root.append(trail, notice, shares.element, all, sets);
+
+  return () => {
+    const by = state.by === "campaign" ? "campaign" : "adset";
+    const level = levelFor(by === "campaign" ? "campaign" : "ad");
+    const groups =
+      by === "campaign"
+        ? grouped(level, (e) => ENTITY_KEYS.campaigns(e))
+        : grouped(level, (e) => `${ENTITY_KEYS.campaigns(e)} ${ENTITY_KEYS.adsets(e)}`);
+    const { rows, total } = rowsOf(level, groups, by === "campaign" ? describeCampaign : describeAdset);
+    all.hidden = by !== "campaign";
+    sets.hidden = by === "campaign";
+    const verdicts = verdictsOf(BOARDS[by]);
+    for (const row of rows) row.verdict = verdicts.get(row.key) ?? null;
+    tables_[by].update(rows, total);
+    shares.update(sharesChart(rows.filter((row) => row.campaign !== null), total));
+    fillNotice(notice, shownRange(level), chosenEntities(), level);
+    fillTrail(trail);
+  };
+}
+
+function campaignTable(by) {
+  return dataTable({
+    id: by === "campaign" ? "campaigns" : "adsets",
+    caption: t(by === "campaign" ? "campaigns.all" : "campaigns.adsets"),
     sort: { id: "spend", desc: true },
-    search: (row) => `${row.name} ${row.account} ${row.campaign}`,
+    search: (row) => `${row.title} ${row.account} ${row.id}`,
     columns: [
-      { id: "campaign", label: t("campaigns.campaign"), value: (row) => row.name, cell: named },
+      {
+        id: by,
+        label: t(by === "campaign" ? "campaigns.campaign" : "campaigns.adset"),
+        value: (row) => row.title,
+        cell: named,
+        also: [
+          [t("csv.id"), (row) => row.key],
+          [t("filter.account"), (row) => row.account],
+        ],
+      },
+      ...(BOARDS[by]?.length ? [verdictColumn()] : []),
       measureColumn("spend"),
       measureColumn("clicks"),
       measureColumn("leads"),
@@ -23,21 +62,39 @@ function campaigns(root) {
       measureColumn("cpl"),
       measureColumn("cpql"),
       changeColumn("cpql"),
+      measureColumn("won"),
       measureColumn("won_value"),
+      measureColumn("roas"),
     ],
   });
-  root.append(shares.element, section(t("campaigns.all"), t("campaigns.all.note"), table.element));
+}
 
-  const groups = grouped((e) =>
-    FACTS.entities.campaign[e] === null
-      ? null
-      : `${FACTS.entities.platform[e]} ${FACTS.entities.campaign[e]} ${FACTS.entities.account[e]}`,
+// Where one has come to, and the way back: all campaigns, a campaign, an ad set, an ad.
+function fillTrail(trail) {
+  const steps = [[t("campaigns.all"), { page: "campaigns", by: "campaign", campaigns: [], adsets: [], ads: [] }]];
+  const [campaign, adset, ad] = [state.campaigns, state.adsets, state.ads].map((chosen) =>
+    chosen.length === 1 ? chosen[0] : null,
   );
-  return () => {
-    const { rows, total } = rowsOf(groups, describeCampaign);
-    table.update(rows, total);
-    shares.update(sharesChart(rows, total));
-  };
+  const titleOf = (name, key) => OPTIONS[name]().find(([one]) => one === key)?.[1] ?? t("campaign.none");
+  if (campaign)
+    steps.push([titleOf("campaigns", campaign), { page: "campaigns", by: "adset", adsets: [], ads: [] }]);
+  if (adset) steps.push([titleOf("adsets", adset), { page: "creatives", ads: [] }]);
+  if (ad) steps.push([titleOf("ads", ad), { page: "leads", stage: "all" }]);
+  trail.hidden = steps.length === 1;
+  fill(
+    trail,
+    h(
+      "ol",
+      {},
+      steps.map(([title, to], at) =>
+        h(
+          "li",
+          {},
+          h("a", { href: address(to), "aria-current": at === steps.length - 1 ? "location" : null }, title),
+        ),
+      ),
+    ),
+  );
 }
 
 function named(row) {
@@ -45,56 +102,90 @@ function named(row) {
     platformName(row.platform),
     row.account,
     row.status && word("status", row.status),
-  ].filter(Boolean);
+    row.twin,
+  ].filter((text) => text && text !== NOTHING);
   return h(
     "span",
     { class: "named" },
-    h("span", { class: "first" }, row.name),
+    row.href
+      ? h("a", { class: "first", href: row.href() }, row.title)
+      : h("span", { class: "first" }, row.title),
     h("span", { class: "second" }, more.join(" · ")),
   );
 }
 
 // Rows of the groups that have figures, with what `describe` returns for a group's first entity and
-// with the previous period; and the sums of all groups.
-function rowsOf(groups, describe) {
+// both sides of the comparison; and the sums of all groups.
+function rowsOf(level, groups, describe) {
   const mask = chosenEntities();
-  const before = rangeBefore(state.range);
-  const now = sums({ mask, groups, names: [...COST, "clicks", "impressions", "won_value"] });
-  const then = before && sums({ mask, groups, range: before, names: COST });
+  const range = shownRange(level);
+  const before = periodBefore(range, level);
+  const names = [...COST, "clicks", "impressions", "conversations", "replied", "won", "won_value"];
+  const now = sums({ level, range, mask, groups, names });
+  const compared = comparedSums(level, range, before, { mask, groups });
   const rows = groups.first
-    .map((entity, at) => ({ entity, ...rowAt(now, at), before: then && rowAt(then, at) }))
+    .map((entity, at) => ({ entity, ...rowAt(now, at), pair: compared && pairAt(compared, at) }))
     .filter(hasFigures)
     .map((row) => ({ ...row, ...describe(row.entity) }))
     .map((row) =>
-      UNREADABLE.has(FACTS.entities.platform[row.entity])
-        ? { ...row, spend: Number.NaN, ripe_spend: Number.NaN, clicks: Number.NaN }
+      UNREADABLE.has(ENTITIES.platform[row.entity])
+        ? { ...row, spend: Number.NaN, clicks: Number.NaN, conversations: Number.NaN }
         : row,
     );
-  const total = { ...rowAt(folded(now, 1, {}), 0), before: then && rowAt(folded(then, 1, {}), 0) };
-  return { rows, total };
+  const total = {
+    ...rowAt(folded(now, 1, {}), 0),
+    pair: compared && {
+      now: rowAt(folded(compared.now, 1, {}), 0),
+      then: rowAt(folded(compared.then, 1, {}), 0),
+    },
+    drill: {},
+  };
+  return { rows: tellApart(rows, (row) => row.id), total };
 }
 
 function describeCampaign(e) {
-  const platform = FACTS.entities.platform[e];
-  const campaign = FACTS.entities.campaign[e];
+  const platform = ENTITIES.platform[e];
+  const campaign = ENTITIES.campaign[e];
+  const key = keyOf(platform, campaign);
   return {
     platform,
     campaign,
-    name: campaignName(platform, campaign),
-    account: accountName(accountAt(FACTS.entities.account[e])),
+    key,
+    id: campaign ?? "",
+    title: campaignName(platform, campaign),
+    account: campaign === null ? "" : accountName(accountAt(ENTITIES.account[e])),
     status: CAMPAIGNS.get(`${platform} ${campaign}`)?.status ?? null,
+    drill: { campaigns: [key] },
+    href: campaign === null ? null : () => address({ by: "adset", campaigns: [key], adsets: [], ads: [] }),
+  };
+}
+
+function describeAdset(e) {
+  const platform = ENTITIES.platform[e];
+  const adset = adsetOf(platform, ENTITIES.ad[e]);
+  const [campaign, key] = [ENTITY_KEYS.campaigns(e), keyOf(platform, adset)];
+  const drill = { campaigns: [campaign], adsets: [key] };
+  return {
+    platform,
+    campaign: ENTITIES.campaign[e],
+    key,
+    id: adset ?? campaign,
+    title: adset === null ? t("campaigns.no_adset") : adsetName(platform, adset),
+    account: accountName(accountAt(ENTITIES.account[e])),
+    status: null,
+    drill,
+    href: () => address({ ...drill, page: "creatives", ads: [] }),
   };
 }
 
 function sharesChart(rows, total) {
   const shown = rows
-    .filter((row) => row.spend > 0 || row.ripe_qualified > 0)
-    .sort((a, b) => (b.ripe_spend || 0) - (a.ripe_spend || 0))
+    .filter((row) => row.spend > 0 || row.qualified > 0)
+    .sort((a, b) => (b.spend || 0) - (a.spend || 0))
     .slice(0, SHOWN_CAMPAIGNS);
-  const spend = shown.map((row) => ratio(row.ripe_spend, total.ripe_spend));
-  const qualified = shown.map((row) => ratio(row.ripe_qualified, total.ripe_qualified));
-  const isTwin = (row) => shown.some((other) => other !== row && other.name === row.name);
-  const nameOf = (row) => (isTwin(row) ? `${row.name} · ${row.account}` : row.name);
+  const spend = shown.map((row) => ratio(row.spend, total.spend));
+  const qualified = shown.map((row) => ratio(row.qualified, total.qualified));
+  const nameOf = (row) => (row.twin ? `${row.title} ${row.twin}` : row.title);
   const names = [t("campaigns.share_spend"), t("campaigns.share_qualified")];
   const worst = shown
     .map((row, at) => ({ row, gap: (spend[at] || 0) - (qualified[at] || 0) }))
@@ -103,7 +194,7 @@ function sharesChart(rows, total) {
     height: 80 + shown.length * 38,
     summary:
       worst && worst.gap > 0
-        ? t("campaigns.shares.summary", { name: worst.row.name, gap: percent(worst.gap, 0) })
+        ? t("campaigns.shares.summary", { name: nameOf(worst.row), gap: percent(worst.gap, 0) })
         : "",
     columns: [t("campaigns.campaign"), ...names, t("measure.cpql")],
     rows: shown.map((row, at) => [

@@ -1,7 +1,6 @@
 // Cohorts: leads by week or month of first touch, and how they mature.
 
 const COHORT_VIEWS = ["rate", "qualified", "cpql"];
-let cohortView = "rate";
 
 function cohorts(root) {
   const grain = choice(
@@ -14,13 +13,9 @@ function cohorts(root) {
   const view = choice(
     "cohort-view",
     t("cohorts.view"),
-    cohortView,
+    state.view,
     COHORT_VIEWS.map((name) => [name, t(`measure.${name}`)]),
-    (value) => {
-      cohortView = value;
-      update();
-      announce(t(`measure.${value}`));
-    },
+    (value) => change({ view: value }),
   );
   const curve = chartFigure({
     id: "cohorts",
@@ -35,7 +30,9 @@ function cohorts(root) {
     tabindex: "0",
     "aria-label": t("cohorts.table"),
   });
+  const expected = FORECAST ? forecastPart() : null;
   root.append(
+    ...(expected ? [expected.element] : []),
     curve.element,
     h(
       "section",
@@ -63,18 +60,28 @@ function cohorts(root) {
   );
 
   function update() {
-    const series = bucketsOf(state.range, cohortGrain());
+    const level = levelFor("total");
+    const range = wholePeriods(state.range, level);
+    const series = bucketsOf(range, cohortGrain());
     const mask = chosenEntities();
     const ages = [...WINDOWS.map(String), "ever"];
     const totals = Object.fromEntries(
       ages.map((age) => [
         age,
-        sums({ mask, buckets: series, within: age, names: age === "ever" ? COST : [] }),
+        sums({
+          level,
+          range,
+          mask,
+          buckets: series,
+          within: age,
+          names: age === "ever" ? COST : ["qualified"],
+        }),
       ]),
     );
     const cells = series.keys.map((start, at) => cohortRow(series, at, ages, totals));
     fill(table, cohortTable(series, cells, ages));
     curve.update(cohortChart(series, cells, ages));
+    expected?.update();
   }
   return update;
 }
@@ -87,7 +94,7 @@ function cohortGrain() {
 // A cohort is mature for a window once its last day is; until then its figures still grow. The
 // figures shown cover all of its days, whatever their age.
 function cohortRow(series, at, ages, totals) {
-  const lastDay = Math.min(state.range[1], (series.keys[at + 1] ?? Number.POSITIVE_INFINITY) - 1);
+  const lastDay = Math.min(state.range[1], nextStart(series.keys[at], series.grain) - 1);
   const { spend, leads } = rowAt(totals.ever, at);
   const all = allQualified(at, totals);
   return {
@@ -106,7 +113,7 @@ function cohortRow(series, at, ages, totals) {
 
 function allQualified(at, totals) {
   return Object.fromEntries(
-    Object.entries(totals).map(([age, total]) => [age, total.window_qualified[at]]),
+    Object.entries(totals).map(([age, total]) => [age, total.qualified[at]]),
   );
 }
 
@@ -114,7 +121,7 @@ const ageName = (age) =>
   age === "ever" ? t("within.ever") : t("within.days", { days: number(Number(age)) });
 
 function cohortTable(series, cells, ages) {
-  const format = MEASURES[cohortView].format;
+  const format = MEASURES[state.view].format;
   const highest = Math.max(0, ...cells.flatMap((row) => row.ages.map((one) => one.rate ?? 0)));
   const body = cells
     .filter((row) => row.leads > 0 || row.spend !== 0)
@@ -128,13 +135,13 @@ function cohortTable(series, cells, ages) {
         row.ages.map((one) => {
           const isYoung = one.age !== "ever" && !one.isMature;
           const heat =
-            cohortView === "rate" && highest > 0 && isKnown(one.rate)
+            state.view === "rate" && highest > 0 && isKnown(one.rate)
               ? Math.round((one.rate / highest) * 8)
               : 0;
           return h(
             "td",
             { class: `number heat-${heat}${isYoung ? " immature" : ""}` },
-            figureOf(format(one[cohortView]), one[cohortView], `${cohortView}_${one.age}`),
+            figureOf(format(one[state.view]), one[state.view], `${state.view}_${one.age}`),
             isYoung ? aside(t("cohorts.immature.short")) : null,
           );
         }),

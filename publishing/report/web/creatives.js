@@ -2,38 +2,58 @@
 
 const VERDICTS = ["scale", "hold", "cut", "not_enough_data"];
 
-const BOARD =
-  DATA.creative_board &&
-  (() => {
-    const board = DATA.creative_board;
-    const texts = Object.fromEntries(
-      ["platform", "ad", "verdict", "reason"].map((name) => [name, wordsOf(board[name])]),
-    );
-    const [leads, qualified] = ["leads", "qualified"].map((name) => numbersOf(board[name]));
-    return board.window.map((window, at) => ({
-      window,
-      platform: texts.platform[at],
-      ad: texts.ad[at],
-      verdict: texts.verdict[at],
-      reason: texts.reason[at],
-      leads: leads[at],
-      qualified: qualified[at],
-      rate: board.rate[at],
-      low: board.low[at],
-      high: board.high[at],
-    }));
-  })();
+// The board of ads, ad sets or campaigns; null where the marts have none.
+function boardOf(name) {
+  const board = DATA.boards[name];
+  if (!board) return null;
+  const texts = Object.fromEntries(
+    ["platform", "id", "verdict", "code", "account", "currency"].map((column) => [
+      column,
+      wordsOf(board[column]),
+    ]),
+  );
+  const [leads, qualified, spend, unread] = ["leads", "qualified", "spend", "unread_days"].map(
+    (column) => numbersOf(board[column]),
+  );
+  const numbers = ["rate", "low", "high", "cost_low", "cost_high", "peer_cost", "peer_qualified"];
+  return board.window.map((window, at) => ({
+    window,
+    ...Object.fromEntries(Object.entries(texts).map(([column, values]) => [column, values[at]])),
+    ...Object.fromEntries(numbers.map((column) => [column, board[column][at]])),
+    leads: leads[at],
+    qualified: qualified[at],
+    spend: spend[at] / unitOf(board.spend),
+    unread_days: unread[at],
+  }));
+}
+
+const BOARD = boardOf("ad");
+const BOARDS = { campaign: boardOf("campaign"), adset: boardOf("adset") };
+const verdictsOf = (board) =>
+  new Map(
+    (board ?? [])
+      .filter((row) => row.window === boardWindow())
+      .map((row) => [keyOf(row.platform, row.id), row]),
+  );
+
+function verdictColumn() {
+  return {
+    id: "verdict",
+    label: t("creatives.verdict"),
+    value: (row) => row.verdict && String(VERDICTS.indexOf(row.verdict.verdict)),
+    cell: (row) => verdictCell(row.verdict),
+    csv: (row) => row.verdict?.verdict,
+  };
+}
+
 const BOARD_WINDOWS = [...new Set((BOARD ?? []).map((row) => row.window))].sort((a, b) => a - b);
-let boardWindow = BOARD_WINDOWS.includes(90) ? 90 : BOARD_WINDOWS[0];
+const USUAL_WINDOW = BOARD_WINDOWS.includes(90) ? 90 : BOARD_WINDOWS[0];
+const boardWindow = () => (state.board === "auto" ? USUAL_WINDOW : Number(state.board));
 
 function creatives(root) {
-  const parts = [];
-  const verdictOf = () =>
-    new Map(
-      (BOARD ?? [])
-        .filter((row) => row.window === boardWindow)
-        .map((row) => [`${row.platform} ${row.ad}`, row]),
-    );
+  const trail = h("nav", { class: "trail", "aria-label": t("campaigns.trail") });
+  const notice = h("div", { class: "notice", role: "note", hidden: true });
+  const parts = [trail, notice];
   let intervals = null;
   if (BOARD?.length) {
     const tools =
@@ -41,13 +61,9 @@ function creatives(root) {
         ? choice(
             "board-window",
             t("creatives.window"),
-            String(boardWindow),
+            String(boardWindow()),
             BOARD_WINDOWS.map((days) => [String(days), t("within.days", { days: number(days) })]),
-            (value) => {
-              boardWindow = Number(value);
-              update();
-              announce(t("creatives.window"));
-            },
+            (value) => change({ board: Number(value) === USUAL_WINDOW ? "auto" : value }),
           )
         : null;
     intervals = chartFigure({
@@ -64,60 +80,66 @@ function creatives(root) {
     id: "creatives",
     caption: t("page.creatives"),
     sort: { id: "spend", desc: true },
-    search: (row) => `${row.headline ?? ""} ${row.name} ${row.campaignName} ${row.ad}`,
+    search: (row) => `${row.headline ?? ""} ${row.name} ${row.campaignName} ${row.id}`,
     columns: [
       {
         id: "creative",
         label: t("creatives.creative"),
-        value: (row) => row.headline ?? row.name,
+        value: (row) => row.title,
         cell: creativeCell,
+        also: [
+          [t("csv.id"), (row) => row.key],
+          [t("csv.ad"), (row) => row.name],
+          [t("campaigns.campaign"), (row) => row.campaignName],
+          [t("filter.account"), (row) => row.account],
+        ],
       },
-      ...(BOARD?.length
-        ? [
-            {
-              id: "verdict",
-              label: t("creatives.verdict"),
-              value: (row) => row.verdict && String(VERDICTS.indexOf(row.verdict.verdict)),
-              cell: (row) => verdictCell(row.verdict),
-            },
-          ]
-        : []),
+      ...(BOARD?.length ? [verdictColumn()] : []),
       measureColumn("spend"),
       measureColumn("leads"),
       measureColumn("qualified"),
       measureColumn("rate"),
       measureColumn("cpl"),
       measureColumn("cpql"),
+      measureColumn("won"),
+      measureColumn("won_value"),
     ],
   });
   root.append(...parts, section(t("creatives.all"), t("creatives.all.note"), table.element));
 
-  const groups = grouped((e) =>
-    FACTS.entities.ad[e] === null ? null : `${FACTS.entities.platform[e]} ${FACTS.entities.ad[e]}`,
-  );
-  function update() {
-    const verdicts = verdictOf();
-    const { rows, total } = rowsOf(groups, describeAd);
-    for (const row of rows) row.verdict = verdicts.get(`${row.platform} ${row.ad}`) ?? null;
+  return () => {
+    const level = "ad";
+    const groups = grouped(level, (e) => `${ENTITIES.platform[e]} ${ENTITIES.ad[e]}`);
+    const verdicts = verdictsOf(BOARD);
+    const { rows, total } = rowsOf(level, groups, describeAd);
+    for (const row of rows) row.verdict = verdicts.get(row.key) ?? null;
     table.update(rows, total);
     intervals?.update(intervalChart(judged(groups, verdicts)));
-    shift?.update(boardWindow);
-  }
-  return update;
+    shift?.update(boardWindow());
+    fillNotice(notice, shownRange(level), chosenEntities(), level);
+    fillTrail(trail);
+  };
 }
 
 function describeAd(e) {
-  const platform = FACTS.entities.platform[e];
-  const ad = FACTS.entities.ad[e];
+  const platform = ENTITIES.platform[e];
+  const ad = ENTITIES.ad[e];
   const known = ADS.get(`${platform} ${ad}`);
+  const key = keyOf(platform, ad);
+  const name = adName(platform, ad);
   return {
     platform,
     ad,
-    account: accountName(accountAt(FACTS.entities.account[e])),
-    name: adName(platform, ad),
+    key,
+    id: ad ?? "",
+    account: ad === null ? "" : accountName(accountAt(ENTITIES.account[e])),
+    name,
+    title: known?.headline ?? name,
     headline: known?.headline ?? null,
     media: known?.media ?? null,
-    campaignName: campaignName(platform, known?.campaign ?? FACTS.entities.campaign[e]),
+    campaignName: campaignName(platform, known?.campaign ?? ENTITIES.campaign[e]),
+    drill: { ads: [key] },
+    href: () => address({ page: "leads", ads: [key], stage: "all" }),
   };
 }
 
@@ -128,16 +150,17 @@ function judged(groups, verdicts) {
   groups.of.forEach((group, e) => {
     if (group >= 0 && mask[e]) through.add(group);
   });
-  return [...through].map((group) => ({
-    ...describeAd(groups.first[group]),
-    verdict: verdicts.get(groups.keys[group]) ?? null,
-  }));
+  return [...through]
+    .map((group) => describeAd(groups.first[group]))
+    .map((row) => ({ ...row, verdict: verdicts.get(row.key) ?? null }));
 }
 
 // Images are on the platforms' servers, and this page makes no requests: an icon takes their place.
 function creativeCell(row) {
-  const first = row.headline ?? row.name;
-  const more = [...new Set([row.name, row.campaignName])].filter((text) => text && text !== first);
+  const first = row.title;
+  const more = [...new Set([row.name, row.campaignName, row.twin])].filter(
+    (text) => text && text !== first,
+  );
   return h(
     "span",
     { class: "creative" },
@@ -149,7 +172,7 @@ function creativeCell(row) {
     h(
       "span",
       { class: "named" },
-      h("span", { class: "first" }, first),
+      h("a", { class: "first", href: row.href() }, first),
       h("span", { class: "second" }, more.length ? more.join(" · ") : row.account),
     ),
   );
@@ -170,12 +193,42 @@ function verdictCell(verdict) {
       h("span", { class: `verdict ${verdict.verdict}` }, word("verdict", verdict.verdict)),
       interval && h("span", { class: "second" }, interval),
     ),
-    verdict.reason &&
-      h(
-        "details",
-        { class: "reason" },
-        h("summary", {}, t("creatives.why")),
-        h("p", { lang: "en" }, verdict.reason),
-      ),
+    h(
+      "details",
+      { class: "reason" },
+      h("summary", {}, t("creatives.why")),
+      h("p", {}, reasonOf(verdict)),
+    ),
   );
+}
+
+// Why a verdict is what it is, from the columns that the mart's own sentence is made of.
+function reasonOf(verdict) {
+  const sum = (value) => money(value, verdict.currency ?? DATA.currency);
+  const values = {
+    leads: number(verdict.leads),
+    qualified: number(verdict.qualified),
+    spend: verdict.currency ? sum(verdict.spend) : NOTHING,
+    low: percent(verdict.low, 0),
+    high: percent(verdict.high, 0),
+    cost_low: sum(verdict.cost_low),
+    cost_high: sum(verdict.cost_high),
+    peer_cost: sum(verdict.peer_cost),
+    peers: number(verdict.peer_qualified),
+  };
+  const code = verdict.code ?? guessedCode(verdict);
+  const texts = [];
+  if (["scale", "hold", "cut"].includes(code))
+    texts.push(t(verdict.leads ? "reason.figures" : "reason.no_leads", values));
+  texts.push(t(`reason.${code}`, values));
+  if (verdict.unread_days > 0) texts.push(t("reason.unread", { days: number(verdict.unread_days) }));
+  return texts.join(" ");
+}
+
+// Marts of an older version have no code; what they have says as much.
+function guessedCode(verdict) {
+  if (verdict.verdict !== "not_enough_data") return verdict.verdict;
+  if (verdict.account === null) return "no_account";
+  if (verdict.currency === null) return "currencies";
+  return isKnown(verdict.peer_cost) ? "few_leads" : "no_peers";
 }

@@ -69,7 +69,7 @@ function definitions(root) {
           ["about.as_of", date(AS_OF)],
           ["about.published", instant(DATA.published_at)],
           ["about.rules", DATA.rule_version || NOTHING],
-          ["about.rows", number(FACTS.rows)],
+          ["about.rows", number(DATA.facts.rows)],
           [
             "about.made_with",
             "Apache ECharts 6.1 (Apache-2.0), zrender (BSD-3-Clause), TanStack Table 9.3 (MIT)",

@@ -77,6 +77,7 @@ function instant(iso) {
 
 function bucketName(start, grain) {
   if (grain === "month") return date(start, { month: "short", year: "numeric" });
+  if (grain === "year") return date(start, { year: "numeric" });
   return date(start, { day: "numeric", month: "short" });
 }
 

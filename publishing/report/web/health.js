@@ -17,6 +17,7 @@ const KINDS = [
   ["outbound", "k7"],
 ];
 const STALE_DAYS = 2;
+const PARTS = ["billed", "ads", "campaign_level", "unallocated"];
 
 function health(root) {
   const tiles = h("div", { class: "tiles" });
@@ -33,11 +34,12 @@ function health(root) {
       {
         id: "account",
         label: t("filter.account"),
-        value: (row) => row.name,
+        value: (row) => row.title,
         cell: (row) => named({ ...row, status: null }),
+        also: [[t("csv.id"), (row) => row.key]],
       },
       { id: "days", label: t("health.days"), numeric: true, value: (row) => row.days },
-      ...["billed", "ads", "unallocated"].map((name) => ({
+      ...PARTS.map((name) => ({
         id: name,
         label: t(`health.${name}`),
         hint: t(`health.${name}.hint`),
@@ -65,11 +67,19 @@ function health(root) {
     ],
   });
   const events = DATA.conversions ? eventsTable() : null;
+  const alarms = DATA.alarms ? alarmsTable() : null;
+  const restated = restatedTable();
+  const verdict = h("p", { class: "notice", role: "note", id: "trust" });
   root.append(
+    verdict,
     tiles,
+    alarms
+      ? section(t("health.alarms"), t("health.alarms.note"), alarms.element)
+      : h("p", { class: "notice", role: "note" }, t("health.no_alarms")),
     chart.element,
     section(t("health.reconciliation"), t("health.reconciliation.note"), money_.element),
   );
+  root.append(section(t("health.restated"), t("health.restated.note"), restated.element));
   if (events) root.append(section(t("health.events"), t("health.events.note"), events.element));
 
   return () => {
@@ -95,33 +105,61 @@ function health(root) {
         "pending",
         number(of("pending")),
         of("pending"),
-        of("pending") > 0 ? "warn" : "fine",
+        countTone(of("pending"), of("conversations")),
       ),
       healthTile(
         "suspected",
         number(of("ad_suspected")),
         of("ad_suspected"),
-        toneOf(1 - (ratio(of("ad_suspected"), of("conversations")) ?? 0), 0.9, 0.8),
+        toneOf(
+          of("conversations") ? 1 - of("ad_suspected") / of("conversations") : null,
+          0.9,
+          0.8,
+        ),
       ),
       healthTile(
         "unmatched",
         number(of("unmatched_outcomes")),
         of("unmatched_outcomes"),
-        of("unmatched_outcomes") > 0 ? "warn" : "fine",
+        countTone(of("unmatched_outcomes"), of("envelopes")),
       ),
       healthTile(
         "quarantined",
         number(of("quarantined_envelopes")),
         of("quarantined_envelopes"),
-        of("quarantined_envelopes") > 0 ? "warn" : "fine",
+        countTone(of("quarantined_envelopes"), of("envelopes")),
       ),
       healthTile(
         "fresh",
         date(freshDay),
         freshDay,
-        lag === null || lag > STALE_DAYS ? "wrong" : lag > 0 ? "warn" : "fine",
+        DATA.accounts.length === 0
+          ? "none"
+          : lag === null || lag > STALE_DAYS
+            ? "wrong"
+            : lag > 0
+              ? "warn"
+              : "fine",
       ),
     );
+    const warned = standing();
+    verdict.className = `notice ${warned.length ? "" : "calm"}`;
+    fill(
+      verdict,
+      DATA.accounts.length === 0 && of("envelopes") === 0
+        ? t("health.nothing_read")
+        : warned.length
+          ? t("health.standing", {
+              count: number(warned.length),
+              names: warned.map((one) => word("alarm", one.alarm)).join(", "),
+            })
+          : t("health.none_standing", {
+              off: number((DATA.alarms ?? []).filter((one) => one.status === "off").length),
+            }),
+    );
+    verdict.hidden = DATA.alarms === null;
+    alarms?.update(DATA.alarms);
+    restated.update(RESTATED);
     money_.update(accounts);
     chart.update(conversationsChart());
     events?.update(eventRows());
@@ -131,13 +169,17 @@ function health(root) {
 const toneOf = (share, fine, warn) =>
   share === null ? "none" : share >= fine ? "fine" : share >= warn ? "warn" : "wrong";
 
-function healthTile(name, text, value, tone) {
+// A count that should be 0, of something that may not have happened at all.
+const countTone = (count, of) => (count > 0 ? "warn" : of > 0 ? "fine" : "none");
+
+function healthTile(name, text, value, given) {
+  const tone = warnsFor(name) && given !== "wrong" ? "warn" : given;
   return h(
     "div",
     { class: `tile state-${tone}` },
     h("p", { class: "name" }, t(`health.${name}`)),
     h("p", { class: "big" }, figureOf(text, value, name)),
-    h("p", { class: "state" }, tone === "none" ? "" : t(`state.${tone}`)),
+    h("p", { class: "state" }, t(`state.${tone}`)),
     h("p", { class: "against" }, t(`health.${name}.hint`)),
   );
 }
@@ -156,12 +198,7 @@ function healthSum(name) {
 
 function reconciled() {
   const { day, account } = DATA.reconciliation;
-  const [billed, ads, unallocated] = ["billed", "ads", "unallocated"].map((name) =>
-    numbersOf(DATA.reconciliation[name]),
-  );
-  const units = Object.fromEntries(
-    ["billed", "ads", "unallocated"].map((name) => [name, unitOf(DATA.reconciliation[name])]),
-  );
+  const columns = PARTS.map((name) => numbersOf(DATA.reconciliation[name]));
   const rows = new Map();
   day.forEach((at, row) => {
     const one = accountAt(account[row]);
@@ -169,19 +206,19 @@ function reconciled() {
     if (!rows.has(one.key))
       rows.set(one.key, {
         ...one,
-        name: accountName(one),
+        title: accountName(one),
+        account: "",
         days: 0,
-        billed: 0,
-        ads: 0,
-        unallocated: 0,
+        ...Object.fromEntries(PARTS.map((name) => [name, 0])),
       });
     const sum = rows.get(one.key);
     sum.days += 1;
-    sum.billed += billed[row];
-    sum.ads += ads[row];
-    sum.unallocated += unallocated[row];
+    PARTS.forEach((name, place) => {
+      sum[name] += columns[place][row];
+    });
   });
-  for (const row of rows.values()) for (const name of Object.keys(units)) row[name] /= units[name];
+  for (const row of rows.values())
+    for (const name of PARTS) row[name] /= unitOf(DATA.reconciliation[name]);
   return [...rows.values()];
 }
 

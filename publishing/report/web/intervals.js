@@ -9,7 +9,7 @@ const VERDICT_COLOURS = {
 };
 
 function intervalChart(rows) {
-  const shown = rows
+  const shown = tellApart(rows, (row) => row.id)
     .filter((row) => row.verdict && isKnown(row.verdict.low) && isKnown(row.verdict.high))
     .sort((a, b) => b.verdict.leads - a.verdict.leads)
     .slice(0, SHOWN_INTERVALS)
@@ -18,7 +18,7 @@ function intervalChart(rows) {
   const given = VERDICTS.filter((verdict) => shown.some((row) => row.verdict.verdict === verdict));
   const names = given.map((verdict) => word("verdict", verdict));
   const best = shown[0];
-  const told = (row) => `${row.headline ?? row.name} – ${row.name}`;
+  const told = (row) => [...new Set([row.title, row.name, row.twin])].filter(Boolean).join(" – ");
   return {
     height: 90 + shown.length * 30,
     summary: best
@@ -49,7 +49,7 @@ function intervalChart(rows) {
       legend: { ...chartBase().legend, data: names },
       xAxis: valueAxis((v) => percent(v, 0), { min: 0 }),
       yAxis: categoryAxis(
-        shown.map((row) => `${row.headline ?? ""} · ${row.name}`),
+        shown.map(told),
         {
           inverse: true,
           axisLine: { show: false },

@@ -1,6 +1,25 @@
 // The frame: navigation, filters, and one page at a time.
 
-const RENDERERS = { overview, campaigns, creatives, cohorts, health, definitions };
+const RENDERERS = {
+  monday,
+  overview,
+  campaigns,
+  creatives,
+  leads: leadList,
+  funnel,
+  answering,
+  cohorts,
+  health,
+  definitions,
+};
+// Choices of a page that the address may change behind its back.
+const CONTROLS = {
+  grain: () => state.grain,
+  "cohort-grain": () => cohortGrain(),
+  "cohort-view": () => state.view,
+  "lead-stage": () => state.stage,
+  "board-window": () => String(boardWindow()),
+};
 const app = document.getElementById("app");
 const shown = {
   language: null,
@@ -94,7 +113,7 @@ function buildPage() {
     h(
       "div",
       { class: "heading" },
-      h("h1", {}, t(`page.${state.page}`)),
+      h("div", { class: "with-tools" }, h("h1", {}, t(`page.${state.page}`)), copyLink()),
       h("p", { class: "lead", id: "lead" }),
     ),
     root,
@@ -116,13 +135,21 @@ function render() {
   Object.assign(shown, { language: state.language, page: state.page });
   shown.bar.sync();
   shown.unread.update();
-  shown.bar.element.hidden = state.page === "definitions";
+  shown.bar.element.hidden = ["monday", "definitions"].includes(state.page);
   document.getElementById("lead").textContent =
-    state.page === "definitions" ? t("definitions.lead") : pageLead();
+    state.page === "definitions"
+      ? t("definitions.lead")
+      : state.page === "monday"
+        ? t("monday.lead", { date: date(AS_OF) })
+        : pageLead();
   for (const link of app.querySelectorAll("nav a")) {
-    link.setAttribute("href", address({ page: link.dataset.page }));
+    link.setAttribute("href", address({ page: link.dataset.page, tables: {} }));
     if (link.dataset.page === state.page) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
+  }
+  for (const [id, value] of Object.entries(CONTROLS)) {
+    const control = document.getElementById(id);
+    if (control) control.value = value();
   }
   const started = performance.now();
   shown.update();
@@ -138,11 +165,12 @@ function render() {
 }
 
 function pageLead() {
-  const before = rangeBefore(state.range);
   if (state.page === "health") return t("health.lead", { filters: span(state.range) });
+  const level = levelFor(state.page === "campaigns" ? "campaign" : "total");
+  const before = periodBefore(shownRange(level), level);
   const against =
     ["overview", "campaigns"].includes(state.page) && before
-      ? ` · ${t("overview.against", { before: span(before) })}`
+      ? ` · ${t("overview.against", { before: span(before.range) })}`
       : "";
   return `${filtersInWords()}${against}`;
 }

@@ -1,15 +1,30 @@
-// The measures: one place for name, value, format, and which direction is good.
+// The measures: one place for name, value, format, and which direction is good. `events`: what is
+// counted in it, on which its chance variation depends.
 
 const MEASURES = {
   spend: { of: (s) => s.spend, format: (v) => money(v) },
-  leads: { of: (s) => s.leads, format: (v) => number(v), good: 1 },
-  qualified: { of: (s) => s.ripe_qualified, format: (v) => number(v), good: 1 },
-  rate: { of: (s) => ratio(s.ripe_qualified, s.ripe_leads), format: (v) => percent(v), good: 1 },
-  cpl: { of: (s) => costOf(s.spend, s.leads), format: (v) => money(v), good: -1 },
-  cpql: { of: (s) => costOf(s.ripe_spend, s.ripe_qualified), format: (v) => money(v), good: -1 },
+  leads: { of: (s) => s.leads, format: (v) => number(v), good: 1, events: "leads" },
+  qualified: { of: (s) => s.qualified, format: (v) => number(v), good: 1, events: "qualified" },
+  rate: {
+    of: (s) => ratio(s.qualified, s.leads),
+    format: (v) => percent(v),
+    good: 1,
+    events: "qualified",
+  },
+  cpl: { of: (s) => costOf(s.spend, s.leads), format: (v) => money(v), good: -1, events: "leads" },
+  cpql: {
+    of: (s) => costOf(s.spend, s.qualified),
+    format: (v) => money(v),
+    good: -1,
+    events: "qualified",
+  },
   clicks: { of: (s) => s.clicks, format: (v) => number(v) },
   impressions: { of: (s) => s.impressions, format: (v) => number(v) },
+  conversations: { of: (s) => s.conversations, format: (v) => number(v) },
+  replied: { of: (s) => s.replied, format: (v) => number(v), good: 1 },
+  won: { of: (s) => s.won, format: (v) => number(v), good: 1 },
   won_value: { of: (s) => s.won_value, format: (v) => money(v), good: 1 },
+  roas: { of: (s) => costOf(s.won_value, s.spend), format: (v) => number(v, 2), good: 1 },
 };
 
 const measureOf = (name, row) => {
@@ -24,53 +39,75 @@ function rowAt(totals, place) {
 
 // An unknown amount (NaN) and a credit also count as figures.
 function hasFigures(row) {
-  return row.spend !== 0 || row.leads > 0 || (row.impressions ?? 0) > 0;
-}
-
-// The previous period of the same length; null if the marts do not go back that far.
-function rangeBefore([from, to]) {
-  const days = to - from + 1;
-  return from - days < FIRST_DAY ? null : [from - days, from - 1];
+  if (row.leads > 0) return true;
+  return isByNumber() ? false : row.spend !== 0 || (row.impressions ?? 0) > 0;
 }
 
 function changeOf(now, before) {
   return isKnown(now) && isKnown(before) && before !== 0 ? now / before - 1 : null;
 }
 
-// "▲ 12 %" in the colour for good or bad; in words for screen readers.
-function changeTag(name, now, before) {
-  const change = changeOf(now, before);
+// Whether chance alone often makes such a difference (1 of 10 times): counts vary by their root.
+const CHANCE = 1.645;
+function isChance(name, now, before) {
+  const { events } = MEASURES[name];
+  if (!events) return false;
+  const [a, b] = [now[events], before[events]];
+  if (!(a > 0 && b > 0)) return true;
+  const change = Math.abs(Math.log(measureOf(name, now) / measureOf(name, before)));
+  return change < CHANCE * Math.sqrt(1 / a + 1 / b);
+}
+
+// "▲ 12 %" in the colour for good or bad, grey if it may be chance; in words for screen readers.
+function changeTag(name, pair) {
+  const change = pair ? changeOf(measureOf(name, pair.now), measureOf(name, pair.then)) : null;
   if (change === null)
     return h("span", { class: "change none" }, NOTHING, aside(t("change.unknown")));
+  const few = isChance(name, pair.now, pair.then);
   const good = (MEASURES[name].good ?? 0) * Math.sign(Math.round(change * 100));
-  const tone = good > 0 ? "good" : good < 0 ? "bad" : "flat";
+  const tone = few ? "few" : good > 0 ? "good" : good < 0 ? "bad" : "flat";
   const way = change > 0 ? "up" : change < 0 ? "down" : "same";
   const sign = { up: "▲", down: "▼", same: "=" }[way];
   return h(
     "span",
-    { class: `change ${tone}` },
+    { class: `change ${tone}`, title: few ? t("change.few") : null },
     h("span", { "aria-hidden": "true" }, `${sign} ${percent(Math.abs(change), 0)}`),
     aside(t(`change.${way}`, { change: percent(Math.abs(change), 0) })),
+    few ? h("span", { class: "doubt" }, ` ${t("change.few.short")}`) : null,
   );
 }
 
-// A table column for a measure.
+// Figures that lead to the leads behind them, and the stage that they have reached.
+const STAGE_OF = { leads: "all", replied: "replied", qualified: "qualified", won: "won" };
+
+// A table column for a measure. Rows with `drill`, the filters that they stand for, link counts of
+// leads to the list of exactly these leads.
 function measureColumn(name, more = {}) {
+  const { format } = MEASURES[name];
   return {
     id: name,
     label: t(`measure.${name}`),
     hint: t(`measure.${name}.hint`),
     numeric: true,
     value: (row) => measureOf(name, row),
-    format: MEASURES[name].format,
+    format,
+    inTotal: true,
+    cell: (row, value) => {
+      const figure = figureOf(format(value), value, name);
+      return STAGE_OF[name] && row.drill && value > 0
+        ? h("a", { class: "drill", href: leadsOf(row.drill, name) }, figure)
+        : figure;
+    },
     ...more,
   };
 }
 
-const CAMPAIGNS = keyed(DATA.campaigns);
-const ADS = keyed(DATA.ads);
+const leadsOf = (drill, name) => address({ ...drill, page: "leads", stage: STAGE_OF[name] });
 
-function keyed(table) {
+const CAMPAIGNS = described(DATA.campaigns);
+const ADS = described(DATA.ads);
+
+function described(table) {
   const columns = Object.fromEntries(
     Object.entries(table).map(([name, column]) => [name, wordsOf(column)]),
   );
@@ -102,6 +139,28 @@ function adName(platform, id) {
   if (id.startsWith("campaign:")) return t("ad.campaign");
   if (id.startsWith("ad_group:")) return t("ad.ad_group");
   return ADS.get(`${platform} ${id}`)?.name ?? id;
+}
+
+function adsetName(platform, id) {
+  return adsetNameMap().get(`${platform} ${id}`) ?? id;
+}
+
+let adsetNames = null;
+function adsetNameMap() {
+  adsetNames ??= new Map(
+    [...ADS.values()]
+      .filter((ad) => ad.adset)
+      .map((ad) => [`${ad.platform} ${ad.adset}`, ad.adset_name ?? ad.adset]),
+  );
+  return adsetNames;
+}
+
+// Names that several rows share are followed by what tells them apart: the end of the id.
+function tellApart(rows, idOf) {
+  const seen = new Map();
+  for (const row of rows) seen.set(row.title, (seen.get(row.title) ?? 0) + 1);
+  for (const row of rows) row.twin = seen.get(row.title) > 1 ? `…${String(idOf(row)).slice(-6)}` : null;
+  return rows;
 }
 
 function accountName(account) {

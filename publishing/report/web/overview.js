@@ -53,25 +53,29 @@ function overview(root) {
     origin.element,
   );
 
-  const groups = grouped((e) => FACTS.entities.channel[e]);
   return () => {
+    const level = levelFor("total");
+    const range = shownRange(level);
     const mask = chosenEntities();
-    const before = rangeBefore(state.range);
-    const series = bucketsOf(
-      state.range,
-      grainOf(state.range, sums({ mask, names: ["leads"], within: "ever" }).leads[0]),
-    );
-    const width = series.keys.length;
-    // One pass over the facts for everything shown, and one for the previous period.
-    const both = sums({ mask, groups, buckets: series, names: COST });
+    const groups = grouped(level, (e) => ENTITIES.channel[e]);
+    const before = periodBefore(range, level);
+    const leads = sums({ level, range, mask, names: ["leads"] }).leads[0];
+    const series = bucketsOf(range, grainOf(range, leads, level));
+    const width = Math.max(1, series.keys.length);
+    // One pass over the facts for everything shown, and one for each side of the comparison.
+    const both = sums({ level, range, mask, groups, buckets: series, names: COST });
+    const compared = comparedSums(level, range, before, { mask, groups });
     const byChannel = folded(both, width, { keepGroups: true });
-    const byChannelBefore = before && sums({ mask, groups, range: before, names: COST });
     const byBucket = folded(both, width, { keepBuckets: true });
     const now = rowAt(folded(both, width, {}), 0);
-    const then = before && rowAt(folded(byChannelBefore, 1, {}), 0);
+    const pairs = (at) => compared && pairAt(compared, at);
+    const whole = compared && {
+      now: rowAt(folded(compared.now, 1, {}), 0),
+      then: rowAt(folded(compared.then, 1, {}), 0),
+    };
 
-    for (const name of TILES) fillTile(tiles[name], name, now, then, before);
-    fillNotice(notice, now, mask);
+    for (const name of TILES) fillTile(tiles[name], name, now, whole);
+    fillNotice(notice, range, mask, level);
     const rows = series.keys.map((_, at) => rowAt(byBucket, at));
     cost.update(costChart(series, rows));
     people.update(peopleChart(series, rows));
@@ -80,14 +84,20 @@ function overview(root) {
         .map((key, at) => ({
           key,
           ...rowAt(byChannel, at),
-          before: before && rowAt(byChannelBefore, at),
+          pair: pairs(at),
+          drill: { channels: [key] },
         }))
         .filter(hasFigures),
-      { ...now, before: then },
+      { ...now, pair: whole, drill: {} },
     );
     origin.update(originChart(series, groups, both));
   };
 }
+
+const pairAt = (compared, at) => ({
+  now: rowAt(compared.now, at),
+  then: rowAt(compared.then, at),
+});
 
 function section(title, note, ...content) {
   return h(
@@ -98,66 +108,105 @@ function section(title, note, ...content) {
   );
 }
 
-// Change of a measure against the previous period; rows have theirs as `before`.
+// Change of a measure against the earlier period, at equal age; rows have both sides as `pair`.
 function changeColumn(name) {
-  const value = (row) =>
-    row.before ? changeOf(measureOf(name, row), measureOf(name, row.before)) : null;
   return {
     id: `${name}_change`,
     label: t("change.column"),
     hint: t("change.column.hint"),
     numeric: true,
-    value,
+    value: (row) =>
+      row.pair ? changeOf(measureOf(name, row.pair.now), measureOf(name, row.pair.then)) : null,
     inTotal: true,
-    cell: (row) =>
-      changeTag(name, measureOf(name, row), row.before ? measureOf(name, row.before) : null),
+    cell: (row) => changeTag(name, row.pair),
   };
 }
 
-function fillTile(tile, name, now, then, before) {
+function fillTile(tile, name, now, whole) {
   const value = measureOf(name, now);
-  const earlier = then ? measureOf(name, then) : null;
+  const earlier = whole ? measureOf(name, whole.then) : null;
   const text =
     name === "spend" && value >= 10000
       ? money(value, DATA.currency, 0)
       : MEASURES[name].format(value);
   const against =
-    value === null && holdsUnread(state.range)
-      ? t("unread.dash")
-      : before && earlier !== null
-        ? t("overview.before", { value: MEASURES[name].format(earlier) })
-        : t("overview.no_before");
+    value === null && isByNumber() && name !== "leads"
+      ? t("notice.by_number.short")
+      : value === null && holdsUnread(state.range)
+        ? t("unread.dash")
+        : earlier !== null
+          ? t("overview.before", { value: MEASURES[name].format(earlier) })
+          : t("overview.no_before");
+  const figure = figureOf(text, value, name);
   fill(
     tile,
     h("p", { class: "name" }, t(`measure.${name}`)),
-    h("p", { class: "big" }, figureOf(text, value, name)),
-    h("p", { class: "against" }, changeTag(name, value, earlier), " ", against),
+    h(
+      "p",
+      { class: "big" },
+      STAGE_OF[name] && value > 0
+        ? h("a", { class: "drill", href: leadsOf({}, name) }, figure)
+        : figure,
+    ),
+    h("p", { class: "against" }, changeTag(name, whole), " ", against),
   );
 }
 
-// Recent leads have had less time to qualify: noted where it changes how figures are read.
-function fillNotice(notice, now, mask) {
-  const days = state.within === "ever" ? 30 : Number(state.within);
-  const range = [Math.max(state.range[0], AS_OF - days), state.range[1]];
-  const young = sums({ mask, range, within: "ever", names: ["leads"] }).leads[0];
-  notice.hidden = young === 0;
-  const values = {
-    days: number(days),
-    leads: number(now.leads),
-    young: number(young),
-    share: percent(ratio(young, now.leads), 0),
-  };
-  fill(notice, t(state.within === "ever" ? "notice.young" : "notice.ripe_only", values));
+// What changes how the figures of a page are read, in sentences.
+function fillNotice(notice, range, mask, level, { young: hasYoung = true } = {}) {
+  const lines = [];
+  const [from, to] = state.range;
+  if (isByNumber()) lines.push(t("notice.by_number"));
+  if (range[1] < range[0]) {
+    lines.push(t("notice.none_ripe", { days: number(Number(state.within)) }));
+  } else {
+    const last = state.within === "ever" ? to : Math.min(to, AS_OF - Number(state.within) - 1);
+    if (state.within !== "ever" && last < to)
+      lines.push(
+        t("notice.ripe_only", { days: number(Number(state.within)), period: span([from, last]) }),
+      );
+    if (range[0] !== from || range[1] !== last)
+      lines.push(t("notice.whole_periods", { period: span(range) }));
+    if (state.within === "ever" && hasYoung) {
+      const leads = sums({ level, range, mask, names: ["leads"] }).leads[0];
+      const young = [Math.max(range[0], AS_OF - 30), range[1]];
+      const recent =
+        young[0] <= young[1] ? sums({ level, range: young, mask, names: ["leads"] }).leads[0] : 0;
+      if (recent > 0)
+        lines.push(
+          t("notice.young", {
+            leads: number(leads),
+            young: number(recent),
+            share: percent(ratio(recent, leads), 0),
+          }),
+        );
+    }
+  }
+  notice.hidden = lines.length === 0;
+  fill(
+    notice,
+    lines.map((line) => h("p", {}, line)),
+  );
 }
 
+// Weeks and months of which only a part is shown are marked, in the label and in the table.
 function labels(series) {
-  return series.keys.map((start) => bucketName(start, series.grain));
+  return series.keys.map(
+    (start, at) => `${bucketName(start, series.grain)}${series.isPart[at] ? " *" : ""}`,
+  );
 }
 
 function longLabel(series, at) {
-  if (series.grain === "day") return date(series.keys[at]);
-  if (series.grain === "month") return date(series.keys[at], { month: "long", year: "numeric" });
-  return t("cohort.week", { date: date(series.keys[at]) });
+  const start = series.keys[at];
+  const name =
+    series.grain === "day"
+      ? date(start)
+      : series.grain === "month"
+        ? date(start, { month: "long", year: "numeric" })
+        : series.grain === "year"
+          ? date(start, { year: "numeric" })
+          : t("cohort.week", { date: date(start) });
+  return series.isPart[at] ? t("chart.part", { name, days: number(series.days[at]) }) : name;
 }
 
 function costChart(series, rows) {

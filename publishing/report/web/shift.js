@@ -14,7 +14,6 @@ const SHIFTS =
       "to_ad",
       "to_name",
       "to_campaign",
-      "reason",
     ];
     const columns = Object.fromEntries(texts.map((name) => [name, wordsOf(given[name])]));
     const amount = numbersOf(given.amount);
@@ -25,6 +24,8 @@ const SHIFTS =
       gain: given.gain[at],
       low: given.low[at],
       high: given.high[at],
+      from_cost: given.from_cost[at],
+      to_cost: given.to_cost[at],
     }));
   })();
 
@@ -71,13 +72,13 @@ function shiftTable() {
       {
         id: "reason",
         label: t("creatives.reason"),
-        value: (row) => row.reason,
+        value: (row) => shiftReason(row),
         cell: (row) =>
           h(
             "details",
             { class: "reason" },
             h("summary", {}, t("creatives.why")),
-            h("p", { lang: "en" }, row.reason ?? NOTHING),
+            h("p", {}, shiftReason(row)),
           ),
       },
     ],
@@ -94,6 +95,19 @@ function shiftTable() {
       );
     },
   };
+}
+
+function shiftReason(row) {
+  return t("reason.shift", {
+    amount: money(row.amount, row.currency),
+    from: row.from_name ?? row.from_ad,
+    to: row.to_name ?? row.to_ad,
+    from_cost: money(row.from_cost, row.currency),
+    to_cost: money(row.to_cost, row.currency),
+    gain: number(row.gain, 1),
+    low: number(row.low, 1),
+    high: number(row.high, 1),
+  });
 }
 
 function shiftEnd(name, campaign) {

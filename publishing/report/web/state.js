@@ -2,9 +2,32 @@
 // stored in the browser.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const PAGES = ["overview", "campaigns", "creatives", "cohorts", "health", "definitions"];
+// Monday and answer times are marts that an older installation lacks.
+const PAGES = [
+  ...(DATA.monday ? ["monday"] : []),
+  "overview",
+  "campaigns",
+  "creatives",
+  "leads",
+  "funnel",
+  ...(DATA.answers ? ["answering"] : []),
+  "cohorts",
+  "health",
+  "definitions",
+];
 const WINDOWS = [7, 14, 30, 90];
-const PRESETS = ["7d", "30d", "90d", "month", "last_month", "all"];
+const PRESETS = [
+  "1d",
+  "7d",
+  "14d",
+  "30d",
+  "90d",
+  "month",
+  "last_month",
+  "quarter",
+  "last_quarter",
+  "all",
+];
 const GRAINS = ["day", "week", "month"];
 const DAY = 86400000;
 
@@ -25,25 +48,52 @@ function monthOf(day, offset = 0) {
   return Math.round(Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + offset, 1) / DAY);
 }
 
+const yearOf = (day) =>
+  Math.round(Date.UTC(new Date(day * DAY).getUTCFullYear(), 0, 1) / DAY);
+const quarterOf = (day, offset = 0) => {
+  const month = new Date(day * DAY).getUTCMonth();
+  return monthOf(day, 3 * offset - (month % 3));
+};
+
 function presetRange(preset) {
   if (preset === "month") return [monthOf(LAST_DAY), LAST_DAY];
   if (preset === "last_month") return [monthOf(LAST_DAY, -1), monthOf(LAST_DAY) - 1];
+  if (preset === "quarter") return [quarterOf(LAST_DAY), LAST_DAY];
+  if (preset === "last_quarter") return [quarterOf(LAST_DAY, -1), quarterOf(LAST_DAY) - 1];
   if (preset === "all") return [FIRST_DAY, END_DAY];
   const days = Number.parseInt(preset, 10);
   return [LAST_DAY - days + 1, LAST_DAY];
 }
 
 const state = {};
+// Filters by what leads and spend belong to: names in the address, and what they may be.
+const FILTERS = ["channels", "accounts", "campaigns", "adsets", "ads", "numbers", "brands"];
+const FILTER_NAMES = {
+  channels: "channel",
+  accounts: "account",
+  campaigns: "campaign",
+  adsets: "adset",
+  ads: "ad",
+  numbers: "number",
+  brands: "brand",
+};
+// Single choices of a page: name in the address, choices, and the one that goes without saying.
+const CHOICES = {
+  within: [() => WINDOWS.map(String), "ever"],
+  grain: [() => GRAINS, "auto"],
+  against: [() => ["year"], "before"],
+  by: [() => ["adset", "ad"], "campaign"],
+  stage: [() => ["replied", "qualified", "won"], "all"],
+  view: [() => COHORT_VIEWS, "rate"],
+  board: [() => BOARD_WINDOWS.map(String), "auto"],
+  theme: [() => ["light", "dark"], null],
+};
 
 function readState() {
   const [, page = "", query = ""] = /^#?\/?([^?]*)\??(.*)$/.exec(location.hash) ?? [];
   const asked = new URLSearchParams(query);
-  const listed = (name, known) =>
-    (asked.get(name) ?? "").split(",").filter((v) => known.includes(v));
-  const one = (name, known, otherwise) =>
-    known.includes(asked.get(name)) ? asked.get(name) : otherwise;
-  state.page = PAGES.includes(page) ? page : "overview";
-  state.preset = one("period", PRESETS, null);
+  state.page = PAGES.includes(page) ? page : PAGES[0];
+  state.preset = PRESETS.includes(asked.get("period")) ? asked.get("period") : null;
   const dates = ["from", "to"].map((name) => asked.get(name) ?? "");
   if (dates.every((date) => /^\d{4}-\d\d-\d\d$/.test(date) && !Number.isNaN(dayOf(date)))) {
     const [a, b] = dates.map(dayOf);
@@ -53,16 +103,34 @@ function readState() {
     state.preset = state.preset ?? "30d";
     state.range = presetRange(state.preset);
   }
-  state.channels = listed("channel", CHANNELS);
-  state.accounts = listed(
-    "account",
-    ACCOUNTS.map((account) => account.key),
+  for (const name of FILTERS) {
+    const values = asked.getAll(FILTER_NAMES[name]);
+    state[name] = values.length ? values.filter((value) => KNOWN_VALUES[name]().has(value)) : [];
+  }
+  for (const [name, [choices, otherwise]] of Object.entries(CHOICES)) {
+    state[name] = choices().includes(asked.get(name)) ? asked.get(name) : otherwise;
+  }
+  const language = asked.get("lang");
+  state.language = LANGUAGES.includes(language) ? language : preferredLanguage();
+  // How tables are sorted and searched: `sort.<table>=<column>` (`-` behind it: descending).
+  state.tables = Object.fromEntries(
+    [...asked].filter(([name]) => /^(sort|find)\.\w+$/.test(name)),
   );
-  state.within = one("within", WINDOWS.map(String), "ever");
-  state.grain = one("grain", GRAINS, "auto");
-  state.language = one("lang", LANGUAGES, preferredLanguage());
-  state.theme = one("theme", ["light", "dark"], null);
 }
+
+// Values that a filter may have, read once: an address may be old or typed.
+const KNOWN_VALUES = Object.fromEntries(
+  FILTERS.map((name) => {
+    let known = null;
+    return [
+      name,
+      () => {
+        known ??= new Set(Array.from({ length: ENTITIES.count }, (_, e) => ENTITY_KEYS[name](e)));
+        return known;
+      },
+    ];
+  }),
+);
 
 // The address of this view with some changes.
 function address(changes = {}) {
@@ -72,19 +140,27 @@ function address(changes = {}) {
     query.set("from", isoOf(next.range[0]));
     query.set("to", isoOf(next.range[1]));
   } else if (next.preset !== "30d") query.set("period", next.preset);
-  if (next.channels.length) query.set("channel", next.channels.join(","));
-  if (next.accounts.length) query.set("account", next.accounts.join(","));
-  if (next.within !== "ever") query.set("within", next.within);
-  if (next.grain !== "auto") query.set("grain", next.grain);
+  for (const name of FILTERS)
+    for (const value of next[name]) query.append(FILTER_NAMES[name], value);
+  for (const [name, [, otherwise]] of Object.entries(CHOICES)) {
+    if (next[name] !== otherwise) query.set(name, next[name]);
+  }
   if (next.language !== preferredLanguage()) query.set("lang", next.language);
-  if (next.theme) query.set("theme", next.theme);
+  for (const [name, value] of Object.entries(next.tables)) query.set(name, value);
   const text = query.toString();
   return `#/${next.page}${text ? `?${text}` : ""}`;
 }
 
-// Filters do not add to the browser's history; pages are links and do.
+// Filters do not add to the browser's history; pages and what is clicked on are links and do.
 function change(changes) {
   const next = address(changes);
   if (next === location.hash) return;
   location.replace(next);
+}
+
+// What a table knows of itself already: the address changes, nothing is drawn again.
+function note(name, value) {
+  if (value) state.tables[name] = value;
+  else delete state.tables[name];
+  history.replaceState(null, "", address());
 }

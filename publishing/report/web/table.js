@@ -9,10 +9,12 @@ const compareNumbers = (a, b, id) => a.getValue(id) - b.getValue(id);
 const compareTexts = (a, b, id) =>
   a.getValue(id).localeCompare(b.getValue(id), locale(), { numeric: true });
 
-// columns: {id, label, hint?, numeric?, value(row), format?(value), cell?(row, value)}; the first one
-// names the row. Returns the element and `update(rows, total)`; `total` is the footer row.
+// columns: {id, label, hint?, numeric?, value(row), format?(value), cell?(row, value), csv?(row),
+// also?: [label, value(row)][]}; the first one names the row, `also` are columns of the CSV only.
+// Returns the element and `update(rows, total)`; `total` is the footer row. How it is sorted and
+// searched is in the address.
 function dataTable({ id, caption, columns, sort = null, search = null, pageSize = PAGE_SIZE }) {
-  const kept = tableStates.get(id) ?? { sorting: sort ? [sort] : [], pageSize, query: "" };
+  const kept = { pageSize, ...tableStates.get(id), ...askedOf(id, columns, sort) };
   tableStates.set(id, kept);
   let rows = [];
   let total = null;
@@ -51,7 +53,13 @@ function dataTable({ id, caption, columns, sort = null, search = null, pageSize 
   const body = h("tbody");
   const foot = h("tfoot");
   const pager = h("div", { class: "pager" });
-  const field = search ? searchField(id, kept, () => show(true)) : null;
+  const field = search
+    ? searchField(id, kept, () => {
+        note(`find.${id}`, kept.query.trim());
+        show(true);
+      })
+    : null;
+  const download = downloadMenu(id, () => ({ columns, rows: sortedRows() }));
   const frame = h(
     "div",
     { class: "table-frame", role: "region", tabindex: "0", "aria-label": caption },
@@ -68,6 +76,9 @@ function dataTable({ id, caption, columns, sort = null, search = null, pageSize 
   function toggle(column) {
     table.getColumn(column.id).toggleSorting();
     kept.sorting = table.store.state.sorting;
+    const [now] = kept.sorting;
+    const isUsual = sort && now.id === sort.id && now.desc === sort.desc;
+    note(`sort.${id}`, isUsual ? null : `${now.id}${now.desc ? "-" : ""}`);
     table.setPageIndex(0);
     show();
     announce(t("table.sorted", { column: column.label }));
@@ -97,11 +108,14 @@ function dataTable({ id, caption, columns, sort = null, search = null, pageSize 
     );
   }
 
-  function show(isFiltered = false) {
+  function matching() {
     const query = kept.query.trim().toLocaleLowerCase();
-    const found = query
-      ? rows.filter((one) => search(one).toLocaleLowerCase().includes(query))
-      : rows;
+    return query ? rows.filter((one) => search(one).toLocaleLowerCase().includes(query)) : rows;
+  }
+
+  function show(isFiltered = false) {
+    const query = kept.query.trim();
+    const found = matching();
     if (isFiltered) table.setPageIndex(0);
     table.setOptions((options) => ({ ...options, data: found }));
     const { pageIndex } = table.store.state.pagination;
@@ -167,6 +181,15 @@ function dataTable({ id, caption, columns, sort = null, search = null, pageSize 
     );
   }
 
+  // All rows that are found, in the order of the table.
+  function sortedRows() {
+    const size = table.store.state.pagination.pageSize;
+    table.setPageSize(1e9);
+    const all = table.getRowModel().rows.map((one) => one.original);
+    table.setPageSize(size);
+    return all;
+  }
+
   function resize(size) {
     kept.pageSize = size;
     table.setPageSize(size);
@@ -174,8 +197,19 @@ function dataTable({ id, caption, columns, sort = null, search = null, pageSize 
   }
 
   const live = {
-    element: h("div", { class: "data-table" }, field, frame, pager),
+    element: h(
+      "div",
+      { class: "data-table" },
+      h("div", { class: "table-tools" }, field, download),
+      frame,
+      pager,
+    ),
     update(newRows, newTotal = null) {
+      const asked = askedOf(id, columns, sort);
+      if (JSON.stringify(asked.sorting) !== JSON.stringify(kept.sorting))
+        table.setSorting(asked.sorting);
+      Object.assign(kept, asked);
+      if (field) field.querySelector("input").value = kept.query;
       rows = newRows;
       total = newTotal;
       show();
@@ -187,6 +221,14 @@ function dataTable({ id, caption, columns, sort = null, search = null, pageSize 
   };
   liveTables.add(live);
   return live;
+}
+
+// What the address says of a table.
+function askedOf(id, columns, sort) {
+  const asked = state.tables[`sort.${id}`] ?? "";
+  const column = columns.find((one) => one.id === asked.replace(/-$/, ""));
+  const sorting = column ? [{ id: column.id, desc: asked.endsWith("-") }] : sort ? [sort] : [];
+  return { sorting, query: state.tables[`find.${id}`] ?? "" };
 }
 
 function searchField(id, kept, onchange) {

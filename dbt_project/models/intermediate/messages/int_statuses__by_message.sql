@@ -2,6 +2,7 @@
 
 {%- set keys = ['message_id_key', 'business_number_id', 'phone_key', 'bsuid_key', 'country'] %}
 {%- set times = ['first_sent_at', 'first_status_at', 'first_free_entry_at'] %}
+{%- set billing = ['delivered_at', 'pricing_model', 'pricing_type', 'pricing_category', 'is_billable'] %}
 
 /*
     Grain: one row per message with a known status.
@@ -9,8 +10,9 @@
     A status shows messages of ours that no webhook carries: those that the business sends through
     the API. `sent_at` is the first `sent` status, else the first status that is not `failed`; null
     if the message was never sent. `first_free_entry_at` is the first status that Meta billed as an
-    answer to an ad. All columns are minima, so statuses may come in any order and in any number of
-    runs.
+    answer to an ad. `delivered_at` is the first status that the recipient's phone gave: only then
+    does a message cost something. All columns are minima, so statuses may come in any order and in
+    any number of runs, and a message is billed once, whatever the number of its statuses.
 */
 
 with
@@ -31,7 +33,12 @@ new_statuses as (
                 or coalesce(pricing_category, '') = 'referral_conversion'
                 or coalesce(conversation_origin, '') = 'referral_conversion'
                 then status_at
-        end as first_free_entry_at
+        end as first_free_entry_at,
+        case when status in ('delivered', 'read', 'played') then status_at end as delivered_at,
+        lower(pricing_model) as pricing_model,
+        lower(pricing_type) as pricing_type,
+        replace(lower(pricing_category), '-', '_') as pricing_category,
+        is_billable
 
     from {{ source('event_log', 'statuses') }}
     where
@@ -64,9 +71,9 @@ all_statuses as (
             {{ column }},
             {% endfor %}
             is_test,
-            first_sent_at,
-            first_status_at,
-            first_free_entry_at
+            {% for column in times + billing %}
+            {{ column }}{{ ',' if not loop.last }}
+            {% endfor %}
 
         from known
     {% endif %}
@@ -81,7 +88,7 @@ aggregated as (
         min({{ column }}) as {{ column }},
         {% endfor %}
         max(case when is_test then 1 else 0 end) = 1 as is_test,
-        {% for column in times %}
+        {% for column in times + billing %}
         min({{ column }}) as {{ column }},
         {% endfor %}
         coalesce(min(first_sent_at), min(first_status_at)) as sent_at

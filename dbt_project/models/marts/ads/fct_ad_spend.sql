@@ -32,5 +32,4 @@ select
     is_day_complete,
     read_at
 
-from {{ ref('int_ad_spend__reported') }}
-where spend_status is null
+from {{ ref('int_ad_spend__converted') }}

@@ -72,6 +72,18 @@ reached as (
 
 ),
 
+message_costs as (
+
+    select
+        lead_id,
+        case when count(cost_reporting) = count(*) then sum(cost_reporting) end as cost_reporting
+
+    from {{ ref('int_messages__priced') }}
+    where lead_id is not null
+    group by lead_id
+
+),
+
 described as (
 
     select
@@ -139,6 +151,12 @@ described as (
         cast(leads.touches as bigint) as touches,
         cast(leads.ad_touches as bigint) as ad_touches,
         leads.inbound_messages,
+        opened.first_response_seconds,
+        opened.answered_by,
+        cast(
+            case when message_costs.lead_id is null then 0 else message_costs.cost_reporting end
+            as decimal(18, 6)
+        ) as message_cost_reporting,
         -- A sum over several currencies means nothing.
         cast(case when reached.won_currencies = 1 then reached.won_value end as decimal(18, 6))
             as won_value,
@@ -171,6 +189,10 @@ described as (
             and leads.source_touch_id = pages.touch_id
     left join reached
         on leads.lead_id = reached.lead_id
+    left join message_costs
+        on leads.lead_id = message_costs.lead_id
+    left join {{ ref('fct_conversations') }} as opened
+        on leads.first_touch_id = opened.opening_touch_id
     left join {{ ref('int_leads__excluded') }} as excluded
         on leads.lead_id = excluded.lead_id
     left join {{ ref('int_ads__described') }} as ads

@@ -76,6 +76,7 @@ select
     coalesce(described.spend_currency, ad_accounts.currency) as currency,
     {{ cost_columns('described', priced('described', 'spend')) }},
     {{ cost_columns('described', priced('described', 'spend_reporting'), '_reporting') }},
+    {{ loaded_cost_columns('described', priced('described', 'spend_reporting')) }},
     {{ cohort_report_columns('described', amounts) }}
 
 from described

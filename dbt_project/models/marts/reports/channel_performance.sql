@@ -118,6 +118,7 @@ select
     billed.channel_key as channel,
     {{ reporting_currency() }} as reporting_currency,
     {{ cost_columns('billed', 'billed.amount') }},
+    {{ loaded_cost_columns('billed', 'billed.amount') }},
     {{ cohort_report_columns('billed', amounts) }}
 
 from billed

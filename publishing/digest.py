@@ -1,0 +1,194 @@
+"""The weekly digest: Monday's lines, what a qualified lead costs, alarms; by e-mail and webhook.
+
+Made from the published marts, in the reader's language, with the texts of the report. It names
+campaigns and ads, never a person.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import duckdb
+from babel.dates import format_date
+from babel.numbers import format_currency, format_decimal, format_percent
+
+from ctwa.settings import Settings
+from publishing.notify import Notified, send_message
+from publishing.publication import Publication
+from publishing.report.facts import ReportError
+from publishing.report.page import texts_of
+
+DAYS = 28
+"""Four whole weeks, compared with the four before at equal age."""
+
+# What qualified by the same age on both sides: as many days after the first touch as have passed
+# for the later period (rule R11); as in the report.
+_FIGURES = """
+select
+    (select case when count(spend_reporting) = count(*) then coalesce(sum(spend_reporting), 0) end
+     from marts.channel_performance
+     where report_date between $first and $last) as spend,
+    count(*) as leads,
+    count(*) filter (
+        is_qualified and epoch(qualified_at) - epoch(first_touch_at)
+        <= 86400 * (cast($seen as date) - 1 - first_touch_date)
+    ) as qualified
+from marts.fct_leads
+where first_touch_date between $first and $last and not coalesce(is_excluded, false)
+"""
+_SHARES = ("spend_share", "qualified_share", "share", "rate_difference")
+_MONEY = ("spend", "cost_low", "cost_high", "peer_cost", "spend_delta")
+
+
+@dataclass(frozen=True)
+class Digest:
+    """One message."""
+
+    subject: str
+    text: str
+
+
+class _Words:
+    """Texts, numbers, money and dates of one language."""
+
+    def __init__(self, language: str, currency: str) -> None:
+        self.texts = texts_of(language)
+        self.locale = language.replace("-", "_")
+        self.currency = currency
+
+    def text(self, key: str, **values: str) -> str:
+        return re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], m[0]), self.texts[key])
+
+    def word(self, group: str, value: str) -> str:
+        return self.texts.get(f"{group}.{value}", value.replace("_", " "))
+
+    def money(self, value: Any, currency: str | None = None) -> str:
+        if value is None:
+            return "–"
+        made: str = format_currency(value, currency or self.currency, locale=self.locale)
+        return made
+
+    def percent(self, value: float) -> str:
+        made: str = format_percent(value, locale=self.locale)
+        return made
+
+    def day(self, day: date) -> str:
+        made: str = format_date(day, format="medium", locale=self.locale)
+        return made
+
+    def value(self, name: str, value: Any, given: Mapping[str, Any]) -> str | None:
+        """A value of a reason as people read it; None if there is none."""
+        if value is None:
+            return None
+        if name in _SHARES:
+            return self.percent(value)
+        if name in _MONEY:
+            own = None if name == "spend_delta" else given.get("currency")
+            return self.money(value, own)
+        if name in ("alarm", "cause"):
+            return self.word(name, value)
+        if isinstance(value, int | float):
+            return str(format_decimal(round(value, 1), locale=self.locale))
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", str(value)):
+            return self.day(date.fromisoformat(value))
+        return str(value)
+
+
+def make_digest(settings: Settings) -> Digest:
+    """The digest of the published marts. Raises `ReportError` if there are none."""
+    publication = Publication.read(settings.marts_path)
+    if publication is None:
+        raise ReportError(
+            f"there are no published marts at {settings.marts_path}; run `ctwa refresh` first"
+        )
+    words = _Words(settings.digest_language, settings.reporting_currency)
+    with duckdb.connect(str(settings.marts_path), read_only=True) as connection:
+        connection.execute("set timezone = 'UTC'")
+        found = connection.execute("select table_name from duckdb_tables()").fetchall()
+        tables = {name for (name,) in found}
+        lines = [*_cost(connection, words, publication.as_of), ""]
+        lines += _monday(connection, words) if "monday" in tables else []
+        lines += _alarms(connection, words) if "health_alarms" in tables else []
+    if settings.report_url:
+        lines += [words.text("digest.link", url=settings.report_url)]
+    subject = words.text("digest.subject", date=words.day(publication.as_of))
+    return Digest(subject, "\n".join(lines).strip())
+
+
+def send_digest(settings: Settings) -> Notified:
+    """Send the digest by every channel that is set. Raises `ReportError` without marts."""
+    made = make_digest(settings)
+    return send_message(settings, made.subject, made.text)
+
+
+def _cost(connection: duckdb.DuckDBPyConnection, words: _Words, as_of: date) -> list[str]:
+    sides = []
+    for back in (0, DAYS):
+        seen = as_of - timedelta(days=back)
+        first, last = seen - timedelta(days=DAYS), seen - timedelta(days=1)
+        row = connection.execute(
+            _FIGURES, {"first": first, "last": last, "seen": seen}
+        ).fetchone() or (None, 0, 0)
+        sides.append(row)
+    (spend, leads, qualified), before = sides
+    lines = [
+        words.text(
+            "digest.figures",
+            days=str(DAYS), spend=words.money(spend), leads=str(leads), qualified=str(qualified),
+        ),
+        words.text(
+            "digest.cost",
+            now=words.money(_ratio(spend, qualified)),
+            before=words.money(_ratio(before[0], before[2])),
+        ),
+    ]  # fmt: skip
+    return lines if spend is not None else [*lines, words.text("digest.unread")]
+
+
+def _ratio(spend: Any, people: int) -> Any:
+    return None if spend is None or not people or not spend else spend / people
+
+
+def _monday(connection: duckdb.DuckDBPyConnection, words: _Words) -> list[str]:
+    rows = connection.execute(
+        "select kind, reason_code, reason_values, money_at_stake_reporting, coalesce(ad_name, "
+        "adset_name, campaign_name, account_name, alarm, what) as subject, alarm "
+        "from marts.monday order by rank"
+    ).fetchall()
+    lines = []
+    for kind, code, values, stake, subject, alarm in rows:
+        about = words.word("alarm", alarm) if alarm else subject
+        head = f"{words.word('monday_kind', kind)}: {about}"
+        if stake is not None:
+            head += f" ({words.money(stake)} {words.texts['monday.stake']})"
+        lines.append(f"• {head}\n  {_reason(words, kind, code, json.loads(values or '{}'))}")
+    return [words.texts["digest.monday"], *lines, ""] if lines else []
+
+
+def _reason(words: _Words, kind: str, code: str, given: Mapping[str, Any]) -> str:
+    """The sentence of a code with its values; a general one where a value is missing."""
+    values = {name: words.value(name, value, given) for name, value in given.items()}
+    text = words.texts.get(f"monday_reason.{code}", "")
+    needed = re.findall(r"\{(\w+)\}", text)
+    if not text or any(values.get(name) is None for name in needed):
+        return words.texts[f"monday_reason.{kind}"]
+    return words.text(f"monday_reason.{code}", **{k: v for k, v in values.items() if v})
+
+
+def _alarms(connection: duckdb.DuckDBPyConnection, words: _Words) -> list[str]:
+    rows = connection.execute(
+        "select alarm, since, mend from marts.health_alarms where status = 'warn' order by place"
+    ).fetchall()
+    if not rows:
+        return [words.texts["digest.no_alarms"], ""]
+    lines = []
+    for alarm, since, mend in rows:
+        told = words.texts.get(f"alarm_mend.{alarm}", mend or "")
+        when = f" ({words.texts['alarm.since'].lower()} {words.day(since)})" if since else ""
+        lines.append(f"• {words.word('alarm', alarm)}{when}\n  {told}")
+    return [words.texts["health.alarms"] + ":", *lines, ""]

@@ -1,0 +1,145 @@
+// The facts as arrays. Where the history is long, older days are kept by week, month or year
+// (publishing/report/zones.py): a level is a list of zones, oldest first.
+
+function wordsOf(column) {
+  return column.i.map((index) => (index < 0 ? null : column.w[index]));
+}
+
+// A column of numbers; a null makes every sum that includes it unknown.
+function numbersOf(column) {
+  const sparse = Array.isArray(column.i);
+  const values = sparse ? column.v : (column.v ?? column);
+  const made = new Float64Array(sparse ? column.n : values.length);
+  let at = 0;
+  for (let k = 0; k < values.length; k += 1) {
+    at = sparse ? at + column.i[k] : k;
+    made[at] = values[k] === null ? Number.NaN : values[k];
+  }
+  return made;
+}
+
+const unitOf = (column) => 10 ** (column.s ?? 0);
+
+const AMOUNTS = ["spend", "won_value"];
+const COUNTS = ["impressions", "clicks", "conversations", "leads", "replied", "qualified", "won"];
+// What platforms report; it cannot be told apart by business number or brand.
+const OF_PLATFORM = ["spend", "impressions", "clicks", "conversations"];
+
+function zoneOf(raw) {
+  const entity = new Int32Array(raw.rows);
+  const periods = new Int32Array(raw.periods.length);
+  const starts = new Int32Array(raw.periods.length + 1);
+  let row = 0;
+  for (let p = 0, day = 0; p < periods.length; p += 1) {
+    day += raw.periods[p];
+    periods[p] = day;
+    for (let last = 0, end = row + raw.rows_in[p]; row < end; row += 1) {
+      last += raw.entity[row];
+      entity[row] = last;
+    }
+    starts[p + 1] = row;
+  }
+  const names = [...AMOUNTS, ...COUNTS];
+  const columns = Object.fromEntries(names.map((name) => [name, numbersOf(raw[name])]));
+  const ageStarts = new Int32Array(raw.rows + 1);
+  for (let r = 0; r < raw.rows; r += 1) ageStarts[r + 1] = ageStarts[r] + columns.qualified[r];
+  return {
+    grain: raw.grain,
+    from: raw.from,
+    to: raw.to,
+    periods,
+    starts,
+    entity,
+    columns,
+    units: Object.fromEntries(names.map((name) => [name, unitOf(raw[name])])),
+    ages: Int32Array.from(raw.ages),
+    ageStarts,
+    within: new Map(),
+  };
+}
+
+// Qualified leads of each row within so many days of the first touch. Ages are in order.
+function qualifiedWithin(zone, days) {
+  if (!zone.within.has(days)) {
+    const made = new Float64Array(zone.entity.length);
+    for (let r = 0; r < made.length; r += 1) made[r] = youngIn(zone, r, days);
+    zone.within.set(days, made);
+  }
+  return zone.within.get(days);
+}
+
+function youngIn(zone, row, days) {
+  let count = 0;
+  for (let k = zone.ageStarts[row]; k < zone.ageStarts[row + 1]; k += 1) {
+    if (zone.ages[k] <= days) count += 1;
+  }
+  return count;
+}
+
+const LEVEL_NAMES = ["ad", "campaign", "total"];
+const LEVELS = (() => {
+  const made = {};
+  let below = [];
+  for (const name of LEVEL_NAMES) {
+    const own = DATA.facts[name].map(zoneOf);
+    const end = own.length ? own[own.length - 1].to : Number.NEGATIVE_INFINITY;
+    made[name] = [...own, ...below.filter((zone) => zone.from >= end)];
+    below = made[name];
+  }
+  return made;
+})();
+
+const ENTITIES = (() => {
+  const raw = DATA.facts.entities;
+  const texts = ["platform", "campaign", "ad", "channel", "number", "brand"];
+  return {
+    level: raw.level,
+    account: raw.account,
+    count: raw.level.length,
+    ...Object.fromEntries(texts.map((name) => [name, wordsOf(raw[name])])),
+  };
+})();
+
+const LAST_ZONE = LEVELS.ad[LEVELS.ad.length - 1];
+const FIRST_FACT = LEVELS.total[0]?.from ?? LAST_DAY;
+const FIRST_DAY = Math.min(FIRST_FACT, LAST_DAY);
+const END_DAY = Math.max(AS_OF, LAST_ZONE?.periods[LAST_ZONE.periods.length - 1] ?? AS_OF);
+const CHANNELS = [...new Set(ENTITIES.channel)].filter(Boolean).sort();
+const NUMBERS = [...new Set(ENTITIES.number)].filter(Boolean).sort();
+const BRANDS = [...new Set(ENTITIES.brand)].filter(Boolean).sort();
+// Leads without an account can be chosen as well: nothing disappears (rule R12).
+const ACCOUNTS = [
+  ...DATA.accounts.map((account) => ({ ...account, key: `${account.platform}:${account.id}` })),
+  { key: "none", platform: null, id: null, name: null },
+];
+const NO_ACCOUNT = ACCOUNTS.length - 1;
+const accountAt = (index) => ACCOUNTS[index < 0 ? NO_ACCOUNT : index];
+
+// First day of the period that holds `day`, and the day after its end.
+function periodAround(zone, day) {
+  if (zone.grain === "day") return [day, day + 1];
+  const start = startOf[zone.grain](day);
+  return [Math.max(start, zone.from), Math.min(nextStart(start, zone.grain), zone.to)];
+}
+
+function nextStart(start, grain) {
+  if (grain === "day") return start + 1;
+  if (grain === "week") return start + 7;
+  return monthOf(start, grain === "month" ? 1 : 12);
+}
+
+// The range in whole periods of a level: wider where days are not kept, never past `last`.
+function wholePeriods([from, to], level, last = Number.POSITIVE_INFINITY) {
+  let [first, end] = [from, to + 1];
+  for (const zone of LEVELS[level]) {
+    if (from >= zone.from && from < zone.to) [first] = periodAround(zone, from);
+    if (to >= zone.from && to < zone.to) {
+      const [start, after] = periodAround(zone, to);
+      end = after - 1 > last ? start : after;
+    }
+  }
+  return [first, end - 1];
+}
+
+const hasDaysOf = ([from, to], level) =>
+  LEVELS[level].every((zone) => zone.grain === "day" || zone.from > to || zone.to <= from);

@@ -1,0 +1,116 @@
+// Monday: what to do first, how much money it is about, and why; each line leads to its evidence.
+
+function monday(root) {
+  const list = h("ol", { class: "monday" });
+  const nothing = h("p", { class: "notice calm", role: "note" }, t("monday.nothing"));
+  const targets = h("div");
+  root.append(h("p", { class: "note" }, t("monday.note")), list, nothing, targets);
+  return () => {
+    const lines = DATA.monday ?? [];
+    nothing.hidden = lines.length > 0;
+    fill(
+      list,
+      lines.map((line) => h("li", { class: "card" }, mondayLine(line))),
+    );
+    fill(targets, targetsCard());
+  };
+}
+
+function mondayLine(line) {
+  const low = line.money_at_stake_low_reporting;
+  const high = line.money_at_stake_high_reporting;
+  return [
+    h(
+      "div",
+      { class: "title" },
+      h("span", { class: `verdict kind-${line.kind}` }, word("monday_kind", line.kind)),
+      h("h2", {}, h("a", { class: "first", href: evidenceOf(line) }, subjectOfLine(line))),
+      h("p", { class: "note" }, placeOfLine(line)),
+    ),
+    h(
+      "p",
+      { class: "stake" },
+      figureOf(money(line.money_at_stake_reporting, DATA.currency, 0), line.money_at_stake_reporting, "stake"),
+      ` ${t("monday.stake")}`,
+      isKnown(low) && isKnown(high)
+        ? h(
+            "span",
+            { class: "second" },
+            ` ${t("creatives.interval", { low: money(low, DATA.currency, 0), high: money(high, DATA.currency, 0) })}`,
+          )
+        : null,
+    ),
+    h("p", { class: "because" }, mondayReason(line)),
+    h("a", { class: "plain more", href: evidenceOf(line) }, t("monday.evidence")),
+  ];
+}
+
+function subjectOfLine(line) {
+  if (line.alarm) return word("alarm", line.alarm);
+  return (
+    line.ad_name ??
+    line.adset_name ??
+    line.campaign_name ??
+    line.account_name ??
+    word("monday_what", line.what)
+  );
+}
+
+function placeOfLine(line) {
+  const subject = subjectOfLine(line);
+  return [...new Set([line.adset_name, line.campaign_name, line.account_name])]
+    .filter((text) => text && text !== subject)
+    .concat(line.platform ? [platformName(line.platform)] : [])
+    .join(" · ");
+}
+
+const SHARES_OF_LINE = new Set(["spend_share", "qualified_share", "share", "rate_difference"]);
+const MONEY_OF_LINE = new Set(["spend", "cost_low", "cost_high", "peer_cost"]);
+
+// The sentence of a code with its values; a general one where a value is missing.
+function mondayReason(line) {
+  const given = line.reason_values;
+  const values = Object.fromEntries(
+    Object.entries(given).map(([name, value]) => [name, valueOfLine(name, value, given, line)]),
+  );
+  const key = `monday_reason.${line.reason_code}`;
+  const text = TEXTS[state.language][key];
+  const isWhole =
+    text && [...text.matchAll(/\{(\w+)\}/g)].every(([, name]) => values[name] !== undefined);
+  return isWhole ? t(key, values) : t(`monday_reason.${line.kind}`);
+}
+
+function valueOfLine(name, value, given, line) {
+  if (value === null || value === undefined) return undefined;
+  if (name === "alarm") return word("alarm", value);
+  if (name === "cause") return word("cause", value);
+  if (name === "median_seconds") return duration(value);
+  if (name === "spend_delta") return money(value);
+  if (["measured", "expected_low", "expected_high"].includes(name))
+    return alarmValue({ alarm: line.alarm ?? given.alarm }, value);
+  if (SHARES_OF_LINE.has(name)) return percent(value, 0);
+  if (MONEY_OF_LINE.has(name)) return money(value, given.currency ?? DATA.currency);
+  if (typeof value === "number") return number(value, 1);
+  return /^\d{4}-\d\d-\d\d$/.test(value) ? date(dayOf(value)) : value;
+}
+
+// The page that shows why, with its filters; a period that verdicts rest on.
+const EVIDENCE_PAGES = { campaigns: "campaigns", ads: "creatives", health: "health", answering: "answering" };
+function evidenceOf(line) {
+  const to = line.evidence;
+  const page = EVIDENCE_PAGES[to.page] ?? "campaigns";
+  const one = (id) => (id ? [`${to.platform}:${id}`] : []);
+  return address({
+    page,
+    preset: page === "health" ? "30d" : "90d",
+    by: to.campaign_id && page === "campaigns" ? "adset" : "campaign",
+    channels: [],
+    accounts: page === "health" ? [] : one(to.account_id),
+    campaigns: one(to.campaign_id),
+    adsets: one(to.adset_id),
+    ads: one(to.ad_id),
+    numbers: [],
+    brands: [],
+    tables: {},
+  });
+}
