@@ -3,7 +3,8 @@ PY := .venv/bin/python
 STAMP := .venv/.ready
 PACKAGES := activation benchmarks commands comparison ctwa ingestion keeping orchestration publishing simulator
 
-.PHONY: help setup demo test test-deep test-browser lint fmt docs docs-site dbt-docs dev bench ui-tour report-vendor lock clean
+.PHONY: help setup demo test test-deep test-browser lint lint-python lint-sql fmt docs docs-site dbt-docs dev \
+	bench ui-tour report-vendor lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -47,10 +48,16 @@ dev: setup
 bench: setup
 	@.venv/bin/ctwa bench
 
+# Both parts at the same time; each prints when it is done.
 lint: setup
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint-python lint-sql
+
+lint-python: setup
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+
+lint-sql: setup
 	@.venv/bin/sqlfluff lint dbt_project/models dbt_project/macros dbt_project/tests
 
 fmt: setup

@@ -175,7 +175,7 @@ class _Run:
             outcome_key=one.outcome_key,
             click_key=_click(names, one),
             event_name=self._settings.conversion_names[one.funnel_stage][0],
-            dataset_id=self._settings.datasets[one.waba_id],
+            dataset_id=self._settings.meta_dataset_ids[one.waba_id],
             occurred_at_us=one.occurred_at_us,
             value=one.value,
             currency=one.currency,

@@ -329,7 +329,7 @@ def _of_outbox(settings: Settings, one: Candidate, status: str, reason: str) -> 
         "lead_id": one.lead_id,
         "funnel_stage": one.funnel_stage,
         "event_name": settings.conversion_names[one.funnel_stage][0],
-        "dataset_id": settings.datasets[one.waba_id],
+        "dataset_id": settings.meta_dataset_ids[one.waba_id],
         "status": status,
         "reason": reason,
         "occurred_at": one.occurred_at_us,

@@ -119,7 +119,7 @@ def read_outbox(
         raise OutboxError(f"{path} is not there: run `ctwa refresh`, it builds the outbox")
     with duckdb.connect(str(path), read_only=True) as connection:
         connection.register("known", pa.table({"id": pa.array(sorted(known), pa.string())}))
-        connection.register("datasets", _pairs("waba_id", "dataset_id", settings.datasets))
+        connection.register("datasets", _pairs("waba_id", "dataset_id", settings.meta_dataset_ids))
         names = {stage: names[0] for stage, names in settings.conversion_names.items()}
         connection.register("names", _pairs("funnel_stage", "event_name", names))
         try:

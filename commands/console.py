@@ -34,7 +34,7 @@ def show_findings(findings: list[Finding]) -> None:
     marks = {"ok": "✓", "off": "–", "wrong": "✗"}
     if not out.is_terminal:
         for f in findings:
-            fix = f" → {f.mend}" if f.mend else ""
+            fix = f" → {f.fix}" if f.fix else ""
             out.print(f"{marks[f.status]} {f.subject}: {f.found}{fix}", markup=False)
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -42,6 +42,6 @@ def show_findings(findings: list[Finding]) -> None:
         table.add_column(title, overflow="fold")
     colours = {"ok": "green", "off": "dim", "wrong": "red"}
     for f in findings:
-        cells = (marks[f.status], f.subject, f.found, f.mend)
+        cells = (marks[f.status], f.subject, f.found, f.fix)
         table.add_row(*(Text(cell) for cell in cells), style=colours[f.status])
     out.print(table)

@@ -74,9 +74,9 @@ def _marts(settings: Settings, now: datetime) -> Iterator[Finding]:
     found = f"as of {publication.as_of}" + (f", published {utc_text(at.timestamp())}" if at else "")
     due = previous_run(settings.nightly_cron, now.astimezone(ZoneInfo(settings.reporting_timezone)))
     if at is not None and at < due <= now - _PUBLISHED_WITHIN:
-        mend = "see the last run; is the daemon running, or cron calling `ctwa refresh`?"
+        fix = "see the last run; is the daemon running, or cron calling `ctwa refresh`?"
         yield wrong(
-            "marts", f"{found}: nothing since the run that was due {due:%Y-%m-%d %H:%M}", mend
+            "marts", f"{found}: nothing since the run that was due {due:%Y-%m-%d %H:%M}", fix
         )
     else:
         yield ok("marts", found)

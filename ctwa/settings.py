@@ -227,14 +227,9 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def meta_accounts(self) -> list[str]:
-        """Ad account ids without `act_`, in the order given."""
-        return list(self.meta_ad_account_ids)
-
-    @property
     def meta_is_on(self) -> bool:
         """Whether Meta is to be read: without its settings it is simply off."""
-        return bool(self.meta_access_token and self.meta_accounts)
+        return bool(self.meta_access_token and self.meta_ad_account_ids)
 
     @property
     def meta_app_secrets(self) -> list[bytes]:
@@ -245,11 +240,6 @@ class Settings(BaseSettings):
     def intake_secrets(self) -> list[bytes]:
         """Every accepted signature key of leads and outcomes."""
         return secrets(self.intake_secret)
-
-    @property
-    def google_customers(self) -> list[str]:
-        """Google Ads customer ids, digits only, in the order given."""
-        return list(self.google_ads_customer_ids)
 
     @property
     def google_missing(self) -> list[str]:
@@ -267,11 +257,6 @@ class Settings(BaseSettings):
     def hubspot_is_on(self) -> bool:
         """Whether HubSpot is to be read."""
         return self.hubspot_token is not None
-
-    @property
-    def datasets(self) -> dict[str, str]:
-        """WABA id to the dataset that its conversion events are sent to."""
-        return self.meta_dataset_ids
 
     @property
     def conversion_names(self) -> dict[str, tuple[str, ...]]:

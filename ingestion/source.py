@@ -63,13 +63,13 @@ class SourceIncompleteError(SourceError):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What `ctwa doctor` found about one thing. `off`: not set up, which is not a fault. `mend`:
+    """What `ctwa doctor` found about one thing. `off`: not set up, which is not a fault. `fix`:
     how to fix it, for `wrong`."""
 
     subject: str
     status: Literal["ok", "off", "wrong"]
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def ok(subject: str, found: str) -> Finding:
@@ -82,21 +82,21 @@ def off(subject: str, found: str) -> Finding:
     return Finding(subject, "off", found)
 
 
-def wrong(subject: str, found: str, mend: str) -> Finding:
+def wrong(subject: str, found: str, fix: str) -> Finding:
     """A fault, with how to fix it."""
-    return Finding(subject, "wrong", found, mend)
+    return Finding(subject, "wrong", found, fix)
 
 
 def refused(subject: str, error: SourceError) -> Finding:
     """A source's own error: after its last colon, the text says how to fix it."""
-    found, _, mend = str(error).rpartition(": ")
-    return wrong(subject, found or str(error), mend if found else "as it says")
+    found, _, fix = str(error).rpartition(": ")
+    return wrong(subject, found or str(error), fix if found else "as it says")
 
 
 def not_checked(subject: str, error: SourceError) -> Finding:
     """Its state is unknown: the other side could not be asked."""
     found = refused(subject, error)
-    return wrong(subject, f"could not be checked: {found.found}", found.mend)
+    return wrong(subject, f"could not be checked: {found.found}", found.fix)
 
 
 def utc_text(at: float | None) -> str:

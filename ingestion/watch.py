@@ -280,7 +280,7 @@ def look_at_versions(settings: Settings, now: datetime) -> list[Observation]:
                 {"ok": "ok", "ends": "warn", "unknown": "off"}[verdict.status],  # type: ignore[arg-type]
                 f"{use.subject}: {verdict.found}",
                 subject=use.subject,
-                mend=verdict.mend or None,
+                mend=verdict.fix or None,
                 measured=days,
                 expected_low=None if days is None else Decimal(WARN_DAYS),
             )

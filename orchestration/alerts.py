@@ -159,7 +159,11 @@ def redacted(settings: Settings, text: str) -> str:
             text = text.replace(value.get_secret_value(), "***")
     text = _USER_IN_URL.sub("***@", text)
     text = _EMAIL.sub("(e-mail)", text)
-    own = {*settings.meta_accounts, *settings.google_customers, *settings.datasets}
+    own = {
+        *settings.meta_ad_account_ids,
+        *settings.google_ads_customer_ids,
+        *settings.meta_dataset_ids,
+    }
 
     def phone(found: re.Match[str]) -> str:
         digits = re.sub(r"\D", "", found[0])

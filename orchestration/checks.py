@@ -144,7 +144,7 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         return dg.AssetCheckResult(
             passed=found.status != "warn",
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{found.found}: {found.mend}" if found.mend else found.found,
+            description=f"{found.found}: {found.fix}" if found.fix else found.found,
         )
 
     @dg.asset_check(

@@ -8,11 +8,12 @@ public parts of dbt are used: `dbtRunner`, its callbacks, and the manifest.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from orchestration.dbt_process import die_with_parent
 _QUIET = ("--log-level", "none", "--log-level-file", "none")
 _TARGET = ("--target", "plan")
 _NO_TESTS = ("--exclude-resource-type", "unit_test", "--exclude-resource-type", "test")
-_COMMANDS = {
+COMMANDS = {
     "full": ("build", *_TARGET, *_NO_TESTS, "--full-refresh"),
     "continued": ("run", *_TARGET, "--select", "config.materialized:incremental"),
     "checks": ("compile", *_TARGET, "--select", "resource_type:test"),
 }
+"""What dbt does, in this order, and what it is done for."""
 _BAD = {"error", "fail", "runtime error"}
 _CHECK_SETTINGS = (
     "severity",
@@ -44,15 +46,19 @@ _CHECK_SETTINGS = (
 def main() -> None:
     """Write what was found to the file that the argument names, as JSON."""
     die_with_parent(os.getppid())
+    gc.set_threshold(20_000, 20, 100)  # as `ctwa-dbt` does
     Path(sys.argv[1]).write_text(json.dumps(capture()))
 
 
-def capture(manifest: Manifest | None = None) -> dict[str, Any]:
+def capture(
+    manifest: Manifest | None = None, commands: Mapping[str, Sequence[str]] = COMMANDS
+) -> dict[str, Any]:
     """Build the project of the environment on its empty warehouse and note what dbt executes.
 
     `nodes`: seeds and models; `checks`: data tests with their SQL; `full` and `continued`: id ->
     statements in order. Instead of all that `failures`, id -> dbt's message, where dbt failed; the
-    id is empty where the project cannot even be parsed. `manifest`: of an earlier parse.
+    id is empty where the project cannot even be parsed. `manifest`: of an earlier parse;
+    `commands`: for a part of the project, where the warehouse has the rest.
     """
     if manifest is None:
         parsed = dbtRunner().invoke([*_QUIET, "parse", *_TARGET])
@@ -66,9 +72,9 @@ def capture(manifest: Manifest | None = None) -> dict[str, Any]:
             heard[event.data.node_info.unique_id].append(event.data.sql)
 
     runner = dbtRunner(manifest=manifest, callbacks=[hear])
-    executed: dict[str, dict[str, list[str]]] = {}
+    executed: dict[str, dict[str, list[str]]] = {"full": {}, "continued": {}}
     compiled: dict[str, str] = {}
-    for name, command in _COMMANDS.items():
+    for name, command in commands.items():
         heard.clear()
         done = runner.invoke([*_QUIET, *command])
         if not done.success:

@@ -39,7 +39,7 @@ def receiver(settings: Settings, url: str) -> Iterator[Finding]:
     found = _answers("receiver", f"{url}/readyz", "start it: `ctwa serve` (docs/operations.md)")
     filled = look_at_receiver(settings, url, datetime.now(UTC))
     if filled.status == "warn" and found.status == "ok":
-        found = wrong("receiver", filled.found, filled.mend)
+        found = wrong("receiver", filled.found, filled.fix)
     yield found
     if settings.site_id and _clicks_left(url) == 0:
         yield wrong(
@@ -74,14 +74,14 @@ def _clicks_left(url: str) -> float | None:
     return float(found[1]) if found else None
 
 
-def _answers(subject: str, url: str, mend: str, *, expected: int = 200) -> Finding:
+def _answers(subject: str, url: str, fix: str, *, expected: int = 200) -> Finding:
     try:
         answer = requests.get(url, timeout=_SECONDS, allow_redirects=False)
     except requests.RequestException as error:
-        return wrong(subject, f"{url} does not answer ({type(error).__name__})", mend)
+        return wrong(subject, f"{url} does not answer ({type(error).__name__})", fix)
     if answer.status_code != expected:
         return wrong(
-            subject, f"{url} answers {answer.status_code}: {answer.text[:80].strip()}", mend
+            subject, f"{url} answers {answer.status_code}: {answer.text[:80].strip()}", fix
         )
     return ok(subject, f"{url} answers")
 
@@ -193,7 +193,7 @@ class Roles:
 def numbers(settings: Settings) -> Iterator[Finding]:
     """One finding for each number known from the event log or from its account."""
     accounts, known = _seen(settings)
-    accounts = list(dict.fromkeys((*settings.datasets, *accounts)))
+    accounts = list(dict.fromkeys((*settings.meta_dataset_ids, *accounts)))
     subject = "WhatsApp routing"
     if not accounts and not known:
         yield off(subject, "no number is known yet: this is checked once messages have come in")

@@ -71,9 +71,9 @@ def names(_settings: Settings) -> Iterator[Finding]:
     else:
         yield ok(".env", f"{path}, {sum(w == ENV_FILE for w in found.values())} of our settings")
     for name, nearest in unknown_names(found).items():
-        mend = f"did you mean {nearest}?" if nearest else "remove it, or see .env.example"
+        fix = f"did you mean {nearest}?" if nearest else "remove it, or see .env.example"
         where = "in .env" if found[name] == ENV_FILE else "in the environment"
-        yield wrong(name, f"{where}, but not a setting of this product", mend)
+        yield wrong(name, f"{where}, but not a setting of this product", fix)
 
 
 def rules(settings: Settings) -> Iterator[Finding]:
@@ -180,7 +180,7 @@ def ends(settings: Settings, today: date | None = None) -> Iterator[Finding]:
     for use in in_use(settings):
         verdict = judge(use, today or datetime.now(UTC).date())
         if verdict.status == "ends":
-            yield wrong(use.subject, verdict.found, verdict.mend)
+            yield wrong(use.subject, verdict.found, verdict.fix)
         elif verdict.status == "unknown":
             yield off(use.subject, verdict.found)
         else:

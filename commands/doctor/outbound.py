@@ -27,7 +27,7 @@ _SECONDS = 5
 def conversions(settings: Settings) -> Iterator[Finding]:
     """The token and its permissions, and whether every WhatsApp account has its own dataset."""
     mode = settings.meta_conversions_mode
-    if mode == "off" or (mode == "dry_run" and not settings.datasets):
+    if mode == "off" or (mode == "dry_run" and not settings.meta_dataset_ids):
         problem = "META_CONVERSIONS_MODE is off" if mode == "off" else "META_DATASET_IDS is not set"
         yield off("conversions", f"{problem}: nothing is sent to Meta")
         return
@@ -161,7 +161,7 @@ def _renew(name: str) -> str:
 
 def _datasets(settings: Settings, client: GraphClient) -> Iterator[Finding]:
     """Every WhatsApp account that is set, or that received messages with a click id."""
-    accounts = dict.fromkeys((*settings.datasets, *_seen(settings)))
+    accounts = dict.fromkeys((*settings.meta_dataset_ids, *_seen(settings)))
     if not accounts:
         yield wrong(
             "conversions",
@@ -171,7 +171,7 @@ def _datasets(settings: Settings, client: GraphClient) -> Iterator[Finding]:
         )
     for waba in accounts:
         try:
-            yield _dataset(client, waba, settings.datasets.get(waba))
+            yield _dataset(client, waba, settings.meta_dataset_ids.get(waba))
         except GraphTokenError:
             raise
         except SourceError as error:

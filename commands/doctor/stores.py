@@ -212,8 +212,8 @@ def _key(settings: Settings, landed: int) -> Finding:
     try:
         read_key(path)
     except DataFolderError as error:
-        found, _, mend = str(error).partition(": ")
-        return wrong("key", found, mend)
+        found, _, fix = str(error).partition(": ")
+        return wrong("key", found, fix)
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
         return wrong(

@@ -104,18 +104,18 @@ class InUse:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`days`: until the end, None if none is known. `mend`: how to fix it, '' if it is fine."""
+    """`days`: until the end, None if none is known. `fix`: how to fix it, '' if it is fine."""
 
     status: Literal["ok", "ends", "unknown"]
     found: str
-    mend: str = ""
+    fix: str = ""
     days: int | None = None
 
 
 def in_use(settings: Settings) -> list[InUse]:
     """The versions of what is connected."""
     found: list[InUse] = []
-    if settings.meta_access_token or settings.meta_accounts:
+    if settings.meta_access_token or settings.meta_ad_account_ids:
         found.append(InUse(META, settings.meta_api_version, "META_API_VERSION"))
     if settings.google_is_on:
         found.append(InUse(GOOGLE, settings.google_ads_api_version, "GOOGLE_ADS_API_VERSION"))

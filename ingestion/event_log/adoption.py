@@ -206,7 +206,7 @@ class Filled:
 
     status: Literal["ok", "warn", "off"]
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def look_at_receiver(settings: Settings, url: str, now: datetime) -> Filled:

@@ -19,13 +19,13 @@ ENVELOPES = sa.Table(
     sa.Column("body", sa.LargeBinary),
     sqlite_autoincrement=True,
 )
-PROBE = sa.Table(
+# Numbers of the vault itself, by `id`.
+sa.Table(
     "vault_probe",
     METADATA,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("written_at_us", sa.BigInteger, nullable=False),
 )
-"""Numbers of the vault itself, by `id`."""
 PROBED, IDENTITY, LANDED, BEGUN = 1, 2, 3, 4
 """Ids: when `Vault.ping` last proved that a commit works; a random number that identifies the
 vault; the last `seq` that a refresh has landed; when the identity was made (older vaults have

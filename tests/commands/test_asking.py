@@ -416,7 +416,7 @@ def test_a_new_installation_has_something_to_do(runner: CliRunner) -> None:
     found = _run(runner, "status", "--json")
     assert found.exit_code == 1
     said = {f["subject"]: f for f in json.loads(found.stdout)["findings"]}
-    assert said["last run"]["mend"] == "run `ctwa refresh`"
+    assert said["last run"]["fix"] == "run `ctwa refresh`"
     assert said["marts"]["status"] == "wrong"
     assert said["vault"]["status"] == "ok"
     assert "next" in said["nightly refresh"]["found"]
@@ -432,7 +432,7 @@ def test_alarms_and_unread_spend_stand_until_they_are_over(settings: Settings) -
         )
     said = _by_subject(status(settings, NIGHT))
     assert said["alarm quarantine"].found == "text of quarantine (since 2026-06-28)"
-    assert said["alarm quarantine"].mend == "look there (docs/runbooks.md#quarantine)"
+    assert said["alarm quarantine"].fix == "look there (docs/runbooks.md#quarantine)"
     assert "since 2026-06-27" in said["spend of meta 101"].found
     assert "spend of meta 102" not in said
     _health(settings, ("quarantine", "ok"), ("referral_share", "off"))

@@ -1,4 +1,4 @@
-"""`ctwa doctor`: each broken set-up is named with its mend, and a whole one is let pass."""
+"""`ctwa doctor`: each broken set-up is named with its fix, and a whole one is let pass."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def connected(make_settings: Callable[..., Settings], api: AdsApi) -> Callable[.
 def by_subject(findings: Iterator[Finding]) -> dict[str, Finding]:
     found = {f.subject: f for f in findings}
     for finding in found.values():
-        assert (finding.status == "wrong") == bool(finding.mend), finding
+        assert (finding.status == "wrong") == bool(finding.fix), finding
         for secret in (TOKEN, REFRESH_TOKEN, HUBSPOT_TOKEN):
-            assert secret not in finding.found + finding.mend
+            assert secret not in finding.found + finding.fix
     return found
 
 
@@ -86,7 +86,7 @@ def test_a_dead_token_is_named_once_and_accounts_are_not_asked(
 ) -> None:
     found = by_subject(meta.examine(connected(meta_access_token="EAAsomebodyelses")))
     assert list(found) == ["Meta token"]
-    assert "META_ACCESS_TOKEN" in found["Meta token"].mend
+    assert "META_ACCESS_TOKEN" in found["Meta token"].fix
     assert not [c for c in api.calls if "act_" in c]
 
 
@@ -110,7 +110,7 @@ def test_what_meta_tells_of_a_token_is_judged(
     finding = by_subject(meta.examine(connected()))[subject]
     assert finding.status == "wrong"
     assert text in finding.found
-    assert "system user token" in finding.mend
+    assert "system user token" in finding.fix
 
 
 def test_an_account_that_hides_is_named_and_the_other_is_ok(
@@ -118,7 +118,7 @@ def test_an_account_that_hides_is_named_and_the_other_is_ok(
 ) -> None:
     found = by_subject(meta.examine(connected(meta_ad_account_ids="101,102,103")))
     assert found["Meta ad account 101"].status == "ok"
-    assert "ads_read" in found["Meta ad account 102"].mend + found["Meta ad account 102"].found
+    assert "ads_read" in found["Meta ad account 102"].fix + found["Meta ad account 102"].found
     assert found["Meta ad account 103"].status == "wrong"
 
 
@@ -127,7 +127,7 @@ def test_half_of_the_settings_is_wrong_and_none_is_off(
 ) -> None:
     assert [f.status for f in meta.examine(make_settings())] == ["off"]
     found = by_subject(meta.examine(make_settings(meta_access_token="t")))
-    assert found["Meta ads"].mend.startswith("set META_AD_ACCOUNT_IDS")
+    assert found["Meta ads"].fix.startswith("set META_AD_ACCOUNT_IDS")
 
 
 def test_nobody_at_the_address_is_told_as_such(connected: Callable[..., Settings]) -> None:
@@ -157,7 +157,7 @@ def test_a_dead_google_token_is_named_once_and_no_account_is_asked(
         assert not [call for call in shop.api.calls if "customers" in call]
     assert list(found) == ["Google token"]
     assert "invalid_grant" in found["Google token"].found
-    assert "GOOGLE_ADS_REFRESH_TOKEN" in found["Google token"].mend
+    assert "GOOGLE_ADS_REFRESH_TOKEN" in found["Google token"].fix
 
 
 def test_a_google_account_that_is_not_ours_is_named_and_the_other_is_ok(
@@ -166,7 +166,7 @@ def test_a_google_account_that_is_not_ours_is_named_and_the_other_is_ok(
     with googler(make_settings, customers=("5550000000", BRAZIL)) as shop:
         found = by_subject(google.examine(shop.settings))
     assert found["Google Ads 5550000000"].status == "wrong"
-    assert "GOOGLE_ADS_LOGIN_CUSTOMER_ID" in found["Google Ads 5550000000"].mend
+    assert "GOOGLE_ADS_LOGIN_CUSTOMER_ID" in found["Google Ads 5550000000"].fix
     assert found[f"Google Ads {BRAZIL}"].status == "ok"
 
 
@@ -175,7 +175,7 @@ def test_half_of_googles_settings_is_wrong_and_none_is_off(
 ) -> None:
     assert [f.status for f in google.examine(make_settings())] == ["off"]
     found = by_subject(google.examine(make_settings(google_ads_client_id="c")))
-    assert "GOOGLE_ADS_REFRESH_TOKEN" in found["Google Ads"].mend
+    assert "GOOGLE_ADS_REFRESH_TOKEN" in found["Google Ads"].fix
     assert "GOOGLE_ADS_CLIENT_ID" not in found["Google Ads"].found
 
 
@@ -196,7 +196,7 @@ def test_a_dead_hubspot_token_is_named_once(make_settings: Callable[..., Setting
         wrong = make_settings(hubspot_url=company.api.url, hubspot_token="pat-na1-dead")
         found = by_subject(hubspot.examine(wrong))
     assert list(found) == ["HubSpot token"]
-    assert "HUBSPOT_TOKEN" in found["HubSpot token"].mend
+    assert "HUBSPOT_TOKEN" in found["HubSpot token"].fix
 
 
 def test_a_permission_that_hubspot_did_not_grant_is_named(
@@ -206,7 +206,7 @@ def test_a_permission_that_hubspot_did_not_grant_is_named(
         company.api.scopes = frozenset(s for s in company.api.scopes if "deals" not in s)
         found = by_subject(hubspot.examine(company.settings))
     assert (found["HubSpot contacts"].status, found["HubSpot deals"].status) == ("ok", "wrong")
-    assert "crm.objects.deals.read" in found["HubSpot deals"].found + found["HubSpot deals"].mend
+    assert "crm.objects.deals.read" in found["HubSpot deals"].found + found["HubSpot deals"].fix
 
 
 # ---- what goes out -------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def test_missing_properties_are_named_and_made_on_demand(
     with crm(make_settings, scopes=WRITE_SCOPES) as company:
         found = by_subject(examine_write_back(writing(company)))
         assert "ctwa_lead_id, ctwa_source" in found["HubSpot write-back"].found
-        assert "ctwa doctor --fix" in found["HubSpot write-back"].mend
+        assert "ctwa doctor --fix" in found["HubSpot write-back"].fix
         assert company.state.custom == {}
         found = by_subject(examine_write_back(writing(company), fix=True))
         assert found["HubSpot write-back"].found.startswith("created ctwa_lead_id, ")
@@ -266,10 +266,10 @@ def test_in_a_dry_run_missing_properties_are_no_fault(
 def test_permissions_to_write_are_named(make_settings: Callable[..., Settings]) -> None:
     with crm(make_settings) as company:
         found = by_subject(examine_write_back(writing(company), fix=True))["HubSpot write-back"]
-        assert "crm.schemas.contacts.write" in found.mend
+        assert "crm.schemas.contacts.write" in found.fix
         company.api.scopes = WRITE_SCOPES - {"crm.objects.contacts.write"}
         found = by_subject(examine_write_back(writing(company), fix=True))["HubSpot contacts"]
-        assert "crm.objects.contacts.write" in found.mend
+        assert "crm.objects.contacts.write" in found.fix
 
 
 MANAGES = {
@@ -299,8 +299,8 @@ def test_a_dataset_that_is_the_accounts_own_is_ok_and_others_are_named(
     found = by_subject(outbound.conversions(settings))
     assert found["conversions token"].status == "ok"
     assert found["WhatsApp account 11"] == Finding("WhatsApp account 11", "ok", "dataset 77")
-    assert found["WhatsApp account 12"].mend == "add 12:78 to META_DATASET_IDS"
-    assert "create one in Events Manager" in found["WhatsApp account 13"].mend
+    assert found["WhatsApp account 12"].fix == "add 12:78 to META_DATASET_IDS"
+    assert "create one in Events Manager" in found["WhatsApp account 13"].fix
     assert found["WhatsApp account 14"].status == "wrong"
 
 
@@ -312,7 +312,7 @@ def test_an_account_that_clicks_came_by_and_nobody_set_is_named_with_its_pair(
     receive(settings, [webhook(messages=[message("5511987654321", 1, ad="120", clid="Af1")])])
     land_event_log(settings)
     found = by_subject(outbound.conversions(settings))
-    assert found["WhatsApp account 2"].mend == "add 2:78 to META_DATASET_IDS"
+    assert found["WhatsApp account 2"].fix == "add 2:78 to META_DATASET_IDS"
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_a_conversions_token_that_may_not_manage_events_is_named(
         "conversions token"
     ]
     assert text in finding.found
-    assert "whatsapp_business_manage_events" in finding.mend
+    assert "whatsapp_business_manage_events" in finding.fix
 
 
 def test_a_conversions_token_of_its_own_is_used_and_named(
@@ -382,12 +382,12 @@ def test_a_folder_that_cannot_be_written_is_named(make_settings: Callable[..., S
     settings = make_settings(data_dir=Path("/proc/ctwa"))
     finding = by_subject(installation.data_directory(settings))["data directory"]
     assert "cannot be written" in finding.found
-    assert "CTWA_DATA_DIR" in finding.mend
+    assert "CTWA_DATA_DIR" in finding.fix
 
 
 def test_a_full_disk_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "MIN_FREE_BYTES", 2**60)
-    assert "free space" in by_subject(installation.data_directory(settings))["data directory"].mend
+    assert "free space" in by_subject(installation.data_directory(settings))["data directory"].fix
 
 
 def test_a_lost_or_open_key_is_named(make_settings: Callable[..., Settings]) -> None:
@@ -399,12 +399,12 @@ def test_a_lost_or_open_key_is_named(make_settings: Callable[..., Settings]) -> 
     key = settings.data_dir / "pii.key"
     assert by_subject(stores.stores(settings))["key"].status == "ok"
     key.chmod(0o644)
-    assert by_subject(stores.stores(settings))["key"].mend == f"run `chmod 600 {key}`"
+    assert by_subject(stores.stores(settings))["key"].fix == f"run `chmod 600 {key}`"
     key.chmod(0o600)
     key.write_text("abc")
     assert "no complete key" in by_subject(stores.stores(settings))["key"].found
     key.unlink()
-    assert "backup" in by_subject(stores.stores(settings))["key"].mend
+    assert "backup" in by_subject(stores.stores(settings))["key"].fix
 
 
 def test_a_vault_that_is_none_is_named(settings: Settings) -> None:
@@ -433,7 +433,7 @@ def test_backups_that_are_missing_or_old_are_named(
     make_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
     settings = make_settings(backup_dir=tmp_path / "backups")
-    assert "run `ctwa backup`" in by_subject(stores.backups(settings))["backup"].mend
+    assert "run `ctwa backup`" in by_subject(stores.backups(settings))["backup"].fix
     made = tmp_path / "backups" / "one"
     made.mkdir(parents=True)
     assert by_subject(stores.backups(settings))["backup"].status == "ok"
@@ -461,7 +461,7 @@ def test_a_receiver_that_runs_is_ok_and_one_that_does_not_is_named(
         found = list(inbound.receiver(public, url))
         assert [f.status for f in found] == ["ok", "ok", "wrong"]  # the last: not https
     down = by_subject(inbound.receiver(settings, url))["receiver"]
-    assert down.mend.startswith("start it: `ctwa serve`")
+    assert down.fix.startswith("start it: `ctwa serve`")
 
 
 def test_a_receiver_that_fills_another_vault_is_named(
@@ -476,7 +476,7 @@ def test_a_receiver_that_fills_another_vault_is_named(
         found = by_subject(inbound.receiver(settings, url))["receiver"]
         assert found.status == "wrong"
         assert "fills another vault than the refresh reads, with bodies waiting" in found.found
-        assert "the same CTWA_DATA_DIR" in found.mend
+        assert "the same CTWA_DATA_DIR" in found.fix
         assert by_subject(inbound.receiver(other, url))["receiver"].status == "ok"
         late = datetime.now(UTC) + timedelta(hours=31)
         assert look_at_receiver(other, url, late).status == "warn"
@@ -562,7 +562,7 @@ def test_who_is_told_of_alarms_is_said_without_the_channels_secret(
     [finding] = by_subject(outbound.channels(make_settings(**given))).values()
     assert (finding.subject, finding.status) == (subject, status)
     assert text in finding.found
-    assert "canary" not in finding.found + finding.mend
+    assert "canary" not in finding.found + finding.fix
 
 
 # ---- routing of WhatsApp numbers -----------------------------------------------------------------
@@ -615,8 +615,8 @@ def test_e78_each_number_is_asked_for_its_roles_and_whether_standby_is_granted(
     assert finding.status == status
     assert text in finding.found
     if "standby is not granted; primary" in finding.found:
-        assert "give the business of your app standby visibility" in finding.mend
-        assert "docs/connect/whatsapp.md" in finding.mend
+        assert "give the business of your app standby visibility" in finding.fix
+        assert "docs/connect/whatsapp.md" in finding.fix
 
 
 def test_e78_numbers_of_the_event_log_are_asked_and_one_that_is_not_routed_is_no_fault(

@@ -24,7 +24,7 @@ from publishing import notify
 def found(findings: object) -> dict[str, Finding]:
     told = {f.subject: f for f in findings}  # type: ignore[attr-defined]
     for finding in told.values():
-        assert (finding.status == "wrong") == bool(finding.mend), finding
+        assert (finding.status == "wrong") == bool(finding.fix), finding
     return told
 
 
@@ -37,7 +37,7 @@ def test_a_missing_env_file_has_a_line(
     monkeypatch.chdir(tmp_path)
     said = found(installation.names(settings))[".env"]
     assert (said.status, "no setting is in" in said.found) == ("wrong", True)
-    assert "copy .env.example" in said.mend
+    assert "copy .env.example" in said.fix
     monkeypatch.setenv("CTWA_DATA_DIR", "data")
     said = found(installation.names(settings))[".env"]
     assert (said.status, "only the environment" in said.found) == ("off", True)
@@ -54,14 +54,14 @@ def test_names_that_mean_nothing_are_told_with_the_nearest_that_does(
     monkeypatch.setenv("CTWA_QQQ", "canary")
     told = found(installation.names(settings))
     assert told[".env"].status == "ok"
-    assert told["META_ACESS_TOKEN"].mend == "did you mean META_ACCESS_TOKEN?"
+    assert told["META_ACESS_TOKEN"].fix == "did you mean META_ACCESS_TOKEN?"
     assert told["META_ACESS_TOKEN"].found.startswith("in .env")
-    assert told["HUBSPOT_TOKENS"].mend == "did you mean HUBSPOT_TOKEN?"
+    assert told["HUBSPOT_TOKENS"].fix == "did you mean HUBSPOT_TOKEN?"
     assert told["CTWA_QQQ"].found.startswith("in the environment")
     assert "CTWA_SITE_ID" not in told
     assert "canary" not in str(told)
     env.chmod(0o644)
-    assert "chmod 600" in found(installation.names(settings))[".env"].mend
+    assert "chmod 600" in found(installation.names(settings))[".env"].fix
 
 
 # ---- schedules and history -----------------------------------------------------------------------
@@ -116,14 +116,14 @@ def test_e94_damaged_ledgers_are_named(
     (settings.data_dir / "erasures.json").write_text("{")
     told = found(stores.ledgers(settings))
     assert "alerts.db is damaged: file is not a database" in told["ledger of alerts"].found
-    assert "nothing is sent twice" in told["ledger of what was sent"].mend
+    assert "nothing is sent twice" in told["ledger of what was sent"].fix
     assert told["ledger of erasures"].status == "wrong"
 
     send_alerts(settings, RunEnd("nightly_refresh", "r2", failures=["y"]))
     told = found(stores.ledgers(settings))
     assert "ledger of alerts" not in told
     [aside] = [subject for subject in told if subject.startswith("alerts.db.broken-")]
-    assert "is removed automatically after 30 days" in told[aside].mend
+    assert "is removed automatically after 30 days" in told[aside].fix
 
 
 # ---- readers of the marts ------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def test_the_database_of_the_marts_is_asked_for_its_rights(
     assert "may not create the schema marts" in said(other).found
     with psycopg.connect(plain.render_as_string(hide_password=False), autocommit=True) as owner:
         owner.execute("create schema marts")
-        assert "grant usage, create on schema marts" in said(other).mend
+        assert "grant usage, create on schema marts" in said(other).fix
         owner.execute(f"grant usage, create on schema marts to {role}")  # type: ignore[arg-type]
         assert said(other).status == "ok"
         owner.execute("create table marts.fct_leads (lead_id text)")
@@ -170,7 +170,7 @@ def test_a_database_that_is_not_there_is_told_without_the_password(
 
 def test_a_group_of_readers_that_is_none_is_named(make_settings: Callable[..., Settings]) -> None:
     told = found(outbound.readers(make_settings(marts_group="no-such-group")))
-    assert "groupadd no-such-group" in told["readers of the marts"].mend
+    assert "groupadd no-such-group" in told["readers of the marts"].fix
 
 
 # ---- tokens --------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ def test_app_secrets_rotate_as_a_list(tmp_path: Path) -> None:
 
 def test_account_ids_lose_their_prefix_and_repeats(tmp_path: Path) -> None:
     settings = load_settings(_env_file=None, data_dir=tmp_path, meta_ad_account_ids="act_2, 1,2")
-    assert settings.meta_accounts == ["2", "1"]
+    assert settings.meta_ad_account_ids == ("2", "1")
 
 
 def test_child_processes_get_the_same_settings(tmp_path: Path) -> None:

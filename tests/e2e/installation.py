@@ -16,7 +16,6 @@ from pathlib import Path
 from ctwa.settings import Settings
 from ingestion.vault import open_vault
 from ingestion.vault.vault import NewEnvelope
-from orchestration.plan import plan_path, save_plan
 from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.ads_insights import JobScript
 from simulator.delivery import Delivery
@@ -24,7 +23,7 @@ from simulator.google_api import GoogleApi, serve_google_api
 from simulator.hubspot_api import serve_hubspot_api
 from simulator.installation import demo_settings, google_now, only_settings
 from simulator.world import World
-from tests.support.plans import plan_for
+from tests.support.plans import prepare
 
 _OBJECTS = ("campaigns", "adsets", "ads", "creatives", "spend", "extra_spend")
 
@@ -123,8 +122,7 @@ def installed(folder: Path, world: World) -> Iterator[Installation]:
         # Report runs are complete at the first look: nothing to wait for between two.
         api.jobs_to_come = [JobScript(["Job Completed"]) for _ in range(500)]
         settings = demo_settings(folder, api, google, crm, world)
-        # The plan of the code as it is: `test_demo` has one made by the refresh itself.
-        save_plan(plan_for(settings), plan_path(settings))
+        prepare(settings)  # `test_demo` has that made by the refresh itself
         yield Installation(settings, world, api, google)
 
 

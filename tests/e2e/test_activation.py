@@ -21,6 +21,7 @@ from orchestration.refresh import RefreshResult, refresh
 from simulator.conversions_api import ConversionsApi, serve_conversions_api
 from simulator.hubspot_api import WRITE_SCOPES, HubspotApi, serve_hubspot_api
 from simulator.hubspot_state import HubspotState
+from tests.support.plans import prepare
 
 WABA, DATASET = "100000000000001", "770000000000001"
 ANA, BEA = "5511987654321", "5511912345687"
@@ -75,7 +76,7 @@ def company(make_settings: Callable[..., Settings]) -> Iterator[Company]:
         client = HubspotClient.from_settings(settings)
         create_properties(client, list(PROPERTIES))
         client.close()
-        yield Company(settings, meta, crm)
+        yield Company(prepare(settings), meta, crm)
 
 
 def tap(phone: str, at: datetime, name: str) -> dict[str, Any]:

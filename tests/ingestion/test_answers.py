@@ -87,11 +87,11 @@ def test_a_damaged_id_is_told_from_a_whole_one() -> None:
 
 def _judged(api: str, version: str, today: date, setting: str = "X") -> tuple[str, str, str]:
     verdict = judge(InUse(api, version, setting), today)
-    return verdict.status, verdict.found, verdict.mend
+    return verdict.status, verdict.found, verdict.fix
 
 
 @pytest.mark.parametrize(
-    ("api", "version", "today", "status", "says", "mend"),
+    ("api", "version", "today", "status", "says", "fix"),
     [
         (META, "v25.0", date(2026, 12, 24), "ok", "served until 2027-02-23", ""),
         (META, "v25.0", date(2026, 12, 25), "ends", "ends on 2027-02-23", "set X=v27.0"),
@@ -106,12 +106,12 @@ def _judged(api: str, version: str, today: date, setting: str = "X") -> tuple[st
     ],
 )
 def test_e92_an_end_is_told_60_days_before(
-    api: str, version: str, today: date, status: str, says: str, mend: str
+    api: str, version: str, today: date, status: str, says: str, fix: str
 ) -> None:
     found = _judged(api, version, today)
     assert found[0] == status
     assert says in found[1]
-    assert found[2].startswith(mend) if mend else not found[2]
+    assert found[2].startswith(fix) if fix else not found[2]
 
 
 def test_e92_every_end_has_its_source_and_every_default_is_in_the_table(
@@ -155,7 +155,7 @@ def test_e92_doctor_and_alarm_say_the_same(make_settings: Callable[..., Settings
         hubspot_token="h",
     )  # fmt: skip
     now = datetime(2026, 12, 31, 5, tzinfo=UTC)
-    lines = {f.subject: (f.status, f.mend) for f in installation.ends(settings, now.date())}
+    lines = {f.subject: (f.status, f.fix) for f in installation.ends(settings, now.date())}
     assert lines["Meta Marketing API v25.0"] == (
         "wrong",
         "set META_API_VERSION=v27.0 and run again",

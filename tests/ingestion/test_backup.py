@@ -198,7 +198,7 @@ def test_e99_doctor_puts_a_damaged_file_back_from_a_backup(
     assert found.status == "wrong"
     assert path.name in found.found
     assert "5 rows of envelopes 1 to 5" in found.found
-    assert "ctwa doctor --deep --fix" in found.mend
+    assert "ctwa doctor --deep --fix" in found.fix
     (mended,) = lake_files(settings, deep=True, fix=True)
     assert mended.status == "ok"
     assert _message_keys(settings) == before
@@ -219,7 +219,7 @@ def test_e99_doctor_brings_the_record_of_a_commit_back(
     with pytest.raises(LakeDamagedError, match="ctwa doctor --deep"):
         land(settings)
     (found,) = lake_files(settings, deep=True, fix=False)
-    assert "ctwa doctor --deep --fix" in found.mend
+    assert "ctwa doctor --deep --fix" in found.fix
     (mended,) = lake_files(settings, deep=True, fix=True)
     assert ("from a backup" if has_backup else "written again") in mended.found
     land(settings)

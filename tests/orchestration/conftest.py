@@ -7,12 +7,15 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from ctwa.lock import refresh_lock
 from ctwa.settings import PROJECT_DIR, Settings, load_settings
 from ingestion.vault import open_vault
 from ingestion.vault.vault import NewEnvelope
+from tests.support.kept import WAIT_SECONDS, kept
 
 _PROJECT = """
 name: ctwa
@@ -86,12 +89,25 @@ models:
     description: The rule's version.
 """
 
+# What a test turns while it runs, without another version of the code: the name of an empty file.
+_KNOB = """
+{% macro knob(name, otherwise) -%}
+    (select coalesce(max(regexp_extract(file, '[^-]*$')), {{ otherwise }})
+    from glob('{{ env_var("CTWA_LAKE_PATH") }}-knobs/{{ name }}-*'))
+{%- endmacro %}
+
+{% macro number(name, otherwise) -%}
+    cast({{ knob(name, "'" ~ otherwise ~ "'") }} as bigint)
+{%- endmacro %}
+"""
+
 _SLOW = """
-select '1' as rule_version, (
+select '{{ env_var("CTWA_TEST_VERSION", "1") }}' as rule_version, (
     -- Without an envelope there is nothing to do: so dbt compiles it in no time.
     select sum(hash(a.range, b.seq) % 2)
     from {{ ref('stg_event_log__envelopes') }} as b
-    cross join range({{ env_var('CTWA_TEST_WORK', '1') }}) as a
+    cross join (select {{ number('work', 1) }} as up_to) as work
+    cross join range(work.up_to) as a
 ) as work, (select count(*) from {{ source('meta_ads', 'ads') }}) as ads,
     (select sum(spend) from {{ source('google_ads', 'spend_rows') }}) as spend
 """
@@ -115,6 +131,7 @@ where false
 
 _FILES = {
     "dbt_project.yml": _PROJECT,
+    "dbt_project/macros/knob.sql": _KNOB,
     "dbt_project/models/staging/_sources.yml": _SOURCES,
     "dbt_project/models/staging/stg_event_log__envelopes.sql": (
         "select * from {{ source('event_log', 'envelopes') }}\n"
@@ -125,9 +142,9 @@ _FILES = {
         " contract={'enforced': true}) }}\n"
         "select seq, {{ as_of() }} as as_of,"
         # The next channel, from an envelope on; and a key for all from an envelope on.
-        " case when seq <= {{ env_var('CTWA_TEST_CHANNELS', '1000000') }} then 'direct'"
-        " else {{ env_var('CTWA_TEST_CHANNEL', 'null') }} end as channel,"
-        " least(seq, {{ env_var('CTWA_TEST_KEYS', '1000000') }}) as row_key"
+        " case when seq <= {{ number('channels', 1000000) }} then 'direct'"
+        " else {{ knob('channel', 'null') }} end as channel,"
+        " least(seq, {{ number('keys', 1000000) }}) as row_key"
         " from {{ ref('stg_event_log__envelopes') }}\n"
         "{% if is_incremental() %}"
         "where seq > (select coalesce(max(seq), 0) from {{ this }}){% endif %}\n"
@@ -139,38 +156,44 @@ _FILES = {
     "dbt_project/models/activation/crm_records.sql": (
         "select '' as lead_id, '' as crm_record_key, 0 as seq where false\n"
     ),
-    # Fails as soon as there are more envelopes than CTWA_TEST_LIMIT.
+    # Fails as soon as there are more envelopes than the limit.
     "dbt_project/tests/assert_few_leads.sql": (
         "select count(*) as leads from {{ ref('fct_leads') }}\n"
-        "having count(*) > {{ env_var('CTWA_TEST_LIMIT', '1000000') }}\n"
+        "having count(*) > {{ number('limit', 1000000) }}\n"
     ),
-    # Warns of each envelope behind CTWA_TEST_STAGES, and keeps what it found.
+    # Warns of each envelope behind `stages`, and keeps what it found.
     "dbt_project/tests/seqs_are_mapped.sql": (
         "{{ config(severity='warn', store_failures=true, store_failures_as='view',"
         " schema='checks') }}\n"
         "select seq, 'a|b' as stage from {{ ref('fct_leads') }}\n"
-        "where seq > {{ env_var('CTWA_TEST_STAGES', '1000000') }}\n"
+        "where seq > {{ number('stages', 1000000) }}\n"
     ),
 }
 
 
 @pytest.fixture(scope="session")
-def _prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A project, and a data directory with manifest, plan and Dagster's tables: made once."""
+def _prepared() -> tuple[Path, Path]:
+    """A project, and a data directory with manifest, plan and Dagster's tables: made once for each
+    version of the code, for all processes."""
     from orchestration.dbt_manifest import manifest_path
     from orchestration.instance import open_instance
+    from orchestration.plan import plan_key
     from orchestration.plan_compile import plan_of
 
-    root = tmp_path_factory.mktemp("orchestration")
-    project = _write_project(root / "project")
-    settings = load_settings(_env_file=None, data_dir=root / "data")
-    home = os.environ.get("DAGSTER_HOME")
-    manifest_path(settings, project)
-    plan_of(settings, project)
-    with open_instance(settings) as instance:
-        instance.get_runs(limit=1)
-    if home is None:
-        os.environ.pop("DAGSTER_HOME", None)
+    root = kept("orchestration")
+    with refresh_lock(root / "made.lock", wait_seconds=WAIT_SECONDS):
+        project = _write_project(root / "project")
+        settings = load_settings(_env_file=None, data_dir=root / "data")
+        made, key = root / "made", plan_key(settings, project)
+        if not made.exists() or made.read_text() != key:
+            made.unlink(missing_ok=True)
+            shutil.rmtree(settings.data_dir, ignore_errors=True)
+            with mock.patch.dict(os.environ):
+                manifest_path(settings, project)
+                plan_of(settings, project)
+                with open_instance(settings) as instance:
+                    instance.get_runs(limit=1)
+            made.write_text(key)
     return project, settings.data_dir
 
 
@@ -183,20 +206,36 @@ def project(_prepared: tuple[Path, Path], settings: Settings) -> Path:
 
 
 def _write_project(root: Path) -> Path:
-    for name, text in _FILES.items():
+    """Only what differs: another process may have the project in use."""
+    macros, generic = "dbt_project/macros", "dbt_project/tests/generic"
+    own = ["profiles.yml", *(f"{macros}/{n}.sql" for n in ("generate_schema_name", "settings"))]
+    own += [f"{generic}/{path.name}" for path in (PROJECT_DIR / generic).iterdir()]
+    wanted = {name: text.lstrip("\n") for name, text in _FILES.items()}
+    wanted |= {name: (PROJECT_DIR / name).read_text() for name in own}
+    for path in root.rglob("*"):
+        if path.is_file() and str(path.relative_to(root)) not in wanted:
+            path.unlink()
+    for name, text in wanted.items():
         path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.lstrip("\n"))
-    shutil.copy(PROJECT_DIR / "profiles.yml", root)
-    macros = root / "dbt_project" / "macros"
-    macros.mkdir()
-    for name in ("generate_schema_name.sql", "settings.sql"):
-        shutil.copy(PROJECT_DIR / "dbt_project" / "macros" / name, macros)
-    shutil.copytree(
-        PROJECT_DIR / "dbt_project" / "tests" / "generic",
-        root / "dbt_project" / "tests" / "generic",
-    )
+        if not path.exists() or path.read_text() != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
     return root
+
+
+@pytest.fixture
+def turn(settings: Settings) -> Callable[[str, object], None]:
+    """Turn a knob of the small project's models to a value; None turns it back."""
+    folder = Path(f"{settings.lake_url}-knobs")
+
+    def to(name: str, value: object) -> None:
+        for file in folder.glob(f"{name}-*"):
+            file.unlink()
+        if value is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}-{value}").touch()
+
+    return to
 
 
 @pytest.fixture

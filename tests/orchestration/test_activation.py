@@ -20,6 +20,7 @@ from orchestration.keys import DESTINATION_KEYS
 from orchestration.publish import unreached
 from orchestration.rebuild import begin_build, end_build, unchecked_build
 from orchestration.resources import RefreshLock
+from tests.support.kept import with_manifest
 
 KEY = dg.AssetKey(["somewhere", "leads"])
 
@@ -193,7 +194,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Any:
     from ctwa.settings import load_settings
 
     settings = load_settings(_env_file=None, data_dir=tmp_path_factory.mktemp("activation"))
-    return build_definitions(settings).resolve_asset_graph()
+    return build_definitions(with_manifest(settings)).resolve_asset_graph()
 
 
 def test_destinations_come_after_every_mart_and_before_the_publication(graph: Any) -> None:

@@ -24,6 +24,7 @@ from publishing import notify
 from tests.support.channels import Hook, hook
 
 Append = Callable[[int], None]
+Turn = Callable[[str, object], None]
 
 
 @pytest.fixture
@@ -271,10 +272,10 @@ def test_a_refresh_tells_of_its_own_failure_and_of_new_warnings(
     project: Path,
     append: Append,
     chat: Hook,
-    monkeypatch: pytest.MonkeyPatch,
+    turn: Turn,
 ) -> None:
     append(3)
-    monkeypatch.setenv("CTWA_TEST_STAGES", "1")
+    turn("stages", 1)
     first = refresh(told_settings, project_dir=project)
     assert first.warnings
     assert "marts/fct_leads: seqs_are_mapped: seq 2, stage a|b" in chat.texts[0]
@@ -283,7 +284,7 @@ def test_a_refresh_tells_of_its_own_failure_and_of_new_warnings(
         _sensor_run(told_settings, instance, first.run_id, "run_succeeded")
     assert len(chat.texts) == 1
 
-    monkeypatch.setenv("CTWA_TEST_LIMIT", "2")
+    turn("limit", 2)
     second = refresh(told_settings, project_dir=project)
     assert not second.ok
     assert len(chat.texts) == 2

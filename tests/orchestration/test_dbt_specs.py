@@ -16,6 +16,7 @@ from ctwa.settings import load_settings
 from orchestration.dbt_lineage import Translator
 from orchestration.dbt_manifest import load_manifest, manifest_path
 from orchestration.dbt_specs import asset_specs, check_specs
+from tests.support.kept import with_manifest
 
 _OBJECTS = {"dagster_dbt/manifest", "dagster_dbt/dagster_dbt_translator"}
 """Python objects that dagster-dbt hands to itself as metadata; no page of the UI shows them."""
@@ -24,7 +25,7 @@ _OBJECTS = {"dagster_dbt/manifest", "dagster_dbt/dagster_dbt_translator"}
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     settings = load_settings(_env_file=None, data_dir=tmp_path_factory.mktemp("specs"))
-    return load_manifest(manifest_path(settings))
+    return load_manifest(manifest_path(with_manifest(settings)))
 
 
 def _asset(spec: dg.AssetSpec) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from orchestration.dbt_manifest import load_manifest, manifest_path, mart_names
 from orchestration.definitions import build_definitions, defs
 from orchestration.instance import TEMPLATE, prepare_home
 from orchestration.keys import DBT_STEP, DESTINATION_KEYS, EVENTS_KEY, LIVE_KEY
+from tests.support.kept import with_manifest
 from tests.support.report import write_marts
 
 JOBS = ("nightly_refresh", "fresh_leads", "activation", "meta_backfill", "compare_rules")
@@ -28,7 +29,8 @@ JOBS = ("nightly_refresh", "fresh_leads", "activation", "meta_backfill", "compar
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return load_settings(_env_file=None, data_dir=tmp_path_factory.mktemp("definitions"))
+    folder = tmp_path_factory.mktemp("definitions")
+    return with_manifest(load_settings(_env_file=None, data_dir=folder))
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ from typing import Any
 import duckdb
 import pytest
 
-from ctwa.settings import Settings
+from ctwa.settings import Settings, load_settings
 from ingestion.identity.update import land_identity
 from orchestration.plan import marks_of, run_values
 from orchestration.plan_run import run_plan
 from simulator.delivery import deliveries
 from simulator.world import build_world
-from tests.support.plans import plan_for
+from tests.support.plans import compiled_whole, plan_for
 from tests.support.prints import Prints, differing, prints
 from tests.support.warehouse import manifest_of, run_dbt
 from tests.support.worlds import WorldRun, playing
@@ -109,3 +109,21 @@ def the_nights_are_equal(world: WorldRun, rng: random.Random) -> None:
         assert differing(contents(planned), contents(built)) == {}, f"night {night}, full {full}"
         assert definitions(planned) == definitions(built), f"night {night}, full {full}"
     assert contents(planned)["fct_leads"][0] > 10
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"conversation_gap_days": 7},
+        {"lead_scope": "brand", "lead_cycle_days": 20, "first_touch": "paid"},
+        {"exchange_rates": "ecb", "reporting_currency": "EUR", "reporting_timezone": "UTC"},
+        {"recycled_number_days": 3, "shared_identifier_degree": 2, "link_code_days": 1},
+    ],
+)
+def test_a_plan_that_the_tests_make_of_another_is_the_one_that_dbt_makes(
+    tmp_path: Path, rules: dict[str, Any]
+) -> None:
+    settings = load_settings(_env_file=None, data_dir=tmp_path, **rules)
+    assert plan_for(settings) == compiled_whole(settings)

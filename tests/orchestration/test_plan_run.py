@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -296,21 +297,20 @@ def test_a_plan_is_read_as_it_was_written_and_only_for_its_own_key(tmp_path: Pat
 
 
 def test_code_settings_and_variables_that_the_project_reads_make_another_key(
-    make_settings: Callable[..., Settings], project: Path, monkeypatch: pytest.MonkeyPatch
+    make_settings: Callable[..., Settings],
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    settings = make_settings()
+    settings, project = make_settings(), shutil.copytree(project, tmp_path / "project")
     keys = [plan_key(settings, project), plan_key(make_settings(conversation_gap_days=7), project)]
-    monkeypatch.setenv("CTWA_TEST_LIMIT", "3")
+    monkeypatch.setenv("CTWA_TEST_VERSION", "3")
     keys.append(plan_key(settings, project))
     model = project / "dbt_project/models/marts/fct_touches.sql"
-    before = model.read_text()
-    try:
-        model.write_text(before + "-- changed\n")
-        keys.append(plan_key(settings, project))
-    finally:
-        model.write_text(before)
+    model.write_text(model.read_text() + "-- changed\n")
+    keys.append(plan_key(settings, project))
     assert len(set(keys)) == len(keys)
-    assert plan_key(settings.model_copy(update={"lake_url": "/x"}), project) == keys[2]
+    assert plan_key(settings.model_copy(update={"lake_url": "/x"}), project) == keys[3]
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_a_plan_of_models_that_changed_meanwhile_is_not_kept(
     settings = make_settings(conversation_gap_days=7)
 
     def slowly(*_: object) -> Plan:
-        monkeypatch.setenv("CTWA_TEST_LIMIT", "3")
+        monkeypatch.setenv("CTWA_TEST_VERSION", "3")
         return GOOD
 
     monkeypatch.setattr(plan_compile, "compile_plan", slowly)

@@ -31,6 +31,7 @@ from tests.conftest import PII_KEY
 
 AS_OF = date(2026, 6, 30)
 Append = Callable[[int], None]
+Turn = Callable[[str, object], None]
 
 
 def run(settings: Settings, project: Path, **options: object) -> RefreshResult:
@@ -81,13 +82,13 @@ def test_a_failed_blocking_check_publishes_nothing_and_is_named(
     settings: Settings,
     project: Path,
     append: Append,
-    monkeypatch: pytest.MonkeyPatch,
+    turn: Turn,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     append(2)
     assert run(settings, project).ok
     append(2)
-    monkeypatch.setenv("CTWA_TEST_LIMIT", "3")
+    turn("limit", 3)
 
     result = run(settings, project)
 
@@ -100,7 +101,7 @@ def test_a_failed_blocking_check_publishes_nothing_and_is_named(
     assert [seq for seq, _ in published(settings)] == [1, 2]
 
     # A warehouse that a power cut has torn is set aside and built again.
-    monkeypatch.delenv("CTWA_TEST_LIMIT")
+    turn("limit", None)
     settings.warehouse_path.write_bytes(b"torn" * 4096)
     with caplog.at_level("WARNING"):
         assert run(settings, project).failures == []
@@ -229,13 +230,13 @@ def _freshness(instance: dg.DagsterInstance, mart: str) -> tuple[bool, str | Non
 @pytest.mark.parametrize(
     ("broken", "failure"),
     [
-        ({"CTWA_TEST_CHANNELS": "3"}, "dbt model fct_leads: channel is null"),
+        ({"channels": 3}, "dbt model fct_leads: channel is null"),
         (
-            {"CTWA_TEST_CHANNELS": "3", "CTWA_TEST_CHANNEL": "'of a person'"},
+            {"channels": 3, "channel": "of a person"},
             "dbt model fct_leads: channel has a value outside its list ('direct', 'outbound')",
         ),
         (
-            {"CTWA_TEST_KEYS": "3"},
+            {"keys": 3},
             "dbt test sound_rows_fct_leads: fct_leads: row_key is not unique, keys: 1",
         ),
     ],
@@ -244,15 +245,15 @@ def test_a_broken_guard_names_model_column_and_fault_and_readers_keep_their_mart
     settings: Settings,
     project: Path,
     append: Append,
-    monkeypatch: pytest.MonkeyPatch,
-    broken: dict[str, str],
+    turn: Turn,
+    broken: dict[str, object],
     failure: str,
 ) -> None:
     append(2)
     assert run(settings, project).ok
     append(2)
     for name, value in broken.items():
-        monkeypatch.setenv(name, value)
+        turn(name, value)
 
     result = run(settings, project)
 
@@ -293,10 +294,10 @@ def test_models_chosen_by_hand_are_built_alone_with_their_checks(
 
 
 def test_a_check_that_warns_names_what_it_found(
-    settings: Settings, project: Path, append: Append, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, project: Path, append: Append, turn: Turn
 ) -> None:
     append(3)
-    monkeypatch.setenv("CTWA_TEST_STAGES", "1")
+    turn("stages", 1)
 
     result = run(settings, project)
 
@@ -372,13 +373,12 @@ sys.exit(0 if result.ok else 1)
 """
 
 
-def start(settings: Settings, project: Path, **variables: str) -> subprocess.Popen[str]:
+def start(settings: Settings, project: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             *(sys.executable, "-W", "ignore", "-c", _REFRESH),
             *(str(settings.data_dir), str(project), PII_KEY),
         ],
-        env={**os.environ, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -403,12 +403,13 @@ def test_e73_of_two_refreshes_one_works_and_the_other_says_busy(
 
 @pytest.mark.timeout(600)
 def test_e73_a_refresh_killed_while_it_builds_leaves_the_warehouse_as_it_was(
-    settings: Settings, project: Path, append: Append
+    settings: Settings, project: Path, append: Append, turn: Turn
 ) -> None:
     append(2)
     assert run(settings, project).failures == []
     append(1)
-    child = start(settings, project, CTWA_TEST_WORK=str(10**13))
+    turn("work", 10**13)
+    child = start(settings, project)
     try:
         _wait_for_build(child.pid, settings)
     finally:
@@ -418,6 +419,7 @@ def test_e73_a_refresh_killed_while_it_builds_leaves_the_warehouse_as_it_was(
         seqs = warehouse.sql("select seq from marts.fct_leads order by seq").fetchall()
     assert seqs == [(1,), (2,)]
 
+    turn("work", None)
     result = run(settings, project)
     assert result.failures == []
     assert len(published(settings)) == 3

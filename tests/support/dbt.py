@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
@@ -15,7 +14,9 @@ from dbt.adapters.factory import reset_adapters
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
+from ctwa.lock import refresh_lock
 from ctwa.settings import Settings, load_settings
+from tests.support.kept import WAIT_SECONDS, kept
 
 _QUIET = ("--log-level", "none", "--log-level-file", "none", "--no-write-json")
 """Nobody reads the log: failures come with the result."""
@@ -73,14 +74,15 @@ def _failures(result: dbtRunnerResult) -> str:
 
 @functools.cache
 def _settings_at_parse() -> Settings:
-    target = tempfile.mkdtemp(prefix="ctwa-dbt-")
-    return load_settings(_env_file=None, CTWA_DATA_DIR=target, CTWA_LAKE_URL=LAKE_AT_PARSE)
+    folder = kept("parse")
+    return load_settings(_env_file=None, CTWA_DATA_DIR=str(folder), CTWA_LAKE_URL=LAKE_AT_PARSE)
 
 
 @functools.cache
 def parsed_manifest() -> Manifest:
-    """The project, parsed once for all tests of this process."""
-    result = run_dbt(_settings_at_parse(), ["parse"])
+    """The project, parsed once: the next process reads what dbt itself kept of that."""
+    with refresh_lock(kept("parse") / "parse.lock", wait_seconds=WAIT_SECONDS):
+        result = run_dbt(_settings_at_parse(), ["parse"])
     assert isinstance(result.result, Manifest)
     return result.result
 

@@ -125,8 +125,9 @@ class DbtWorld:
         self.change_models(manifest)
         return run_dbt(self.settings, [*args], as_of=as_of or self.as_of, manifest=manifest)
 
-    def change_models(self, manifest: Manifest) -> None:
-        """Apply `changed_code`, model or macro -> (old, new) piece of it: known-bad variants."""
+    def change_models(self, manifest: Manifest) -> set[str]:
+        """Apply `changed_code`, model or macro -> (old, new) piece of it, and `seeds`: names of
+        what is changed."""
         for name, text in self.seeds.items():
             self._seed_folder.mkdir(parents=True, exist_ok=True)
             (self._seed_folder / f"{name}.csv").write_text(text)
@@ -141,6 +142,7 @@ class DbtWorld:
                 node.raw_code = code.replace(old, new)
             elif macro:
                 macro.macro_sql = code.replace(old, new)
+        return {*self.changed_code, *self.seeds}
 
     def build(
         self,

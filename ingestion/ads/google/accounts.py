@@ -273,7 +273,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield refused("Google token", error)
             return
         yield ok("Google token", "the refresh token gives an access token")
-        for customer_id in settings.google_customers:
+        for customer_id in settings.google_ads_customer_ids:
             try:
                 yield _customer(client, customer_id)
             except GoogleStopError as error:

@@ -131,7 +131,7 @@ class _Landing:
         below: dict[str, str] = {}  # account to the configured manager that lists it
         refused: dict[str, GooglePermissionError] = {}
         may_be_manager: set[str] = set()
-        for customer_id in self.settings.google_customers:
+        for customer_id in self.settings.google_ads_customer_ids:
             try:
                 customer = read_account(self.client, customer_id)
                 listed = accounts_below(self.client, customer_id) if customer.is_manager else {}
@@ -165,7 +165,7 @@ class _Landing:
                 former = FormerAccount(known[customer_id], NOT_ENABLED)
                 found[customer_id] = partial(self._refused, former, refusal)
                 del failures[customer_id]
-        seen = found.keys() | below.keys() | {*self.settings.google_customers}
+        seen = found.keys() | below.keys() | {*self.settings.google_ads_customer_ids}
         unlisted = [known[i] for i in sorted(known.keys() - seen)]
         self._add_unlisted(unlisted, may_be_manager, failures, found)
         return list(found.items())

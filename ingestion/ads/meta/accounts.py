@@ -10,7 +10,7 @@ META_AD_ACCOUNT_IDS keeps its history and is not mentioned.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -96,7 +96,7 @@ def read_account_or_finished(
     )
 
 
-def taken_out(tables: AdsTables, configured: list[str]) -> str | None:
+def taken_out(tables: AdsTables, configured: Collection[str]) -> str | None:
     """Accounts read before whose id is no longer configured, for metadata."""
     rows = tables.query("select distinct account_id from {r} order by account_id", r="spend_reads")
     return ", ".join(r["account_id"] for r in rows if r["account_id"] not in configured) or None
@@ -158,10 +158,10 @@ def read_token(client: GraphClient, token: str) -> TokenFacts:
 def examine(settings: Settings) -> Iterator[Finding]:
     """The token, what it may do and how long, and each account; only `off` if nothing is set up."""
     token = settings.meta_access_token
-    if token is None and not settings.meta_accounts:
+    if token is None and not settings.meta_ad_account_ids:
         yield off("Meta ads", "META_ACCESS_TOKEN and META_AD_ACCOUNT_IDS are not set")
         return
-    if token is None or not settings.meta_accounts:
+    if token is None or not settings.meta_ad_account_ids:
         missing = "META_ACCESS_TOKEN" if token is None else "META_AD_ACCOUNT_IDS"
         yield wrong("Meta ads", f"{missing} is not set", f"set {missing}; see docs/connect")
         return
@@ -177,7 +177,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         except GraphStopError as error:
             yield refused("Meta token", error)
             return
-        for account_id in settings.meta_accounts:
+        for account_id in settings.meta_ad_account_ids:
             yield _account(client, account_id)
     finally:
         client.close()

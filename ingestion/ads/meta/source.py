@@ -114,7 +114,7 @@ def land_meta_ads(
     reader = client or GraphClient.from_settings(settings)
     pull = _Pull(tables, reader, settings.meta_lookback_days)
     parts = Parts("Meta ads")
-    for account_id in settings.meta_accounts:
+    for account_id in settings.meta_ad_account_ids:
         reader.renew_patience()
         with parts.part(account_id):
             pull.account(account_id)

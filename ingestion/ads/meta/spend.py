@@ -89,9 +89,9 @@ def land_insights(
     tables = AdsTables.open(lake or Lake.from_settings(settings), "meta", META_ADS, now)
     counts.read_no = tables.read_no
     landing = _Landing(settings, tables, client or GraphClient.from_settings(settings), counts)
-    counts.accounts_taken_out = taken_out(tables, settings.meta_accounts)
+    counts.accounts_taken_out = taken_out(tables, settings.meta_ad_account_ids)
     parts = Parts("Meta insights")
-    for account_id in settings.meta_accounts:
+    for account_id in settings.meta_ad_account_ids:
         with parts.part(account_id):
             landing.account(account_id, since, until)
     parts.finish(counts)

@@ -282,8 +282,8 @@ def test_what_no_customer_can_be_read_with_stops_at_once(
     assert both.counts() == before
 
 
-def test_every_mend_is_told_whole_by_the_doctor() -> None:
-    """`ctwa doctor` takes what stands behind the last colon for the mend."""
+def test_every_fix_is_told_whole_by_the_doctor() -> None:
+    """`ctwa doctor` takes what stands behind the last colon for the fix."""
     words = [*google_errors._STOPS, *google_errors._DENIALS]
     assert len(words) > 12
     problems = [GoogleProblem("campaign of customer 1", 403, word) for word in words]
@@ -291,8 +291,8 @@ def test_every_mend_is_told_whole_by_the_doctor() -> None:
         GoogleProblem("campaign of customer 1", status) for status in (400, 401, 403, 404, 429)
     ]
     for error in map(google_errors.classify, problems):
-        mend = refused("Google Ads", error).mend
-        assert str(error).endswith(f"): {mend}"), mend
+        fix = refused("Google Ads", error).fix
+        assert str(error).endswith(f"): {fix}"), fix
 
 
 def test_a_version_that_is_no_longer_served_names_its_setting(

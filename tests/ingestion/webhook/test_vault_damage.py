@@ -547,7 +547,7 @@ def test_e99_doctor_compares_every_body_and_a_backup_brings_it_back(
     assert found.status == "wrong"
     assert f"3 of {ROWS} cannot be read" in found.found
     assert "seq 3-4, 9" in found.found
-    assert "ctwa replay BACKUP/vault.db" in found.mend
+    assert "ctwa replay BACKUP/vault.db" in found.fix
 
     assert replay(settings, [copy]).stored == 3
     assert replay(settings, [copy]).stored == 0

@@ -82,7 +82,7 @@ phrased as (
         case
             when leads.source_touch_id = leads.first_touch_id then ''
             else
-                case when leads.is_born_of_form then '; had first come' else '; had first written' end
+                case when leads.first_came_by_form then '; had first come' else '; had first written' end
                 || ' on ' || {{ utc_text('leads.first_touch_at') }}
                 || case leads.first_basis
                     when 'direct' then ' with no sign of an ad'

@@ -170,10 +170,10 @@ joined as (
         source_touch.is_from_page,
         source_touch.origin = 'web' as is_from_form,
         first_touch.basis as first_basis,
-        first_touch.origin = 'web' as is_born_of_form,
+        first_touch.origin = 'web' as first_came_by_form,
         first_touch.origin,
         first_touch.country,
-        first_touch.has_referral as is_born_of_referral,
+        first_touch.has_referral as first_touch_has_referral,
         latest_touch.basis as latest_basis,
         latest_touch.channel as latest_channel,
         counted.touches,
@@ -222,7 +222,7 @@ sourced as (
     from joined
     window by_first_touch as (
         partition by person_key
-        order by first_touch_at, case when is_born_of_referral then 0 else 1 end, first_touch_id
+        order by first_touch_at, case when first_touch_has_referral then 0 else 1 end, first_touch_id
     )
 
 )
