@@ -284,6 +284,7 @@ def test_a_refresh_tells_of_its_own_failure_and_of_new_warnings(
         _sensor_run(told_settings, instance, first.run_id, "run_succeeded")
     assert len(chat.texts) == 1
 
+    append(1)  # of what has not changed nothing is asked again
     turn("limit", 2)
     second = refresh(told_settings, project_dir=project)
     assert not second.ok
