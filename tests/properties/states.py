@@ -33,6 +33,17 @@ DELIVERIES = {
 
 _DAILY = {"intermediate.int_capture__daily", "marts.attribution_health"}
 
+OF_THE_COMPANY = {
+    "intermediate.int_cohort_lags__estimated",
+    "intermediate.int_cohort_rates__estimated",
+    "intermediate.int_cohort_parts__expected",
+    "intermediate.int_cohorts__expected",
+    "marts.cohort_forecast",
+    "marts.forecast_backtest",
+    "marts.monday",
+}
+"""Estimates of one campaign that rest on the company's other leads too, and ranks among them."""
+
 _ID = re.compile(r"[0-9a-f]{32}|deal-\d{5}-\d|\d{15,}")
 
 Row = tuple[Any, ...]
@@ -82,7 +93,7 @@ def state_of(
                 and not any(type(value) is int for value in row if value)
             ):
                 continue  # a day on which nothing but deliveries happened
-            owners = _owners(row, cases.owners)
+            owners = set() if table in OF_THE_COMPANY else _owners(row, cases.owners)
             place = by_salt[owners.pop()] if len(owners) == 1 else mixed if owners else shared
             place.setdefault(table, Counter())[row] += 1
     return State(columns, by_salt, shared, mixed)
