@@ -78,7 +78,7 @@ running as (
     where
         board.window_days = {{ var('board_shift_window') }}
         and board.verdict in ('cut', 'scale')
-        and not board.is_deleted
+        and board.is_deleted is not true
     {{ 'union all' if not loop.last }}
     {% endfor %}
 
