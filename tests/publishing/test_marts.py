@@ -374,8 +374,8 @@ def _read_during(settings: Settings, publish: Callable[[], object]) -> tuple[lis
             publish()
             time.sleep(0.05)
         time.sleep(0.3)
-        reader.terminate()
-        collect.join()
+        reader.kill()
+        collect.join(30)
     errors = [line.strip() for line in lines if line.startswith("error")]
     return errors, [int(line) for line in lines if line.strip().isdigit()]
 
