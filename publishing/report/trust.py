@@ -97,8 +97,7 @@ def alarms(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 def restatements(connection: duckdb.DuckDBPyConnection, as_of: date) -> dict[str, Any]:
-    """Changes of published figures: per publication and cause the days concerned and the sums; and
-    the days themselves (`days`), except where leads only matured."""
+    """Changes of published figures: per publication and cause the days concerned and the sums."""
     recent = "from marts.restatements where restated_on > cast($1 as date) - $2::integer"
     limits = [as_of, RESTATED_DAYS]
     rows = connection.execute(
@@ -109,11 +108,6 @@ def restatements(connection: duckdb.DuckDBPyConnection, as_of: date) -> dict[str
         f"{recent} group by 1, 2 order by 1, 2",
         limits,
     ).fetchall()
-    days = connection.execute(
-        "select report_date - date '1970-01-01', max(restated_on) - date '1970-01-01' "
-        f"{recent} and cause <> 'late_outcome' group by 1 order by 1",
-        limits,
-    ).fetchall()
     return {
         "on": [row[0] for row in rows],
         "cause": words([row[1] for row in rows]),
@@ -122,7 +116,6 @@ def restatements(connection: duckdb.DuckDBPyConnection, as_of: date) -> dict[str
         "spend": amounts([row[4] for row in rows]),
         "leads": [row[5] for row in rows],
         "qualified": [row[6] for row in rows],
-        "days": days,
     }
 
 

@@ -356,7 +356,6 @@ def test_e161_alarms_and_restatements_are_told_as_the_marts_have_them(settings: 
     assert words(told["cause"]) == ["late_outcome", "restated_spend"]
     assert (told["from"], told["to"]) == ([at, at], [at + 3, at])
     assert (told["qualified"], numbers(told["spend"])) == ([2, 0], [0, Decimal("-1.25")])
-    assert told["days"] == [[at, (AS_OF - date(1970, 1, 1)).days]]
 
 
 def test_verdicts_shifts_and_events_are_shown_where_the_marts_have_them(

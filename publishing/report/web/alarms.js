@@ -115,8 +115,6 @@ const RESTATED = (() => {
     qualified: raw.qualified[at],
   }));
 })();
-// Days whose figures were changed after they were published, for other reasons than maturing.
-const RESTATED_DAYS = new Map(DATA.restatements?.days ?? []);
 
 function restatedTable() {
   const signed = (value, format) => (value > 0 ? `+${format(value)}` : format(value));

@@ -3,8 +3,7 @@
 function monday(root) {
   const list = h("ol", { class: "monday" });
   const nothing = h("p", { class: "notice calm", role: "note" }, t("monday.nothing"));
-  const targets = h("div");
-  root.append(h("p", { class: "note" }, t("monday.note")), list, nothing, targets);
+  root.append(h("p", { class: "note" }, t("monday.note")), list, nothing);
   return () => {
     const lines = DATA.monday ?? [];
     nothing.hidden = lines.length > 0;
@@ -12,7 +11,6 @@ function monday(root) {
       list,
       lines.map((line) => h("li", { class: "card" }, mondayLine(line))),
     );
-    fill(targets, targetsCard());
   };
 }
 
