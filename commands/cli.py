@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import sqlite3
 import sys
 from typing import Annotated, Any
 
@@ -20,6 +21,9 @@ from ctwa import __version__
 from ctwa.errors import CtwaError
 from ctwa.files import UMASK
 
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_FREE_SPACE = "free space on the disk of CTWA_DATA_DIR, then run it again"
+
 
 class _Commands(TyperGroup):
     """The one place where a foreseen error becomes a readable line and an exit code."""
@@ -27,7 +31,7 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (CtwaError, OSError) as error:
+        except Exception as error:
             text = explanation(error)
             if text is None:
                 raise
@@ -75,15 +79,25 @@ def main() -> None:
     app(obj=os.umask(UMASK))
 
 
-def explanation(error: CtwaError | OSError) -> str | None:
+def explanation(error: Exception) -> str | None:
     """A readable line, or None if only a traceback helps."""
     if isinstance(error, CtwaError):
         return str(error)
-    if error.filename is not None:
+    if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        return f"{error.strerror}: free space on the disk of CTWA_DATA_DIR, then run it again"
+    cause: BaseException | None = error  # a full disk, as a library that wrote to it words it
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _DISK:
+            return f"{cause.strerror}: {_FREE_SPACE}"
+        if isinstance(cause, sqlite3.Error) and _code(cause) == sqlite3.SQLITE_FULL:
+            return f"{os.strerror(errno.ENOSPC)}: {_FREE_SPACE}"
+        cause = cause.__cause__
     return None
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 if the error came from Python's module itself."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _version(value: bool) -> None:

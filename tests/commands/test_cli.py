@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
 from commands.cli import app, explanation
@@ -122,7 +125,19 @@ def test_only_the_receiver_listens_outside(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_full_disk_is_a_line_and_no_traceback() -> None:
-    text = explanation(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    assert text is not None
-    assert "free space on the disk" in text
+    said = explanation(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert said is not None
+    assert "free space on the disk" in said
     assert explanation(OSError("no error of the disk")) is None
+
+
+def test_a_full_disk_is_named_whichever_library_met_it(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'small.db'}")
+    with engine.connect() as connection:
+        connection.execute(text("create table t (x text)"))
+        connection.execute(text("pragma max_page_count = 2"))
+        with pytest.raises(OperationalError) as full:
+            connection.execute(text("insert into t values (zeroblob(100000))"))
+
+    assert "free space" in (explanation(full.value) or "")
+    assert explanation(sqlite3.OperationalError("no such table: t")) is None
