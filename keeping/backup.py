@@ -11,7 +11,6 @@ restore.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -25,7 +24,7 @@ from pathlib import Path
 
 from activation.ledger import FILE as SENT
 from activation.ledger import RESTORED
-from ctwa import __version__
+from ctwa import __version__, fingerprint
 from ctwa.errors import CtwaError, DataFolderError
 from ctwa.files import fsync, replacing
 from ctwa.lock import refresh_lock
@@ -136,7 +135,7 @@ def verify(folder: Path) -> list[str]:
         path = folder / name
         if not path.exists():
             raise BackupError(f"{folder}: {name} is missing; use an older backup")
-        if _digest(path) != digest:
+        if fingerprint.of_file(path) != digest:
             raise BackupError(f"{folder}: {name} is damaged; use an older backup")
     return list(files)
 
@@ -265,7 +264,7 @@ def _ledger_after(settings: Settings, folder: Path) -> Ledger:
 
 def _write_manifest(draft: Path) -> int:
     files = sorted(p for p in draft.rglob("*") if p.is_file())
-    digests = {str(p.relative_to(draft)): _digest(p) for p in files}
+    digests = {str(p.relative_to(draft)): fingerprint.of_file(p) for p in files}
     for path in files:
         fsync(path)
     manifest = draft / _MANIFEST
@@ -344,8 +343,3 @@ def _vault_path(settings: Settings) -> Path:
             "(pg_dump, pg_restore); copy the lake first, then the vault"
         )
     return Path(settings.vault_url.removeprefix(_SQLITE))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -178,6 +178,7 @@ def test_e149_too_few_and_unanswered_leads_are_not_compared(answering: Answering
     assert rows["5m_to_1h"]["rate_difference"] is None
     assert (rows["5m_to_1h"]["compared_leads"], rows["1h_to_24h"]["compared_leads"]) == (0, 29)
     assert rows["unanswered"]["median_response_seconds"] is None
+    assert rows["unanswered"]["crude_difference"] is None
     campaign = answering.rows("scope = 'campaign' and answer_group = 'under_5m'")
     assert [(r["campaign_name"], r["leads"]) for r in campaign] == [("Outono", 40)]
     assert [r["account_id"] for r in answering.rows("scope = 'account'")] == ["1"] * 8

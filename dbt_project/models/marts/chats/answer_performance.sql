@@ -210,7 +210,7 @@ select
     estimated.reference_leads,
     cast(
         case
-            when estimated.answer_group <> estimated.reference_group
+            when estimated.answer_group not in ('unanswered', estimated.reference_group)
                 then
                     estimated.qualified_leads / cast(estimated.leads as double)
                     - estimated.all_reference_qualified / cast(estimated.all_reference_leads as double)
