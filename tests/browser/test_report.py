@@ -536,7 +536,7 @@ def test_monday_forecast_and_answers_are_those_of_the_marts(
         lines = reader.page.locator(".monday li")  # it is the first page
         assert lines.count() == 2
         assert stop in lines.nth(0).inner_text()
-        assert "25" in lines.nth(0).locator(".because").inner_text()
+        assert "80" in lines.nth(0).locator(".because").inner_text()
         assert HOSTILE[:9] in lines.nth(0).inner_text()
         assert "{" not in lines.nth(1).inner_text()  # a code that this page does not know
         lines.nth(0).locator("a.more").click()
@@ -558,8 +558,7 @@ def test_monday_forecast_and_answers_are_those_of_the_marts(
 def advised() -> dict[str, list[dict[str, Any]]]:
     """What the marts advise and expect, for a company of ads and campaigns c0, c1 ..."""
     values = {"leads": 30, "qualified_leads": 1, "spend": 900.5, "currency": "BRL",
-              "cost_low": 400, "cost_high": 2000, "peer_cost": 80, "spend_share": 0.25,
-              "qualified_share": 0.03}  # fmt: skip
+              "cost_low": 400, "cost_high": 2000, "peer_cost": 80}  # fmt: skip
     return {
         "monday": [
             {"rank": 1, "kind": "stop", "what": "campaign", "campaign_name": HOSTILE,

@@ -7,17 +7,22 @@ One world, built once, with every case in it. It is 30 June: of May 1 to 30 ever
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from publishing import report
 from tests.support.board import beta_quantile
 from tests.support.meta import BR, CL, US, Meta, ad_row
 from tests.support.people import Inbox, exclusion, message, outcome, referral
 from tests.support.warehouse import DbtWorld
+
+TEXTS = Path(report.__file__).parent / "web" / "texts"
 
 AS_OF = date(2026, 6, 30)
 FIRST, SECOND, DOLLARS, EURO = "c1", "c2", "c3", "c4"
@@ -279,6 +284,17 @@ def test_e128_monday_says_each_thing_once_and_the_largest_first(world: DbtWorld)
                 <= Decimal(str(values["monthly_spend"]))
             )
     assert {line["kind"] for line in lines} >= {"stop", "scale"}
+
+
+def test_mondays_sentences_find_their_values_in_the_mart(world: DbtWorld) -> None:
+    """Else the report falls back to a sentence without figures, in silence."""
+    lines = world.query("select reason_code, reason_values from marts.monday")
+    assert len(languages := list(TEXTS.glob("*.json"))) == 3
+    for path in languages:
+        texts = json.loads(path.read_text())
+        for line in lines:
+            sentence = texts[f"monday_reason.{line['reason_code']}"]
+            assert set(re.findall(r"{(\w+)}", sentence)) <= json.loads(line["reason_values"]).keys()
 
 
 def test_the_rules_of_board_and_shift_hold_in_their_unit_tests(world: DbtWorld) -> None:

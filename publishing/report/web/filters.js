@@ -83,11 +83,17 @@ function manyOf(filter, id, label, all, options, chosenNow, onchange) {
       box.checked = chosen.includes(box.value);
     });
   }
+  // Written on the click, since `toggle` comes later and keyboards go on at once; not once more by
+  // `toggle`, which would take away the box that has the focus by then.
+  let isWritten = false;
   details.addEventListener("toggle", () => {
-    if (details.open) write();
+    if (details.open && !isWritten) write();
+    isWritten = details.open;
   });
   summary.addEventListener("click", () => {
-    if (!details.open) write(); // `toggle` comes later, and keyboards go on at once
+    if (details.open) return;
+    write();
+    isWritten = true;
   });
   details.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && details.open) {

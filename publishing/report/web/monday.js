@@ -30,7 +30,7 @@ function mondayLine(line) {
       { class: "stake" },
       figureOf(money(line.money_at_stake_reporting, DATA.currency, 0), line.money_at_stake_reporting, "stake"),
       ` ${t("monday.stake")}`,
-      isKnown(low) && isKnown(high)
+      isKnown(low) && isKnown(high) && low !== high
         ? h(
             "span",
             { class: "second" },
@@ -62,8 +62,8 @@ function placeOfLine(line) {
     .join(" · ");
 }
 
-const SHARES_OF_LINE = new Set(["spend_share", "qualified_share", "share", "rate_difference"]);
 const MONEY_OF_LINE = new Set(["spend", "cost_low", "cost_high", "peer_cost"]);
+const REPORTING_MONEY_OF_LINE = new Set(["unallocated", "monthly_spend"]);
 
 // The sentence of a code with its values; a general one where a value is missing.
 function mondayReason(line) {
@@ -81,12 +81,9 @@ function mondayReason(line) {
 function valueOfLine(name, value, given, line) {
   if (value === null || value === undefined) return undefined;
   if (name === "alarm") return word("alarm", value);
-  if (name === "cause") return word("cause", value);
-  if (name === "median_seconds") return duration(value);
-  if (name === "spend_delta") return money(value);
   if (["measured", "expected_low", "expected_high"].includes(name))
     return alarmValue({ alarm: line.alarm ?? given.alarm }, value);
-  if (SHARES_OF_LINE.has(name)) return percent(value, 0);
+  if (REPORTING_MONEY_OF_LINE.has(name)) return money(value, DATA.currency, 0);
   if (MONEY_OF_LINE.has(name)) return money(value, given.currency ?? DATA.currency);
   if (typeof value === "number") return number(value, 1);
   return /^\d{4}-\d\d-\d\d$/.test(value) ? date(dayOf(value)) : value;
