@@ -289,7 +289,8 @@ def test_e128_monday_says_each_thing_once_and_the_largest_first(world: DbtWorld)
 def test_mondays_sentences_find_their_values_in_the_mart(world: DbtWorld) -> None:
     """Else the report falls back to a sentence without figures, in silence."""
     lines = world.query("select reason_code, reason_values from marts.monday")
-    assert len(languages := list(TEXTS.glob("*.json"))) == 3
+    languages = list(TEXTS.glob("*.json"))
+    assert len(languages) == 3
     for path in languages:
         texts = json.loads(path.read_text())
         for line in lines:
