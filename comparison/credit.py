@@ -327,6 +327,7 @@ _RULES_BY_MECHANIC: Mapping[str, Collection[str]] = {
     "evidence": ("conversation_gap_days", "recycled_number_days", "shared_identifier_degree"),
     "day": ("reporting_timezone",),
     "outcome": _PEOPLE,
+    "stage": ("chat_qualifies",),
     "outcome_person": _PEOPLE,
     "latest": ("conversation_gap_days", *_PEOPLE),
     "rate": ("reporting_currency", "exchange_rates"),
