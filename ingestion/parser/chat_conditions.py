@@ -12,7 +12,7 @@ from itertools import product
 from typing import Any
 
 from ctwa.setting_types import CURRENCIES
-from ingestion.parser.chat_texts import PatternError, compiled, word_pattern
+from ingestion.parser.chat_texts import PatternProblem, compiled, word_pattern
 
 MAX_PARTS, MAX_ALTERNATIVES = 32, 64
 _UNITS = {"m": 60, "h": 3_600, "d": 86_400}
@@ -141,7 +141,7 @@ def _texts(value: Any, at: str) -> Entry:
             raise RuleProblem(f"{at}: expected words, or pattern: and one pattern as text")
         try:
             compiled(pattern)
-        except PatternError as error:
+        except PatternProblem as error:
             raise RuleProblem(f"{at}.pattern: {error}") from None
         return {"pattern": pattern}
     words = listed(value, at)
@@ -150,7 +150,7 @@ def _texts(value: Any, at: str) -> Entry:
             raise RuleProblem(f"{at}: expected words as text, in quotes if they are numbers")
         try:
             compiled(word_pattern(word))
-        except PatternError as error:
+        except PatternProblem as error:
             raise RuleProblem(f"{at}: {error}") from None
     return {"words": sorted(set(words))}
 

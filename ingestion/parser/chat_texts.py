@@ -24,7 +24,7 @@ _PATTERN_BYTES = 1 << 20
 _MAX_AMOUNTS = 100
 
 
-class PatternError(ValueError):
+class PatternProblem(ValueError):  # noqa: N818 - a verdict on the file
     """A pattern that is not accepted, and why."""
 
 
@@ -37,28 +37,28 @@ def _options() -> Any:
 
 @lru_cache(2_048)
 def compiled(pattern: str) -> Any:
-    """The pattern in RE2's syntax, in any case of letters. Raises `PatternError`."""
+    """The pattern in RE2's syntax, in any case of letters. Raises `PatternProblem`."""
     if len(pattern) > MAX_PATTERN:
-        raise PatternError(f"expected a pattern of at most {MAX_PATTERN} characters")
+        raise PatternProblem(f"expected a pattern of at most {MAX_PATTERN} characters")
     try:
         ready = re2.compile(pattern, _options())
     except re2.error as error:
         reason = error.args[0] if error.args else ""
         reason = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-        raise PatternError(
+        raise PatternProblem(
             f"is not accepted by RE2, which runs in bounded time and has no look-around and no "
             f"back references: {reason or 'too large'}"
         ) from None
     if ready.search(b"") is not None:
-        raise PatternError("matches an empty text, so it would match every message")
+        raise PatternProblem("matches an empty text, so it would match every message")
     return ready
 
 
 def word_pattern(word: str) -> str:
-    """The pattern of whole words, to be searched in `folded` text. Raises `PatternError`."""
+    """The pattern of whole words, to be searched in `folded` text. Raises `PatternProblem`."""
     parts = [re2.escape(part) for part in folded(word).split()]
     if not parts:
-        raise PatternError("expected a word, not only spaces")
+        raise PatternProblem("expected a word, not only spaces")
     return r"(?:^|[^\pL\pN])" + r"\s+".join(parts) + r"(?:$|[^\pL\pN])"
 
 

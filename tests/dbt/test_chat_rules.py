@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -253,17 +254,26 @@ def test_rules_of_every_kind_equal_their_truth_in_any_order_and_pieces(
 
 @pytest.fixture(scope="module")
 def built(rules: ChatRules, tmp_path_factory: pytest.TempPathFactory) -> tuple[DbtWorld, str]:
-    """The world as it came, and the query of the model that puts rules together."""
+    """The world as it came, and the query of the models that put rules together."""
     world = DbtWorld(tmp_path_factory.mktemp("built"), as_of=date(2026, 7, 1))
     land(world, rules, story().bodies, 1)
     land(world, rules, story().of_crm, 1_000, "outcomes")
     world.build("+fct_leads", tests=False)
     nodes = plan_for(world.settings, world.change_models, "").nodes
-    (node,) = (n for n in nodes if n.table == "int_chat_outcomes__met")
-    (statement,) = (s for s in node.full if "signals as" in s)
     values = {**run_values(world.settings, world.as_of), "database": "warehouse"}
-    sql = filled_in(statement, values)
-    return world, sql[sql.index("(") + 1 : sql.rindex(")")]
+    code = {}
+    for name in ("int_chat_outcomes__met", "int_chat_signals__placed"):
+        (node,) = (n for n in nodes if n.table == name)
+        (statement,) = (s for s in node.full if "select * from " in s)
+        sql = filled_in(statement, values)
+        code[name] = sql[sql.index("(") + 1 : sql.rindex(")")]
+    whole, count = re.subn(
+        r'"warehouse"\."intermediate"\."int_chat_signals__placed"',
+        lambda _: f"({code['int_chat_signals__placed']})",
+        code["int_chat_outcomes__met"],
+    )
+    assert count == 1
+    return world, whole
 
 
 def test_a_lead_says_who_qualified_it_and_where_the_crm_disagrees(
