@@ -245,7 +245,8 @@ class _Steps:
         for statement in node.full:
             self._connection.execute(filled_in(statement, self._values))
         if node.materialized == "table":
-            version = fingerprint.of_table(self._connection, node.schema, node.table)
+            database = self._values["database"]
+            version = fingerprint.of_table(self._connection, node.schema, node.table, database)
         elif node.materialized == "incremental":
             version = new_version()
         else:

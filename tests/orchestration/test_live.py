@@ -20,7 +20,7 @@ from ctwa.lock import refresh_lock
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.lake.lake import Lake
 from ingestion.vault import open_vault
-from orchestration import live, live_asset, sensors
+from orchestration import live, live_asset, live_cycle, sensors
 from orchestration.definitions import build_jobs
 from orchestration.instance import open_instance
 from orchestration.live import RESTART, LiveBusyError, Worker
@@ -108,6 +108,40 @@ def test_what_is_published_already_makes_no_cycle(built: Settings, project: Path
     with at_work(worker, stop):
         time.sleep(0.5)
     assert rows(built, "select version from publication") == before
+
+
+def test_judgements_follow_a_while_later_if_need_be_by_the_next_worker(
+    built: Settings,
+    project: Path,
+    plan: Plan,
+    append: Append,
+    turn: Callable[[str, object], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turn("work", 100)  # of which about half comes of each envelope
+    judgement = "dbt_project/models/marts/forecast/fct_touches.sql"
+    nodes = (
+        dataclasses.replace(n, path=judgement) if n.table == "fct_touches" else n
+        for n in plan.nodes
+    )
+    save_plan(dataclasses.replace(plan, nodes=tuple(nodes)), plan_path(built))
+    monkeypatch.setattr(live_cycle, "REST_SECONDS", 3600.0)
+    seen = "select work from fct_touches"
+    worker, stop = worker_of(built, project)
+    with at_work(worker, stop):
+        append(1)
+        until(lambda: published_seq(built) == 2)
+        first = rows(built, seen)
+        assert not state_of(built).is_behind, "the first cycle builds all"
+        append(1)
+        until(lambda: published_seq(built) == 3)
+        assert rows(built, SEQS) == [(1,), (2,), (3,)]
+        assert rows(built, seen) == first
+    assert state_of(built).is_behind
+    worker, stop = worker_of(built, project)
+    with at_work(worker, stop):
+        until(lambda: not state_of(built).is_behind)
+    assert rows(built, seen) != first
 
 
 def test_a_second_worker_is_refused(built: Settings, project: Path) -> None:
