@@ -326,7 +326,7 @@ _RULES_BY_MECHANIC: Mapping[str, Collection[str]] = {
     "erased": _PEOPLE,
     "evidence": ("conversation_gap_days", "recycled_number_days", "shared_identifier_degree"),
     "day": ("reporting_timezone",),
-    "outcome": _PEOPLE,
+    "outcome": (*_PEOPLE, "chat_rules"),
     "stage": ("chat_qualifies",),
     "outcome_person": _PEOPLE,
     "latest": ("conversation_gap_days", *_PEOPLE),

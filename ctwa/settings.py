@@ -337,6 +337,9 @@ class Settings(BaseSettings):
             "CTWA_WAREHOUSE_PATH": str(self.warehouse_path),
             "CTWA_LAKE_PATH": self.lake_url.removeprefix("file://"),
             "CTWA_IDENTITY_PATH": f"{self.lake_url.removeprefix('file://')}/identity",
+            "CTWA_CHAT_SIGNALS_PATH": (
+                f"{self.lake_url.removeprefix('file://')}/event_log/chat_signals"
+            ),
             "CTWA_AS_OF": as_of.isoformat(),
             "CTWA_ACTIVATION_PATH": str(self.activation_dir),
             "CTWA_CONVERSION_STAGES": ",".join(
