@@ -75,7 +75,7 @@ def test_what_rules_would_find_is_shown_and_nothing_is_changed(
     assert [note.partition(" ")[0].strip(":") for note in tried.notes] == [
         "anything", "elsewhere", "elsewhere", "nowhere",
     ]  # fmt: skip
-    assert "no message of the kept bodies is of the number 55119" in tried.notes[1]
+    assert "no message of the kept bodies is of the number 5511" in tried.notes[1]
     assert "template (never_sent) is met by no message" in tried.notes[3]
     assert len(tried.moved) == 5
     assert [row["stage_after"] for row in tried.moved[:2]] == ["won", "opportunity"]
