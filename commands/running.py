@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from commands.console import UsageError, err, out, warn
+from commands.console import UsageError, err, out, warn, working
 from ctwa.environment import usable_settings
 from ctwa.errors import CtwaError
 from ctwa.setting_types import PORTS
@@ -73,11 +73,12 @@ def refresh(
     Example: `ctwa refresh --full`
     """
     settings = _nightly_settings()
-    from orchestration.refresh import refresh as run_refresh
+    with working("preparing", "ctwa.refresh"):
+        from orchestration.refresh import refresh as run_refresh
 
-    result = run_refresh(
-        settings, full=full or reparse, reparse=reparse, as_of=as_of.date() if as_of else None
-    )
+        result = run_refresh(
+            settings, full=full or reparse, reparse=reparse, as_of=as_of.date() if as_of else None
+        )
     for failure in result.failures:
         err.print(f"✗ {failure}", style="red", markup=False)
     if not result.ok:
@@ -232,6 +233,17 @@ def check_address(host: str, port: int, option: str = "--port") -> None:
         raise AddressError(refusals[0])
 
 
+def dbt(context: typer.Context) -> None:
+    """Run dbt by hand on the warehouse, with the settings, while no refresh runs.
+
+    Everything after `dbt` goes to dbt. The next refresh looks at all models again. Example:
+    `ctwa dbt build --select +fct_leads`
+    """
+    from orchestration.dbt_by_hand import run_dbt
+
+    raise typer.Exit(run_dbt(load_settings(), context.args))
+
+
 def diff_rules(
     a: Annotated[
         str, typer.Argument(help="`current`, or the rules that differ: name=value,name=value")
@@ -248,11 +260,12 @@ def diff_rules(
     project=DIR uses the models of another checkout. The result is published as credit_diff.
     Example: `ctwa diff-rules current conversation_gap_days=7`
     """
-    from comparison.report import print_comparison
-    from orchestration.comparison import diff_rules as run_diff
-
     settings = load_settings()
-    made = run_diff(settings, a, b, as_of=as_of.date() if as_of else None)
+    with working("preparing", "ctwa.diff_rules"):
+        from comparison.report import print_comparison
+        from orchestration.comparison import diff_rules as run_diff
+
+        made = run_diff(settings, a, b, as_of=as_of.date() if as_of else None)
     print_comparison(out, made.tables, made.words, settings.reporting_currency)
 
 
@@ -269,16 +282,18 @@ def try_rules(
     move most; never a text. It reaches as far back as bodies are kept. Example:
     `ctwa rules try chat_rules.yml`
     """
-    from comparison.report import print_comparison, print_trial
-    from ingestion.parser.chat_rules import read_chat_rules
-    from orchestration.chat_trial import try_chat_rules
+    from ingestion.parser.chat_rules import chat_rules_at
 
     settings = load_settings()
-    rules = read_chat_rules(file.expanduser().absolute(), settings.reporting_timezone)
+    rules = chat_rules_at(file.expanduser().absolute(), settings)
     warn(*rules.problems)
     if not rules:
         raise UsageError(f"{file} has no rule that could be tried")
-    tried = try_chat_rules(settings, rules, file.name, as_of=as_of.date() if as_of else None)
+    with working("preparing", "ctwa.diff_rules"):
+        from comparison.report import print_comparison, print_trial
+        from orchestration.chat_trial import try_chat_rules
+
+        tried = try_chat_rules(settings, rules, file.name, as_of=as_of.date() if as_of else None)
     since = tried.signals.since
     out.print(
         f"{tried.signals.bodies:,} kept bodies"

@@ -21,7 +21,7 @@ import duckdb
 
 from ctwa.errors import CtwaError
 from ctwa.settings import PROJECT_DIR, RULES, Settings, SettingsError, load_settings, name_of
-from ingestion.parser.chat_rules import ChatRules, read_chat_rules
+from ingestion.parser.chat_rules import ChatRules, chat_rules_at
 
 CURRENT = "current"
 PROJECT = "project"
@@ -115,7 +115,7 @@ def _with_rules(settings: Settings, chosen: dict[str, str]) -> Settings:
 
 
 def _chat_rules(file: str, settings: Settings) -> ChatRules:
-    found = read_chat_rules(Path(file).expanduser().absolute(), settings.reporting_timezone)
+    found = chat_rules_at(Path(file).expanduser().absolute(), settings)
     if found.problems:
         raise RuleError("\n".join(found.problems))
     return found

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,6 +26,7 @@ from zoneinfo import ZoneInfo
 import orjson
 import yaml
 
+from ctwa.project import seed_file
 from ctwa.pseudonym import phone_match_key
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.parser.chat_conditions import (
@@ -44,7 +45,6 @@ from ingestion.vault.vault import microseconds
 SOURCE = "chat"
 """Source of the outcomes that rules make."""
 
-SEEDS = PROJECT_DIR / "dbt_project" / "seeds"
 MAX_FILE_BYTES = 256 * 1024
 MAX_RULES = 200
 _ID_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
@@ -89,21 +89,28 @@ NO_RULES = ChatRules()
 
 def chat_rules_of(settings: Settings) -> ChatRules:
     """The rules of the installation; none if CTWA_CHAT_RULES is not set."""
-    if settings.chat_rules is None:
-        return ChatRules()
-    return read_chat_rules(settings.chat_rules, settings.reporting_timezone)
+    return NO_RULES if settings.chat_rules is None else chat_rules_at(settings.chat_rules, settings)
 
 
-def read_chat_rules(path: Path, zone: str, seeds: Path = SEEDS) -> ChatRules:
+def chat_rules_at(path: Path, settings: Settings) -> ChatRules:
+    """The rules of another file, read with the installation's time zone and seeds."""
+    return read_chat_rules(path, settings.reporting_timezone, partial(seed_file, settings))
+
+
+def _of_package(name: str) -> Path:
+    return PROJECT_DIR / "dbt_project" / "seeds" / f"{name}.csv"
+
+
+def read_chat_rules(path: Path, zone: str, seed: Callable[[str], Path] = _of_package) -> ChatRules:
     """Read a file of rules; dates in it begin in `zone`. Never raises: see `ChatRules.problems`.
 
-    `seeds`: the folder of `lead_stages.csv` and `business_numbers.csv`.
+    `seed`: where the CSV of `lead_stages` or `business_numbers` is.
     """
     try:
         items = _items(path)
     except RuleProblem as error:
         return ChatRules(problems=(f"{path}: {error}",))
-    stages, brands = _stages(seeds), _brands(seeds)
+    stages, brands = _stages(seed("lead_stages")), _brands(seed("business_numbers"))
     entries: list[Entry] = []
     problems: list[str] = []
     for place, item in enumerate(items, 1):
@@ -283,19 +290,17 @@ def number_key(number: str) -> str:
 # ---- what the project knows ---------------------------------------------------------------------
 
 
-def _stages(seeds: Path) -> frozenset[str]:
+def _stages(path: Path) -> frozenset[str]:
     """Stages that have a meaning for outcomes of source `chat`."""
     return frozenset(
-        row["stage"].strip().lower()
-        for row in _seed(seeds / "lead_stages.csv")
-        if row["source"] in ("*", SOURCE)
+        row["stage"].strip().lower() for row in _seed(path) if row["source"] in ("*", SOURCE)
     )
 
 
-def _brands(seeds: Path) -> dict[str, frozenset[str]]:
+def _brands(path: Path) -> dict[str, frozenset[str]]:
     """Brand -> match keys of its numbers, current and former."""
     brands: dict[str, set[str]] = {}
-    for row in _seed(seeds / "business_numbers.csv"):
+    for row in _seed(path):
         for column in ("business_number_id", "current_number_id"):
             if row["brand"] and row[column]:
                 brands.setdefault(row["brand"], set()).add(number_key(row[column]))

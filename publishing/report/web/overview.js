@@ -80,8 +80,9 @@ function overview(root) {
     for (const name of TILES) fillTile(tiles[name], name, now, whole);
     fillNotice(notice, range, mask, level);
     const rows = series.keys.map((_, at) => rowAt(byBucket, at));
-    cost.update(costChart(series, rows));
-    people.update(peopleChart(series, rows));
+    const marks = marksOf(series, range);
+    cost.update({ ...costChart(series, rows), marks });
+    people.update({ ...peopleChart(series, rows), marks });
     channels.update(
       groups.keys
         .map((key, at) => ({

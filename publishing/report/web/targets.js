@@ -22,7 +22,7 @@ function targetsCard() {
         hint: t("targets.expected.hint"),
         ...amount("expected_spend"),
         cell: (row, value) =>
-          judged(money(value, row.currency, 0), value, "expected", word("budget_status", row.budget_status), row.budget_status === "over"),
+          targetFigure(money(value, row.currency, 0), value, "expected", word("budget_status", row.budget_status), row.budget_status === "over"),
       },
       { id: "budget", label: t("targets.budget"), ...amount("monthly_budget") },
       {
@@ -92,10 +92,10 @@ function targetCost(row, value) {
   }
   const interval = t("creatives.interval", { low: money(low, currency, 0), high: money(high, currency, 0) });
   const status = row.cost_status ? `${word("cost_status", row.cost_status)} · ` : "";
-  return judged(money(value, currency), value, "cost", `${status}${interval}`, row.cost_status === "over");
+  return targetFigure(money(value, currency), value, "cost", `${status}${interval}`, row.cost_status === "over");
 }
 
-function judged(text, value, name, status, isBad) {
+function targetFigure(text, value, name, status, isBad) {
   return h(
     "span",
     { class: `named${isBad ? " over" : ""}` },
