@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from commands import asking, importing, running, upkeep
+from commands import asking, importing, init, running, upkeep
 from commands.console import err, out
 from ctwa import __version__
 from ctwa.errors import CtwaError
@@ -50,6 +50,7 @@ app = typer.Typer(
 )
 for _command in (
     running.demo,
+    init.init,
     running.serve,
     running.refresh,
     running.live,
@@ -61,6 +62,7 @@ for _command in (
     importing.import_outcomes,
     upkeep.backup,
     upkeep.restore,
+    upkeep.upgrade,
     upkeep.adopt_vault,
     upkeep.mend_vault,
     upkeep.forget,
@@ -72,6 +74,14 @@ for _command in (
     running.bench,
 ):
     app.command()(_command)
+app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)(running.dbt)
+
+_rules = typer.Typer(help="Rules by which a chat qualifies.", no_args_is_help=True)
+_rules.command("try")(running.try_rules)
+app.add_typer(_rules, name="rules")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@
         {%- set value = "0" -%}
     {%- elif value == "" -%}
         {{ exceptions.raise_compiler_error(
-            "The setting " ~ name ~ " is not handed down: run the models by `ctwa refresh`"
+            "The setting " ~ name ~ " is not handed down: run dbt by `ctwa dbt`"
         ) }}
     {%- endif -%}
     {{ return(value | int if value.isdigit() else value) }}
@@ -54,6 +54,12 @@
 {# Days after a click on the site's button within which the code in the message counts (E21). #}
 {% macro link_code_days() -%}
     {{ return(rule("link_code_days")) }}
+{%- endmacro %}
+
+{# `always`: a chat rule qualifies leads beside the CRM. `without_crm`: only those that no CRM has
+   said anything of. #}
+{% macro chat_qualifies() -%}
+    {{ return(rule("chat_qualifies")) }}
 {%- endmacro %}
 
 {# Stages of the funnel that become conversion events, each with the event's name: `stage:Name`. #}
