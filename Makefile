@@ -3,7 +3,7 @@ PY := .venv/bin/python
 STAMP := .venv/.ready
 PACKAGES := activation benchmarks commands comparison ctwa ingestion keeping orchestration publishing simulator
 
-.PHONY: help setup demo test test-deep test-browser lint lint-python lint-sql fmt docs docs-site dbt-docs dev \
+.PHONY: help setup setup-spark demo test test-deep test-browser lint lint-python lint-sql fmt docs docs-site dbt-docs dev \
 	bench ui-tour report-vendor lock clean
 .DEFAULT_GOAL := help
 
@@ -26,6 +26,10 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 	@$(PY) -m uv pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
 	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib/python3*/site-packages || true
 	@touch $@
+
+# For CTWA_ENGINE=spark (docs/scale-out.md): 500 MB, so only where it is wanted.
+setup-spark: setup
+	@$(PY) -m uv pip install --quiet --python $(PY) --no-deps --require-hashes -r requirements-spark.lock
 
 demo: setup
 	@.venv/bin/ctwa demo
@@ -90,10 +94,14 @@ ui-tour: setup
 	@$(PY) -m uv pip install --quiet --python $(PY) --group ui
 	@$(PY) tests/ui/tour.py
 
-# Pinned versions with their hashes and without addresses: no index, no annotations.
+# Pinned versions with their hashes and without addresses: no index, no annotations. Spark's lock
+# holds only what the other does not.
+LOCK := $(PY) -m uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+	--no-emit-find-links --generate-hashes
 lock:
-	@$(PY) -m uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-		--no-emit-find-links --generate-hashes --all-extras --group dev --upgrade pyproject.toml -o requirements.lock
+	@$(LOCK) --extra metrics --extra postgres --group dev --upgrade pyproject.toml -o requirements.lock
+	@$(LOCK) --extra spark --upgrade --constraint requirements.lock \
+		$$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock) pyproject.toml -o requirements-spark.lock
 
 clean:
 	rm -rf .venv data build target logs

@@ -1,11 +1,11 @@
 {# How sentences for people show an amount, a share, a count, an ad or a platform. #}
 {% macro money_text(amount, currency) -%}
-    {{ currency }} || ' ' || cast(cast(round({{ amount }}, 2) as decimal(18, 2)) as varchar)
+    {{ currency }} || ' ' || cast(cast(round({{ amount }}, 2) as decimal(18, 2)) as {{ dbt.type_string() }})
 {%- endmacro %}
 
 {# `12 %`, or with one decimal `12.5 %`. #}
 {% macro percent_text(share, decimals=0) -%}
-    cast(cast(round(100 * {{ share }}, {{ decimals }}) as decimal(18, {{ decimals }})) as varchar) || ' %'
+    cast(cast(round(100 * {{ share }}, {{ decimals }}) as decimal(18, {{ decimals }})) as {{ dbt.type_string() }}) || ' %'
 {%- endmacro %}
 
 {# `1 lead`, `2 leads`. #}

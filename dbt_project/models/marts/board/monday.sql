@@ -58,7 +58,7 @@ running as (
         case when board.verdict = 'cut' then 'stop' else 'scale' end as kind,
         recent.*,
         {% for column in keys[3:] %}
-        {{ 'board.' ~ column if column in of_board[level] else 'cast(null as varchar)' }} as {{ column }},
+        {{ 'board.' ~ column if column in of_board[level] else null_text() }} as {{ column }},
         {% endfor %}
         board.leads,
         board.qualified_leads,
@@ -175,7 +175,7 @@ found as (
     select
         {% for column in keys %}
         {{ {'kind': "'look_into'", 'what': "'" ~ what ~ "'"}.get(
-            column, column if column in known else 'cast(null as varchar)'
+            column, column if column in known else null_text()
         ) }} as {{ column }},
         {% endfor %}
         {% for end in ['stake', 'stake_low', 'stake_high'] %}

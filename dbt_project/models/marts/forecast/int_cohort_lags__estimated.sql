@@ -68,7 +68,7 @@ moved as (
         origin,
         '{{ level }}' as level,
         {{ key }} as entity_key,
-        {{ "cast(null as varchar)" if level == 'all' else 'min(pool_key)' }} as pool_key,
+        {{ null_text() if level == 'all' else 'min(pool_key)' }} as pool_key,
         lag_days,
         sum(at_risk) as at_risk,
         sum(events) as events

@@ -1,0 +1,33 @@
+{#
+    The sources are Parquet files of the lake, which Spark is given as views: `external_location` of
+    each, in Spark's words. `0.schema.parquet` gives every folder all its columns; for that the session
+    merges schemas. `CTWA_LAKE_PATH` is the lake as the cluster sees it.
+#}
+{% macro show_lake() -%}
+    {{ return(adapter.dispatch('show_lake', 'ctwa')()) }}
+{%- endmacro %}
+
+{% macro default__show_lake() -%}{%- endmacro %}
+
+{% macro spark__show_lake() -%}
+    {%- if execute and flags.WHICH in ['build', 'run', 'test', 'seed'] -%}
+        {%- for node in graph.sources.values() -%}
+            {%- do create_schema(api.Relation.create(schema=node.schema)) -%}
+            {%- set files = modules.re.sub(
+                "read_parquet\\('([^']*)'[^)]*\\)", 'parquet.`\\1`', node.meta.external_location
+            ) | replace('{name}', node.name) -%}
+            {%- do run_query(
+                'create or replace view ' ~ node.schema ~ '.' ~ node.identifier ~ ' as select * from ' ~ files
+            ) -%}
+        {%- endfor -%}
+    {%- endif -%}
+{%- endmacro %}
+
+{# Where builds lie, if not where the cluster puts them by itself. #}
+{% macro spark__create_schema(relation) -%}
+    {%- set path = env_var('CTWA_ENGINE_PATH', '') -%}
+    {%- call statement('create_schema') -%}
+        create schema if not exists {{ relation.schema }}
+        {%- if path %} location '{{ path }}/{{ relation.schema }}'{% endif %}
+    {%- endcall -%}
+{%- endmacro %}
