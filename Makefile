@@ -3,7 +3,7 @@ PY := .venv/bin/python
 STAMP := .venv/.ready
 PACKAGES := activation benchmarks commands comparison ctwa ingestion keeping orchestration publishing simulator
 
-.PHONY: help setup setup-spark demo test test-deep test-browser lint lint-python lint-sql fmt docs docs-site dbt-docs dev \
+.PHONY: help setup setup-spark demo test test-deep test-browser test-spark lint lint-python lint-sql fmt docs docs-site dbt-docs dev \
 	bench ui-tour report-vendor lock clean
 .DEFAULT_GOAL := help
 
@@ -11,7 +11,7 @@ help:
 	@echo "make demo       the whole product on a synthetic company, checked against its truth"
 	@echo "make test       the tests (under 10 minutes)"
 	@echo "make dev        Dagster UI, daemon and receiver on this machine"
-	@echo "make lint fmt docs docs-site dbt-docs bench test-deep test-browser ui-tour lock clean"
+	@echo "make lint fmt docs docs-site dbt-docs bench test-deep test-browser test-spark ui-tour lock clean"
 
 # Compiled here: services may write their data folders only, and would compile at every start.
 setup: $(STAMP)
@@ -35,16 +35,21 @@ demo: setup
 	@.venv/bin/ctwa demo
 
 test: setup
-	@$(PY) -m pytest -m "not deep and not browser" -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -m "not deep and not browser and not spark" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-deep: setup
-	@$(PY) -m pytest -m "not browser" -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -m "not browser and not spark" -n 2 --dist loadfile --no-loadscope-reorder
 
 # The site's snippet and the report in headless Chromium (Debian's package chromium).
 test-browser: setup
 	@test -x /usr/bin/chromium || { echo "install chromium first: apt-get install chromium"; exit 1; }
 	@$(PY) -m uv pip install --quiet --python $(PY) --group ui
 	@$(PY) -m pytest -m browser tests/browser
+
+# A master, two workers, Connect and its catalogue in PostgreSQL on loopback, against DuckDB.
+test-spark: setup-spark
+	@command -v java >/dev/null || { echo "install Java first: apt-get install openjdk-17-jre-headless"; exit 1; }
+	@$(PY) -m pytest -m spark tests/spark
 
 dev: setup
 	@.venv/bin/ctwa dev

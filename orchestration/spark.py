@@ -1,9 +1,9 @@
-"""The engine `spark`: dbt builds on a cluster, and what Python reads is collected into the warehouse.
+"""The engine `spark`: dbt builds on a cluster, and what Python reads is collected from it.
 
 The cluster is the warehouse then; `CTWA_WAREHOUSE_PATH` is a file with the schemas that
-`spark_dbt.COLLECTED` names, written beside the old one and renamed over it only after every model and
-blocking test of the run passed. So publishing, activation, alarms and the report read what they
-always do, and never a half.
+`spark_dbt.COLLECTED` names, written beside the old one and renamed over it only after every model
+and blocking test of the run passed. So publishing, activation, alarms and the report read what
+they always do, and never a half.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def ensure_installed() -> None:
             is_there = False
         if not is_there:
             raise SparkError(
-                f"CTWA_ENGINE=spark needs {package}, which is not installed: `make setup-spark`, or "
-                "pip install 'ctwa-attribution[spark]'"
+                f"CTWA_ENGINE=spark needs {package}, which is not installed: `make setup-spark`, "
+                "or pip install 'ctwa-attribution[spark]'"
             )
 
 
@@ -72,7 +72,7 @@ def run_on_spark(
     selected: Collection[str] | None = None,
     project_dir: Path = PROJECT_DIR,
 ) -> Run:
-    """Build and test everything, or what is `selected` by its ids, and collect it if nothing failed.
+    """Build and test everything, or what is `selected` by its ids; collect it if nothing failed.
 
     Raises `SparkError`; faults of models and tests are in the result.
     """
@@ -84,9 +84,8 @@ def run_on_spark(
         if nodes[n]["resource_type"] in ("model", "seed")
     ]
     known = _known_build(settings)
-    said = _run_dbt(settings, day, project_dir, full or not known, known, names)
-    if "refused" in said:
-        raise SparkError(said["refused"])
+    how = "full" if full or not known else "continued"
+    said = _in_child(settings, day, project_dir, how, known, *names)
     run = Run([_result(found) for found in said["results"]])
     if not run.failures:
         collect(settings, said["files"], manifest)
@@ -94,14 +93,16 @@ def run_on_spark(
     return run
 
 
-def _run_dbt(
-    settings: Settings,
-    day: date,
-    project_dir: Path,
-    full: bool,
-    build: str,
-    names: Sequence[str],
+def look(settings: Settings) -> dict[str, str]:
+    """Version, catalogue and time zone of the cluster; raises `SparkError` if it is no use."""
+    ensure_installed()
+    return _in_child(settings, date(1970, 1, 1), PROJECT_DIR, "look")
+
+
+def _in_child(
+    settings: Settings, day: date, project_dir: Path, how: str, *arguments: str
 ) -> dict[str, Any]:
+    """What `orchestration.spark_dbt` found. Raises `SparkError`."""
     with tempfile.TemporaryDirectory(prefix="ctwa-spark-") as folder:
         found = Path(folder) / "found.json"
         values = {
@@ -112,9 +113,8 @@ def _run_dbt(
             # dbt keeps what it parsed by target: another folder than DuckDB's.
             "DBT_TARGET_PATH": str(run_folder(settings).with_name("spark")),
         }
-        how = "full" if full else "continued"
         done = subprocess.run(
-            [sys.executable, "-m", "orchestration.spark_dbt", str(found), how, build, *names],
+            [sys.executable, "-m", "orchestration.spark_dbt", str(found), how, *arguments],
             env=values,
             cwd=PROJECT_DIR,
             capture_output=True,
@@ -125,6 +125,8 @@ def _run_dbt(
             text = (done.stdout + done.stderr).strip()[-2000:]
             raise SparkError(f"dbt on Spark ended with {done.returncode}:\n{text}")
         said: dict[str, Any] = json.loads(found.read_text())
+    if "refused" in said:
+        raise SparkError(said["refused"])
     return said
 
 
@@ -151,8 +153,8 @@ def collect(
 ) -> None:
     """Write the tables into a new warehouse file and put it in the place of the old one.
 
-    `files`: `schema.table` -> Parquet files. The contracts' constraints hold for what is collected as
-    on DuckDB: a row against one raises `SparkError`, and the old file stays.
+    `files`: `schema.table` -> Parquet files. The constraints of contracts hold for what is
+    collected, as on DuckDB: a row against one raises `SparkError`, and the old file stays.
     """
     path = settings.warehouse_path
     draft = path.with_name(f"{path.name}.collecting")

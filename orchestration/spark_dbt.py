@@ -1,4 +1,4 @@
-"""dbt on Spark, as a process of its own: it builds and tests the project and says what became of it.
+"""dbt on Spark, as a process of its own: it builds and tests the project and says what it found.
 
 Run by `orchestration.spark`, with the settings in the environment. Standard output is dbt's; what
 was found goes into the file that the argument names. Before dbt starts, cluster and lake are looked
@@ -31,11 +31,11 @@ class Refused(Exception):  # noqa: N818 - the text is for people
 
 
 def main() -> None:
-    """`OUTPUT full|continued BUILD [NODE …]`."""
+    """`OUTPUT look`, or `OUTPUT full|continued BUILD [NODE …]`."""
     die_with_parent(os.getppid())
-    found, how, build, *nodes = sys.argv[1:]
+    found, how, *rest = sys.argv[1:]
     try:
-        result = run(how == "full", build, nodes)
+        result = look(session()) if how == "look" else run(how == "full", rest[0], rest[1:])
     except Refused as error:
         result = {"refused": str(error)}
     Path(found).write_text(json.dumps(result))
@@ -61,15 +61,27 @@ def run(full: bool, build: str, nodes: Sequence[str]) -> dict[str, Any]:
     results: Sequence[Any] = list(getattr(done.result, "results", None) or [])
     said = [_result(spark, r) for r in results if r.node.resource_type != "operation"]
     if not done.success:
-        failed = [r for r in results if r.node.resource_type == "operation" and r.status != "success"]
+        failed = [
+            r for r in results if r.node.resource_type == "operation" and r.status != "success"
+        ]
         if failed:
             raise Refused(f"Spark cannot be given the lake: {failed[0].message}")
         return {"results": said, "full": full}
     if full:
         build = uuid.uuid4().hex
-        _tidy(spark, {(r.node.schema, r.node.alias) for r in results if r.node.resource_type != "operation"})
+        _tidy(
+            spark,
+            {(r.node.schema, r.node.alias) for r in results if r.node.resource_type != "operation"},
+        )
         spark.sql(f"alter schema marts set dbproperties ('{BUILD_PROPERTY}' = '{build}')")
     return {"results": said, "full": full, "build": build, "files": _files(spark)}
+
+
+def look(spark: Any) -> dict[str, str]:
+    """What `ctwa doctor` shows of a cluster that can be used."""
+    zone = spark.sql("select current_timezone()").collect()[0][0]
+    catalogue = spark.conf.get("spark.sql.catalogImplementation", "in-memory")
+    return {"version": str(spark.version), "catalogue": str(catalogue), "timezone": str(zone)}
 
 
 def session() -> Any:

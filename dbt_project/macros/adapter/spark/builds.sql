@@ -103,6 +103,7 @@
    statement, a null becomes the text `None`, and a decimal goes through a float. #}
 {% materialization seed, adapter='spark' %}
     {%- set rows, types = load_agate_table(), config.get('column_types', {}) -%}
+    {%- do store_result('agate_table', response='OK', agate_table=rows) -%}
     {%- set build, before = new_build(), shown_build() -%}
     {%- set columns, lines = [], [] -%}
     {%- for name in rows.column_names -%}

@@ -1,7 +1,8 @@
 {#
     The sources are Parquet files of the lake, which Spark is given as views: `external_location` of
     each, in Spark's words. `0.schema.parquet` gives every folder all its columns; for that the session
-    merges schemas. `CTWA_LAKE_PATH` is the lake as the cluster sees it.
+    merges schemas. `CTWA_LAKE_PATH` is the lake as the cluster sees it. A view keeps the columns that it
+    was made with, so all are made again by a full refresh, which new columns come with.
 #}
 {% macro show_lake() -%}
     {{ return(adapter.dispatch('show_lake', 'ctwa')()) }}
@@ -11,8 +12,12 @@
 
 {% macro spark__show_lake() -%}
     {%- if execute and flags.WHICH in ['build', 'run', 'test', 'seed'] -%}
-        {%- for node in graph.sources.values() -%}
-            {%- do create_schema(api.Relation.create(schema=node.schema)) -%}
+        {%- set schemas = graph.sources.values() | map(attribute='schema') | unique -%}
+        {%- for schema in schemas -%}
+            {%- do create_schema(api.Relation.create(schema=schema)) -%}
+        {%- endfor -%}
+        {%- for node in graph.sources.values()
+            if flags.FULL_REFRESH or adapter.get_relation(none, node.schema, node.identifier) is none -%}
             {%- set files = modules.re.sub(
                 "read_parquet\\('([^']*)'[^)]*\\)", 'parquet.`\\1`', node.meta.external_location
             ) | replace('{name}', node.name) -%}
