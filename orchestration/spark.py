@@ -88,7 +88,7 @@ def run_on_spark(
     said = _in_child(settings, day, project_dir, how, known, *names)
     run = Run([_result(found) for found in said["results"]])
     if not run.failures:
-        collect(settings, said["files"], manifest)
+        collect(settings, said["tables"], manifest)
         write_durably(_build_path(settings), json.dumps({"build": said["build"]}) + "\n")
     return run
 
@@ -149,12 +149,13 @@ def _result(found: Mapping[str, Any]) -> Result:
 
 
 def collect(
-    settings: Settings, files: Mapping[str, Sequence[str]], manifest: Mapping[str, Any]
+    settings: Settings, tables: Mapping[str, Mapping[str, Any]], manifest: Mapping[str, Any]
 ) -> None:
     """Write the tables into a new warehouse file and put it in the place of the old one.
 
-    `files`: `schema.table` -> Parquet files. The constraints of contracts hold for what is
-    collected, as on DuckDB: a row against one raises `SparkError`, and the old file stays.
+    `tables`: `schema.table` -> its Parquet `files` and the number of `rows` that Spark counts. The
+    constraints of contracts hold for what is collected, as on DuckDB. A row against one, or another
+    number of rows, raises `SparkError`, and the old file stays.
     """
     path = settings.warehouse_path
     draft = path.with_name(f"{path.name}.collecting")
@@ -167,9 +168,9 @@ def collect(
     }
     with duckdb.connect(str(draft)) as warehouse:
         warehouse.execute("set TimeZone = 'UTC'")
-        for name, found in sorted(files.items()):
+        for name, found in sorted(tables.items()):
             if name in nodes:
-                _collect(warehouse, nodes[name], found)
+                _collect(warehouse, nodes[name], found["files"], found["rows"])
         warehouse.execute("checkpoint")
     stamps_path(path).unlink(missing_ok=True)
     path.with_name(path.name + ".wal").unlink(missing_ok=True)
@@ -177,7 +178,10 @@ def collect(
 
 
 def _collect(
-    warehouse: duckdb.DuckDBPyConnection, node: Mapping[str, Any], files: Sequence[str]
+    warehouse: duckdb.DuckDBPyConnection,
+    node: Mapping[str, Any],
+    files: Sequence[str],
+    rows: int,
 ) -> None:
     schema, table = node["schema"], node["alias"]
     name = f'"{schema}"."{table}"'
@@ -191,8 +195,14 @@ def _collect(
             warehouse.execute(f"insert into {name} ({columns}) select {columns} from {source}")  # noqa: S608
         else:
             warehouse.execute(f"create table {name} as select * from {source}")  # noqa: S608
+        ((count,),) = warehouse.execute(f"select count(*) from {name}").fetchall()  # noqa: S608
     except duckdb.Error as error:
         raise SparkError(f"{schema}.{table} cannot be collected: {error}") from None
+    if count != rows:
+        raise SparkError(
+            f"{schema}.{table} has {rows} rows on Spark, but {count} were collected: run the "
+            "refresh again"
+        )
 
 
 def _columns(node: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def run(full: bool, build: str, nodes: Sequence[str]) -> dict[str, Any]:
 
     `build`: what the catalogue is known by since its last whole build; where it is known by another
     name, everything is built. `results` as of `plan_run.Result`; where none of them failed also
-    `files`, `schema.table` -> Parquet files of a table, and `build`.
+    `tables`, as of `_tables`, and `build`.
     """
     from dbt.cli.main import dbtRunner
 
@@ -69,12 +69,9 @@ def run(full: bool, build: str, nodes: Sequence[str]) -> dict[str, Any]:
         return {"results": said, "full": full}
     if full:
         build = uuid.uuid4().hex
-        _tidy(
-            spark,
-            {(r.node.schema, r.node.alias) for r in results if r.node.resource_type != "operation"},
-        )
+        _tidy(spark, {(n.schema, n.alias) for n in (r.node for r in results) if _is_stored(n)})
         spark.sql(f"alter schema marts set dbproperties ('{BUILD_PROPERTY}' = '{build}')")
-    return {"results": said, "full": full, "build": build, "files": _files(spark)}
+    return {"results": said, "full": full, "build": build, "tables": _tables(spark)}
 
 
 def look(spark: Any) -> dict[str, str]:
@@ -183,6 +180,11 @@ def _known_as(spark: Any) -> str:
     return found.group(1) if found else ""
 
 
+def _is_stored(node: Any) -> bool:
+    kept = node.resource_type in ("model", "seed")
+    return kept or bool(getattr(node.config, "store_failures", False))
+
+
 def _tidy(spark: Any, made: set[tuple[str, str]]) -> None:
     """Drop what no node makes any more, after a whole build: rows of erased people among it."""
     for schema in sorted({schema for schema, _ in made}):
@@ -200,13 +202,22 @@ def _is_view(spark: Any, name: str) -> bool:
     return any(row[0] == "Type" and row[1] == "VIEW" for row in rows)
 
 
-def _files(spark: Any) -> Mapping[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for schema in COLLECTED:
-        for row in spark.sql(f"show views in {schema}").collect():
-            name = f"{schema}.{row['viewName']}"
-            found[name] = sorted(f.removeprefix("file://") for f in spark.table(name).inputFiles())
-    return found
+def _tables(spark: Any) -> dict[str, dict[str, Any]]:
+    """`schema.table` -> Parquet files of what is collected, and the rows Spark counts in it."""
+    names = [
+        f"{schema}.{row['viewName']}"
+        for schema in COLLECTED
+        for row in spark.sql(f"show views in {schema}").collect()
+    ]
+    counts = " union all ".join(f"select '{n}' as name, count(*) as n from {n}" for n in names)  # noqa: S608
+    rows = {row["name"]: row["n"] for row in spark.sql(counts).collect()}
+    return {
+        name: {
+            "rows": rows[name],
+            "files": sorted(f.removeprefix("file://") for f in spark.table(name).inputFiles()),
+        }
+        for name in names
+    }
 
 
 if __name__ == "__main__":

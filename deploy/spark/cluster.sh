@@ -12,6 +12,7 @@
 #
 #   SPARK_PORT      of Connect (15002); master and web pages take the ports after it
 #   SPARK_MEMORY    heap of the server and of each worker's executor (1g)
+#   SPARK_OPTIONS   more options of spark-submit for the server, such as --conf name=value
 #   METASTORE_URL   jdbc:postgresql://host:port/database?user=…&password=… instead of a file in FOLDER;
 #                   METASTORE_JAR is then the driver (Debian: libpostgresql-jdbc-java)
 set -euo pipefail
@@ -36,7 +37,7 @@ start() { # name, text in its log once it is up, command
     local name=$1 text=$2
     shift 2
     # A process group of its own, so that `down` ends what it started, executors too.
-    setsid nice -n 5 "$@" > "$folder/$name.log" 2>&1 < /dev/null &
+    setsid "$@" > "$folder/$name.log" 2>&1 < /dev/null &
     echo $! > "$folder/$name.pid"
     for _ in $(seq 600); do
         grep -aq "$text" "$folder/$name.log" && return
@@ -82,7 +83,7 @@ connect() {
         --conf spark.connect.grpc.binding.port="$port" \
         --conf spark.sql.warehouse.dir="$folder/builds" \
         --conf spark.sql.shuffle.partitions=2 \
-        "${catalogue[@]}" spark-internal
+        "${catalogue[@]}" ${SPARK_OPTIONS:-} spark-internal
 }
 
 case $command in

@@ -52,9 +52,9 @@ def on_spark(make_settings: Callable[..., Settings]) -> Settings:
     return settings
 
 
-def _built(folder: Path, rows: str) -> dict[str, list[str]]:
+def _built(folder: Path, rows: str) -> dict[str, dict[str, Any]]:
     """As Spark leaves it: columns in its own order, moments without a zone's name."""
-    files = {}
+    tables = {}
     for name, query in (
         (
             "marts.mart",
@@ -65,8 +65,9 @@ def _built(folder: Path, rows: str) -> dict[str, list[str]]:
     ):
         path = folder / f"{name}.parquet"
         duckdb.sql(f"copy ({query}) to '{path}' (format parquet)")
-        files[name] = [str(path)]
-    return files
+        ((count,),) = duckdb.sql(f"select count(*) from '{path}'").fetchall()
+        tables[name] = {"files": [str(path)], "rows": count}
+    return tables
 
 
 GOOD = "('1', timestamptz '2026-01-02 03:04:05+00', 'hold'), ('2', null, null)"
@@ -96,6 +97,14 @@ def test_a_row_against_its_contract_leaves_the_warehouse_of_yesterday(
     with pytest.raises(SparkError, match=r"marts\.mart cannot be collected"):
         collect(on_spark, _built(tmp_path, f"{GOOD}, {bad}"), MANIFEST)
     assert on_spark.warehouse_path.read_bytes() == before
+
+
+def test_a_row_that_is_lost_on_the_way_is_noticed(on_spark: Settings, tmp_path: Path) -> None:
+    tables = _built(tmp_path, GOOD)
+    tables["marts.mart"]["rows"] = 3
+    with pytest.raises(SparkError, match=r"marts\.mart has 3 rows on Spark, but 2 were collected"):
+        collect(on_spark, tables, MANIFEST)
+    assert not on_spark.warehouse_path.exists()
 
 
 def test_a_killed_collection_is_not_in_the_way(on_spark: Settings, tmp_path: Path) -> None:

@@ -23,12 +23,12 @@ import pytest
 from pydantic import SecretStr
 
 from ctwa.settings import Settings
+from ingestion.identity.update import land_identity
 from orchestration.dbt_manifest import load_manifest, manifest_path
 from orchestration.spark import SparkError, look, run_on_spark
 from simulator.delivery import deliveries
 from simulator.world import build_world
 from tests.support.spark import Cluster, differences, running
-from tests.support.warehouse import land_identity
 from tests.support.worlds import WorldRun, playing
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(3_600)]

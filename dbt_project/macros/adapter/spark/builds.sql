@@ -3,7 +3,8 @@
     `<name>__b<time>`, and the name is a view of the newest build. One statement makes a build count, so
     readers see the one or the other, and a run that is killed leaves what was there. Plain Parquet
     like the lake: no table format and none of its jars. The build before is kept for whoever is still
-    reading it; all others are dropped, also those that a killed run left.
+    reading it, but not by a full refresh, which an erasure ends with. All others are dropped, also those
+    that a killed run left.
 #}
 
 {# The relation of the build that this run makes of `this`. #}
@@ -28,7 +29,7 @@
         create or replace view {{ this }} as select * from {{ build }}
     {%- endcall -%}
     {%- for row in run_query("show tables in " ~ this.schema ~ " like '" ~ this.identifier ~ "__b*'").rows -%}
-        {%- if row['tableName'] not in (build.identifier, before) -%}
+        {%- if row['tableName'] not in (build.identifier, none if flags.FULL_REFRESH else before) -%}
             {%- do run_query('drop table if exists ' ~ this.schema ~ '.' ~ row['tableName']) -%}
         {%- endif -%}
     {%- endfor -%}
