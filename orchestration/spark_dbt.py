@@ -18,7 +18,6 @@ from typing import Any
 
 from orchestration.dbt_process import die_with_parent
 
-ARGUMENTS = ("build", "--target", "spark", "--exclude-resource-type", "unit_test")
 COLLECTED = ("marts", "activation")
 """Schemas that are brought back: whatever Python reads."""
 BUILD_PROPERTY = "ctwa.build"
@@ -53,19 +52,19 @@ def run(full: bool, build: str, nodes: Sequence[str]) -> dict[str, Any]:
     spark = session()
     if not full and _known_as(spark) != build:
         full = True
-    arguments = [*ARGUMENTS, *(["--full-refresh"] if full else [])]
+    quiet = ("--target", "spark", "--log-level", "warn", "--log-level-file", "none")
+    shown = dbtRunner().invoke(["run-operation", "show_lake", "--args", f"full: {full}", *quiet])
+    if not shown.success:
+        raise Refused(f"Spark cannot be given the lake: {shown.exception or _faults(shown)}")
+    arguments = ["build", *quiet, "--exclude-resource-type", "unit_test"]
+    arguments += ["--full-refresh"] if full else []
     arguments += ["--select", *nodes] if nodes and not full else []
-    done = dbtRunner().invoke([*arguments, "--log-level", "warn", "--log-level-file", "none"])
+    done = dbtRunner().invoke(arguments)
     if done.exception is not None:
         raise Refused(f"dbt could not start on Spark: {done.exception}")
     results: Sequence[Any] = list(getattr(done.result, "results", None) or [])
-    said = [_result(spark, r) for r in results if r.node.resource_type != "operation"]
+    said = [_result(spark, result) for result in results]
     if not done.success:
-        failed = [
-            r for r in results if r.node.resource_type == "operation" and r.status != "success"
-        ]
-        if failed:
-            raise Refused(f"Spark cannot be given the lake: {failed[0].message}")
         return {"results": said, "full": full}
     if full:
         build = uuid.uuid4().hex
@@ -169,6 +168,11 @@ def _result(spark: Any, result: Any) -> dict[str, Any]:
         "failures": result.failures if node.resource_type == "test" else None,
         "rows": rows,
     }
+
+
+def _faults(done: Any) -> str:
+    results = getattr(done.result, "results", None) or []
+    return "; ".join(str(r.message) for r in results) or "see dbt's log"
 
 
 def _known_as(spark: Any) -> str:

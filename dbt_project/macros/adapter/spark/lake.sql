@@ -2,30 +2,22 @@
     The sources are Parquet files of the lake, which Spark is given as views: `external_location` of
     each, in Spark's words. `0.schema.parquet` gives every folder all its columns; for that the session
     merges schemas. `CTWA_LAKE_PATH` is the lake as the cluster sees it. A view keeps the columns that it
-    was made with, so all are made again by a full refresh, which new columns come with.
+    was made with, so all are made again before a full refresh, which new columns come with. Run as an
+    operation, before a build.
 #}
-{% macro show_lake() -%}
-    {{ return(adapter.dispatch('show_lake', 'ctwa')()) }}
-{%- endmacro %}
-
-{% macro default__show_lake() -%}{%- endmacro %}
-
-{% macro spark__show_lake() -%}
-    {%- if execute and flags.WHICH in ['build', 'run', 'test', 'seed'] -%}
-        {%- set schemas = graph.sources.values() | map(attribute='schema') | unique -%}
-        {%- for schema in schemas -%}
-            {%- do create_schema(api.Relation.create(schema=schema)) -%}
-        {%- endfor -%}
-        {%- for node in graph.sources.values()
-            if flags.FULL_REFRESH or adapter.get_relation(none, node.schema, node.identifier) is none -%}
-            {%- set files = modules.re.sub(
-                "read_parquet\\('([^']*)'[^)]*\\)", 'parquet.`\\1`', node.meta.external_location
-            ) | replace('{name}', node.name) -%}
-            {%- do run_query(
-                'create or replace view ' ~ node.schema ~ '.' ~ node.identifier ~ ' as select * from ' ~ files
-            ) -%}
-        {%- endfor -%}
-    {%- endif -%}
+{% macro show_lake(full) -%}
+    {%- for schema in graph.sources.values() | map(attribute='schema') | unique -%}
+        {%- do create_schema(api.Relation.create(schema=schema)) -%}
+    {%- endfor -%}
+    {%- for node in graph.sources.values()
+        if full or adapter.get_relation(none, node.schema, node.identifier) is none -%}
+        {%- set files = modules.re.sub(
+            "read_parquet\\('([^']*)'[^)]*\\)", 'parquet.`\\1`', node.meta.external_location
+        ) | replace('{name}', node.name) -%}
+        {%- do run_query(
+            'create or replace view ' ~ node.schema ~ '.' ~ node.identifier ~ ' as select * from ' ~ files
+        ) -%}
+    {%- endfor -%}
 {%- endmacro %}
 
 {# Where builds lie, if not where the cluster puts them by itself. #}
