@@ -1,9 +1,9 @@
 # Every target first brings .venv up to requirements.lock; offline once it is there.
 PY := .venv/bin/python
 STAMP := .venv/.ready
-PACKAGES := activation benchmarks commands comparison ctwa ingestion keeping orchestration publishing simulator
+PACKAGES := activation benchmarks commands comparison ctwa ctwa_attribution ingestion keeping orchestration publishing simulator
 
-.PHONY: help setup setup-spark demo test test-deep test-browser test-spark lint lint-python lint-sql fmt docs docs-site dbt-docs dev \
+.PHONY: help setup setup-spark wheel demo test test-deep test-browser test-spark lint lint-python lint-sql fmt docs docs-site dbt-docs dev \
 	bench ui-tour report-vendor lock clean
 .DEFAULT_GOAL := help
 
@@ -11,7 +11,7 @@ help:
 	@echo "make demo       the whole product on a synthetic company, checked against its truth"
 	@echo "make test       the tests (under 10 minutes)"
 	@echo "make dev        Dagster UI, daemon and receiver on this machine"
-	@echo "make lint fmt docs docs-site dbt-docs bench test-deep test-browser test-spark ui-tour lock clean"
+	@echo "make wheel lint fmt docs docs-site dbt-docs bench test-deep test-browser test-spark ui-tour lock clean"
 
 # Compiled here: services may write their data folders only, and would compile at every start.
 setup: $(STAMP)
@@ -30,6 +30,10 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 # For CTWA_ENGINE=spark (docs/scale-out.md): 500 MB, so only where it is wanted.
 setup-spark: setup
 	@$(PY) -m uv pip install --quiet --python $(PY) --no-deps --require-hashes -r requirements-spark.lock
+
+# All of the product below one name (docs/decisions/0007), in dist/.
+wheel: setup
+	@$(PY) -m hatchling build --target wheel
 
 demo: setup
 	@.venv/bin/ctwa demo

@@ -63,6 +63,11 @@ class Latency:
     crm_p95: float
     answered_p99_ms: float
     """From a post to the receiver's answer."""
+    growth: float
+    """Median wait of the later half of the posts ÷ that of the earlier half: of what falls further
+    behind with every post it is far above 1, however long the posts go on."""
+    behind: float
+    """From the last post until all leads were visible."""
 
 
 def measure(
@@ -183,6 +188,15 @@ class _Waits:
         """Seconds from each post to its arrival, in order."""
         return sorted(at - self.due[key] for key, at in arrivals.items())
 
+    def halves(self) -> tuple[list[float], list[float]]:
+        """Seconds until leads were visible, of the earlier and of the later posts, each in order;
+        of one post twice the same."""
+        by_post = [
+            self.seen[key] - due for key, due in sorted(self.due.items(), key=lambda d: d[1])
+        ]
+        half = len(by_post) // 2
+        return sorted(by_post[:half] or by_post), sorted(by_post[half:])
+
 
 @dataclass
 class _Posts:
@@ -233,6 +247,7 @@ class _Posts:
                     f"the last post; {self._log()}"
                 )
         visible = waits.until(waits.seen)
+        earlier, later = waits.halves()
         written = waits.until(waits.written) if self.crm else [math.nan]
         return Latency(
             rate,
@@ -243,6 +258,8 @@ class _Posts:
             crm_p50=_share(written, 0.5),
             crm_p95=_share(written, 0.95),
             answered_p99_ms=_share(sorted(waits.answered), 0.99) * 1e3,
+            growth=_share(later, 0.5) / _share(earlier, 0.5),
+            behind=max(waits.seen.values()) - max(waits.due.values()),
         )
 
     def _check_alive(self) -> None:

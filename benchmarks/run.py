@@ -235,6 +235,9 @@ def _latency(sizes: Sizes) -> list[Figure]:
             Figure("the same to its source on HubSpot's contact, p95", row.crm_p95, "s", limit),
             Figure("99 % of these posts answered within", row.answered_p99_ms, "ms",
                    250 if row.per_second == 50 else None),
+            Figure("later half of these posts ÷ earlier half, median to visible lead",
+                   row.growth, "", 2 if row.per_second == 50 else None),
+            Figure("after the last of these posts all leads were visible within", row.behind, "s"),
         ]  # fmt: skip
     return [*figures, Figure("memory of all that serves", memory, "MB")]
 

@@ -37,7 +37,11 @@ def status(as_json: Annotated[bool, _JSON] = False) -> None:
 
 def why(
     lead_id: Annotated[
-        str | None, typer.Argument(help="A lead's id, as in the marts.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="A lead's id, as in the marts, or its first 12 characters, as in the report.",
+            show_default=False,
+        ),
     ] = None,
     phone: Annotated[str | None, typer.Option(help="A phone number, in any spelling.")] = None,
     bsuid: Annotated[str | None, typer.Option(help="A WhatsApp user id (BSUID).")] = None,

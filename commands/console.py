@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -9,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ctwa.errors import CtwaError
+from ctwa.progress import shown
 
 if TYPE_CHECKING:
     from ingestion.source import Finding
@@ -27,6 +30,11 @@ def warn(*texts: str) -> None:
     """Print warnings in yellow; the command goes on."""
     for text in texts:
         err.print(text, style="yellow", markup=False)
+
+
+def working(text: str, name: str) -> AbstractContextManager[None]:
+    """Show what is being done while it lasts (`ctwa.progress`); lines go to the log as `name`."""
+    return shown(text, logging.getLogger(name).info, console=err)
 
 
 def show_findings(findings: list[Finding]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.console import UsageError, out, warn
+from commands.console import UsageError, out, warn, working
 from ctwa.settings import load_settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def replay(
     """
     from ingestion.event_log.replay import replay as run_replay
 
-    report = run_replay(load_settings(), files)
+    with working("storing envelopes", "ctwa.replay"):
+        report = run_replay(load_settings(), files)
     warn(*report.problems)
     out.print(f"{report.stored} envelopes stored, {len(report.problems)} lines refused")
     if report.problems:

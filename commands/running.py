@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from commands.console import err, out, warn
+from commands.console import err, out, warn, working
 from ctwa.environment import usable_settings
 from ctwa.errors import CtwaError
 from ctwa.setting_types import PORTS
@@ -73,11 +73,12 @@ def refresh(
     Example: `ctwa refresh --full`
     """
     settings = _nightly_settings()
-    from orchestration.refresh import refresh as run_refresh
+    with working("preparing", "ctwa.refresh"):
+        from orchestration.refresh import refresh as run_refresh
 
-    result = run_refresh(
-        settings, full=full or reparse, reparse=reparse, as_of=as_of.date() if as_of else None
-    )
+        result = run_refresh(
+            settings, full=full or reparse, reparse=reparse, as_of=as_of.date() if as_of else None
+        )
     for failure in result.failures:
         err.print(f"✗ {failure}", style="red", markup=False)
     if not result.ok:
@@ -248,11 +249,12 @@ def diff_rules(
     project=DIR uses the models of another checkout. The result is published as credit_diff.
     Example: `ctwa diff-rules current conversation_gap_days=7`
     """
-    from comparison.report import print_comparison
-    from orchestration.comparison import diff_rules as run_diff
-
     settings = load_settings()
-    made = run_diff(settings, a, b, as_of=as_of.date() if as_of else None)
+    with working("preparing", "ctwa.diff_rules"):
+        from comparison.report import print_comparison
+        from orchestration.comparison import diff_rules as run_diff
+
+        made = run_diff(settings, a, b, as_of=as_of.date() if as_of else None)
     print_comparison(out, made.tables, made.words, settings.reporting_currency)
 
 

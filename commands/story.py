@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -35,6 +36,8 @@ from publishing.publication import Publication
 Row = dict[str, Any]
 
 _LEAD_ID = re.compile(r"[0-9a-f]{32}(:[^#]*)?(#\d+)?")
+_START = re.compile(r"[0-9a-f]{12,31}")
+"""The start of an id: the report shows the first 12 characters."""
 
 
 class UnknownLeadError(CtwaError):
@@ -66,6 +69,7 @@ def tell(
 ) -> tuple[list[Story], Publication]:
     """The stories of a person's leads, the first one first, and the marts that they are from.
 
+    `lead_id` may be its start, of 12 characters or more, if only one lead's begins so.
     Raises `UnknownLeadError` if there is none, `IdentityError` if what was typed is no identity.
     """
     marts_path = settings.marts_path
@@ -74,10 +78,13 @@ def tell(
         raise UnknownLeadError(
             f"there are no published marts at {marts_path}; run `ctwa refresh` first"
         )
+    if lead_id is not None and _START.fullmatch(lead_id):
+        lead_id = _whole(marts_path, lead_id)
     if lead_id is not None and not _LEAD_ID.fullmatch(lead_id):
         raise UnknownLeadError(
             "that is not a lead id: these are 32 hex digits, as in the column lead_id of the "
-            "marts. For a person give --phone, --email or --bsuid"
+            "marts, or their first 12, as in the report. For a person give --phone, --email or "
+            "--bsuid"
         )
     names = Pseudonymizer.from_settings(settings)
     keys = {identity_of(lead_id)} if lead_id else _keys(settings, names, phone, bsuid, email)
@@ -101,6 +108,30 @@ def tell(
             "share identifies none of them"
         )
     return stories, publication
+
+
+def _whole(marts_path: Path, start: str) -> str:
+    """The only lead id that begins so; raises `UnknownLeadError` if there are none or several.
+
+    Never says what was typed: twelve digits may be somebody's phone.
+    """
+    with duckdb.connect(str(marts_path), read_only=True) as marts:
+        found = marts.execute(
+            "select lead_id from marts.fct_leads where starts_with(lead_id, ?) order by lead_id",
+            [start],
+        ).fetchall()
+    if len(found) == 1:
+        return str(found[0][0])
+    if not found:
+        raise UnknownLeadError(
+            "no lead of the marts has an id that begins so. If it has become part of another one, "
+            "give its whole id, of 32 hex digits. For a person give --phone, --email or --bsuid"
+        )
+    listed = ", ".join(lead_id for (lead_id,) in found[:5])
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    raise UnknownLeadError(
+        f"{len(found)} leads have an id that begins so: {listed}{more}. Give one of these whole"
+    )
 
 
 def _keys(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from commands.console import out, show_findings, warn
+from commands.console import out, show_findings, warn, working
 from ctwa.settings import SettingsError, load_settings
 
 
@@ -40,7 +40,9 @@ def doctor(
     from ingestion.source import wrong
 
     try:
-        findings = examine(load_settings(), receiver_url=receiver.rstrip("/"), fix=fix, deep=deep)
+        settings = load_settings()
+        with working("asking every service", "ctwa.doctor"):
+            findings = examine(settings, receiver_url=receiver.rstrip("/"), fix=fix, deep=deep)
     except SettingsError as error:
         lines = (line.partition(": ") for line in str(error).splitlines())
         findings = [wrong(name, text, "correct it in .env") for name, _, text in lines]
@@ -60,7 +62,8 @@ def backup(
     """
     from keeping.backup import backup as run_backup
 
-    made = run_backup(load_settings(), folder)
+    with working("copying vault, lake, ledgers and key", "ctwa.backup"):
+        made = run_backup(load_settings(), folder)
     out.print(f"{made.path}: {made.files} files, {made.size:,} bytes, verified")
 
 
@@ -73,7 +76,8 @@ def restore(
     """
     from keeping.backup import restore as run_restore
 
-    restored = run_restore(load_settings(), folder)
+    with working("checking the backup and putting it back", "ctwa.restore"):
+        restored = run_restore(load_settings(), folder)
     out.print(f"restored {restored.path}: {restored.files} files; now `ctwa refresh --full`")
 
 
@@ -145,16 +149,17 @@ def forget(
     has had several holders, only one of them is erased. Example:
     `ctwa forget --phone "+55 11 98765-4321"`
     """
-    from orchestration.forget import forget as run_forget
+    with working("looking for the person", "ctwa.forget"):
+        from orchestration.forget import forget as run_forget
 
-    result = run_forget(
-        load_settings(),
-        phone=phone,
-        bsuid=bsuid,
-        email=email,
-        before=before and before.date(),
-        again=again,
-    )
+        result = run_forget(
+            load_settings(),
+            phone=phone,
+            bsuid=bsuid,
+            email=email,
+            before=before and before.date(),
+            again=again,
+        )
     out.print(result.text())
     warn(*result.warnings())
     if result.failures:

@@ -2,9 +2,10 @@
 
 The marts about to be published are compared with the last publication of an earlier day (`as_of`).
 Differences on days that were over by then are written to `<lake>/restatements`, one file per
-earlier publication. All publications of one day replace the same file, so repeating a run, or a
-kill before publishing, never counts a change twice. The chain has no gap: what a publication said,
-plus its rows, is what the last one of the next day said.
+earlier publication. All publications of one day replace the same file, so repeating a run never
+counts a change twice. The first run of a day settles the page of the day before, as that day may
+have ended with a run that was recorded and not published, or published and not recorded. So the
+chain has no gap: what a publication said, plus its rows, is what the last one of the next day said.
 
     <lake>/restatements/<version of the publication before>.<writing>.parquet
 
@@ -28,6 +29,7 @@ from comparison.sides import NotComparableError
 from comparison.tables import RESTATEMENTS
 from ctwa.settings import Settings
 from ingestion.lake.lake import Lake, conform
+from publishing.marts import published_before
 from publishing.publication import Publication
 
 DATASET = "restatements"
@@ -51,21 +53,30 @@ def record(settings: Settings, since: Publication | None, *, as_of: date) -> Res
 
     The caller holds the refresh lock. Raises what `changes` raises, and errors of the lake.
     """
-    empty = RESTATEMENTS.empty_table()
     if since is None:
+        empty = RESTATEMENTS.empty_table()
         return Restated(None, empty, "there is no publication of an earlier day")
-    differing = _rules_between(since.rules, settings.rules_text)
-    if since.rule_version and since.rule_version != _rule_version(settings.warehouse_path):
+    lake = Lake.from_settings(settings)
+    # Only until `since` is no longer the newest: from then on its predecessor is gone.
+    if before := published_before(settings, since.as_of):
+        _write(lake, before, since.path, since.as_of, since.rules, since.rule_version)
+    rule_version = _rule_version(settings.warehouse_path)
+    return _write(lake, since, settings.warehouse_path, as_of, settings.rules_text, rule_version)
+
+
+def _write(
+    lake: Lake, since: Publication, after: Path, as_of: date, rules: str, rule_version: str
+) -> Restated:
+    """Make the page of `since` say how the marts of `after`, as of that day, differ from it."""
+    differing = _rules_between(since.rules, rules)
+    if since.rule_version and since.rule_version != rule_version:
         differing.add("rule_version")
     try:
         found = changes(
-            since.path,
-            settings.warehouse_path,
-            causes=causes_of_nights(differing),
-            days_before=since.as_of,
+            since.path, after, causes=causes_of_nights(differing), days_before=since.as_of
         )
     except NotComparableError as error:
-        return Restated(None, empty, str(error))
+        return Restated(None, RESTATEMENTS.empty_table(), str(error))
     if "reporting_currency" in differing:
         found = _without_converted(found)
     count = len(found)
@@ -76,7 +87,6 @@ def record(settings: Settings, since: Publication | None, *, as_of: date) -> Res
     }
     columns = [head[n] if n in head else found[n] for n in RESTATEMENTS.names]
     rows = pa.Table.from_arrays(columns, schema=RESTATEMENTS)
-    lake = Lake.from_settings(settings)
     write(lake, since.version, rows)
     _remove_superseded(lake, since)
     return Restated(since, rows)

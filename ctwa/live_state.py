@@ -44,6 +44,8 @@ class LiveState:
     """From the receipt of the oldest envelope of that cycle to its publication."""
     published_seq: int = 0
     """Highest envelope that the published marts show."""
+    is_behind: bool = False
+    """Whether the marts that need not follow each message lack some of the last ones."""
     waiting_since: float = 0.0
     """Receipt of the oldest envelope that is not published yet."""
     error: str = ""

@@ -152,16 +152,17 @@ def judge_habit(habit: Habit, now: datetime) -> Observation:
     hours = Decimal(round(max(silence, timedelta()).total_seconds() / 3600, 2)).quantize(
         Decimal("0.01")
     )
-    since = f"since {habit.last_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    last = f"{habit.last_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     usual = sorted(habit.spans)[1] if len(habit.spans) >= LEAST_WEEKS else 0
     if not SHORTEST <= silence <= LONGEST or usual < ENOUGH:
-        text = f"the last webhook of {habit.source} came {hours} hours ago"
+        # A moment, not an age: nothing has changed while no more comes.
+        text = f"the last webhook of {habit.source} came {last}"
         return Observation(ENVELOPES_MISSING, "ok", text, subject=habit.source, measured=hours)
     return Observation(
         ENVELOPES_MISSING,
         "warn",
-        f"no webhook of {habit.source} for {hours} hours, {since}; in the same hours of the weeks "
-        f"before, some came in {usual} five-minute spans or more",
+        f"no webhook of {habit.source} for {hours} hours, since {last}; in the same hours of the "
+        f"weeks before, some came in {usual} five-minute spans or more",
         subject=habit.source,
         mend=MEND,
         measured=hours,

@@ -36,6 +36,7 @@ from comparison.sides import (
 from comparison.tables import credit_tables, save_comparison
 from ctwa.errors import CtwaError
 from ctwa.lock import refresh_lock
+from ctwa.progress import doing
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.identity.tables import DATASET as IDENTITY
 from ingestion.identity.tables import Rules
@@ -97,6 +98,7 @@ def diff_rules(
         warehouses = [folder / f"{name}.duckdb" for name in ("a", "b")]
         for side, warehouse in zip(sides, warehouses, strict=True):
             log.info("building %s", side.spec)
+            doing(f"building {side.spec}")
             (build or build_side)(side, warehouse, day)
         difference = compare(
             *warehouses,

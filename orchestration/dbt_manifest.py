@@ -23,6 +23,7 @@ from typing import Any
 
 from ctwa.errors import CtwaError
 from ctwa.lock import refresh_lock
+from ctwa.progress import doing
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.sources import SOURCES
 
@@ -203,6 +204,7 @@ def _prepare(settings: Settings, project_dir: Path, target: Path) -> None:
         "DBT_TARGET_PATH": str(draft),
         "DBT_LOG_PATH": str(draft),
     }
+    doing("preparing: dbt reads the models")
     done = subprocess.run(
         [*dbt_command(), "--quiet", "parse"],
         env=environment,

@@ -2,7 +2,8 @@
 
 It looks at the vault several times a second. What has arrived becomes one cycle
 (`orchestration.live_cycle`) under the lock of the refresh; the more waits, the more one cycle
-takes. Between cycles the lock is free, and a process that waits for it goes first.
+takes. Between cycles the lock is free, and a process that waits for it goes first. Marts that no
+message makes urgent follow within about a minute.
 
 Where it cannot continue (the warehouse is missing, models or rules have changed, somebody was
 erased) a whole refresh in a process of its own puts that right. Where a check fails, readers keep
@@ -138,8 +139,9 @@ class Worker:
         self._rebuild = rebuild or self._refresh_elsewhere
         self._cycles = Cycles(settings, project_dir, self._beat)
         self._vault: Vault | None = None
-        now = time.time()
-        self._memory = _Memory(LiveState(os.getpid(), now, now))
+        now, before = time.time(), LiveState.read(settings.data_dir)
+        is_behind = before is not None and before.is_behind
+        self._memory = _Memory(LiveState(os.getpid(), now, now, is_behind=is_behind))
 
     def run(self) -> int:
         """Cycles until told to stop: 0, or `RESTART`. Raises `LiveBusyError`."""
@@ -190,6 +192,8 @@ class Worker:
         memory, last = self._memory, self._last_seq()
         if memory.rebuilt:  # a refresh of what is here sends nothing
             return True
+        if memory.state.is_behind and self._cycles.rest_is_due:
+            return True
         if last > memory.state.published_seq:
             # At the start, and after a refresh by somebody else, the marts may show it already.
             published = BuildState.published_seq(self._settings)
@@ -229,7 +233,8 @@ class Worker:
             with self._lock() as is_held:
                 if not is_held:
                     return None
-                self._save_state(doing="working")
+                # Until the cycle says otherwise, also for the next worker.
+                self._save_state(doing="working", is_behind=True)
                 done = self._cycles.run(plan)
         except RebuildNeededError as error:
             return self._build_again(str(error))
@@ -268,7 +273,7 @@ class Worker:
     def _succeeded(self, done: Done, seconds: float) -> None:
         memory, now = self._memory, time.time()
         state = memory.state
-        lag = now - state.waiting_since if state.waiting_since else 0.0
+        lag = now - state.waiting_since if state.waiting_since else state.last_lag_seconds
         memory.pause, memory.not_before, memory.rebuilt, memory.news = 0.0, 0.0, 0, done
         log.info(
             "%d envelopes in the marts after %.1f s (cycle of %.1f s)", done.envelopes, lag, seconds
@@ -282,6 +287,7 @@ class Worker:
             last_cycle_envelopes=done.envelopes,
             last_lag_seconds=round(lag, 3),
             published_seq=done.last_seq,
+            is_behind=not done.is_whole,
             waiting_since=0.0,
             error="; ".join(done.problems),
         )

@@ -1,7 +1,8 @@
 """One cycle of `ctwa live`: what has arrived is landed, built, checked, sent and published.
 
-The same steps as the job `fresh_leads`, by the same functions, and under the same lock. A cycle
-that is killed leaves what a killed refresh leaves: the next cycle or night continues from there.
+The same steps as the job `fresh_leads`, by the same functions, and under the same lock. Most cycles
+leave out what no message makes urgent; one a minute builds everything. A cycle that is killed
+leaves what a killed refresh leaves: the next cycle or night continues from there.
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ CONTACTS_EVERY_SECONDS = 5.0
 """HubSpot is read at most so often, and for a fifth of the time: its searches are limited."""
 NEW_CONTACTS_SECONDS = 10.0
 """While no message comes, HubSpot is asked so often whether there are new contacts."""
+REST_SECONDS = 60.0
+"""What need not follow each message follows at most so often, and for a tenth of the time."""
+_REST_FOLDERS = {("marts", folder) for folder in ("alarms", "board", "chats", "forecast")}
+"""Models that are made of the whole history: judgements, which no message makes urgent.
+Reports of leads are not among them: in each publication they hold every lead."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 60.0, 1800.0
 """Of a destination that failed: doubled until it answers."""
 
@@ -72,6 +78,8 @@ class Done:
     """The highest envelope that the published marts show."""
     version: str = ""
     """Of the publication."""
+    is_whole: bool = True
+    """Whether all models were built; else the rest of them is behind."""
     problems: list[str] = field(default_factory=list)
     """What failed and what to do; the marts were published all the same."""
     warnings: dict[str, str] = field(default_factory=dict)
@@ -99,6 +107,7 @@ class Cycles:
         self._contacts_before: tuple[datetime, int] | None = None
         """When they were last read, and how many had been created around then."""
         self._folder_seen_on: date | None = None
+        self._rest_due_at = float("-inf")
 
     def plan(self) -> Plan:
         """The plan for code and settings as they are now.
@@ -133,8 +142,14 @@ class Cycles:
         if reasons := state.reasons_to_rebuild(settings):
             raise RebuildNeededError("; ".join(reasons))
         self._beat()
-        self._build(plan, day, state)
-        self._record_restatements(day, done)
+        done.is_whole = not is_known or self.rest_is_due
+        started = time.monotonic()
+        self._build(plan, day, state, None if done.is_whole else _urgent(plan))
+        if done.is_whole:
+            # The next day's first record settles what the cycles in between leave out.
+            self._record_restatements(day, done)
+            took = time.monotonic() - started
+            self._rest_due_at = time.monotonic() + max(REST_SECONDS, 9 * took)
         self._send(done)
         self._beat()
         marts = [n.table for n in plan.nodes if n.schema == MARTS_SCHEMA]
@@ -142,6 +157,11 @@ class Cycles:
         done.version = published.version
         done.last_seq = state.last_seq
         return done
+
+    @property
+    def rest_is_due(self) -> bool:
+        """Whether the next cycle builds all models."""
+        return time.monotonic() >= self._rest_due_at
 
     def _read_contacts(self, done: Done) -> None:
         """To write to contacts, they must be read first: a contact is as new as its lead."""
@@ -191,13 +211,21 @@ class Cycles:
             done.problems.append(f"event_log: {describe(error)}")
         done.envelopes = counts.envelopes
 
-    def _build(self, plan: Plan, day: date, state: BuildState) -> None:
+    def _build(
+        self, plan: Plan, day: date, state: BuildState, selected: frozenset[str] | None
+    ) -> None:
         settings = self._settings
         begin_build(settings)
         beat = _Every(self._beat)
         # A killed run's dbt may still be ending.
         with refresh_lock(Path(f"{settings.lock_path}.dbt"), wait_seconds=_ORPHAN_WAIT_SECONDS):
-            run = run_plan(plan, settings.warehouse_path, run_values(settings, day), on_result=beat)
+            run = run_plan(
+                plan,
+                settings.warehouse_path,
+                run_values(settings, day),
+                selected=selected,
+                on_result=beat,
+            )
         if run.failures:
             raise CheckFailedError([_in_words(result) for result in run.failures])
         end_build(settings, was_unchecked=False)
@@ -286,6 +314,17 @@ class _Every:
         if time.monotonic() - self._at >= 1:
             self._at = time.monotonic()
             self._call()
+
+
+def _urgent(plan: Plan) -> frozenset[str]:
+    """Ids of all nodes but the rest, which is what only marts in its folders need, and of the
+    checks that look at none of it."""
+    in_rest = {n.unique_id for n in plan.nodes if Path(n.path).parts[-3:-1] in _REST_FOLDERS}
+    others = [n.unique_id for n in plan.nodes if n.unique_id not in in_rest]
+    nodes = frozenset(others).union(*(plan.ancestors[node] for node in others))
+    rest = in_rest - nodes
+    checks = (c.unique_id for c in plan.checks if rest.isdisjoint(c.depends_on))
+    return nodes.union(checks)
 
 
 def _in_words(result: Result) -> str:

@@ -1,6 +1,6 @@
 """What people read about a run: clear sentences on how it ended, and the console meanwhile.
 
-A headless refresh prints a line per step and, on a terminal, a progress line; no debug output.
+A headless refresh prints a line per step; no debug output.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from rich.console import Console
-from rich.status import Status
 
+from ctwa.progress import doing
 from ctwa.settings import Settings
 from orchestration.dbt_events import DBT_TEST_KEY, failed_nodes
 from orchestration.dbt_manifest import run_folder
@@ -201,28 +200,11 @@ _DBT_LINE = re.compile(r"(\d+) of (\d+) (\w+) (.*?) ?\.{2,}|(\d+) of (\d+) (\w+)
 _BAD = {"FAIL", "WARN", "ERROR"}
 
 
-class Progress(io.TextIOBase):
+class DbtOutput(io.TextIOBase):
     """Standard output of the run: dbt's lines become progress, its failures lines in the log."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
-        self._status: Status | None = None
         self._rest = ""
-
-    def __enter__(self) -> Progress:
-        if self._console.is_terminal:
-            self._status = self._console.status("starting")
-            self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._status:
-            self._status.stop()
-
-    def show(self, text: str) -> None:
-        """Show what is being done, on a terminal only."""
-        if self._status:
-            self._status.update(text)
 
     def writable(self) -> bool:
         """Part of the interface of a stream."""
@@ -239,17 +221,17 @@ class Progress(io.TextIOBase):
             number, total, word, what = (g for g in match.groups() if g is not None)
             if word in _BAD:
                 log.warning("dbt: %s %s", word, what.strip())
-            self.show(f"dbt {number}/{total} {what.strip()}")
+            doing(f"dbt {number}/{total} {what.strip()}")
         return len(text)
 
 
-def plain_console(progress: Progress) -> dg.LoggerDefinition:
+def plain_console() -> dg.LoggerDefinition:
     """A console logger for a run: starts and ends of steps, and warnings."""
 
     @dg.logger(None, description="One plain line per step.")
     def console(_: dg.InitLoggerContext) -> logging.Logger:
         logger = logging.Logger("ctwa.run", logging.DEBUG)
-        logger.addHandler(_Lines(progress))
+        logger.addHandler(_Lines())
         return logger
 
     return console
@@ -259,10 +241,6 @@ _SKIPPED = re.compile(r"Dependencies for step (\S+) (?:failed|were not executed)
 
 
 class _Lines(logging.Handler):
-    def __init__(self, progress: Progress) -> None:
-        super().__init__()
-        self._progress = progress
-
     def emit(self, record: logging.LogRecord) -> None:
         """Translate Dagster's events; pass on warnings and errors from assets."""
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
@@ -275,7 +253,7 @@ class _Lines(logging.Handler):
                 log.log(record.levelno, "%s", text)
             return
         if event.event_type == dg.DagsterEventType.STEP_START:
-            self._progress.show(event.step_key)
+            doing(event.step_key)
         elif event.event_type == dg.DagsterEventType.STEP_SUCCESS:
             seconds = event.event_specific_data.duration_ms / 1000
             if "." not in event.step_key and seconds >= 0.05:

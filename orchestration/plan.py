@@ -44,6 +44,8 @@ _DIFFERS_BY_RUN = {
 }
 """Settings that stand in the statements as marks, and the file of the profile for readers, which
 nothing is compiled from; all others are compiled in."""
+TOLD = "ctwa: "
+"""How a line begins by which the process that compiles says how far it is."""
 _MAKERS = ("plan.py", "plan_compile.py", "plan_dbt.py")
 """Modules that make a plan, or what is in one."""
 

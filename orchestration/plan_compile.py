@@ -25,12 +25,14 @@ import yaml
 
 from activation.conversions_ledger import ensure_states
 from ctwa.lock import refresh_lock
+from ctwa.progress import doing
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.identity.tables import Rules
 from ingestion.identity.update import bring_up_to_date
 from ingestion.sources import known_lake
 from orchestration.dbt_manifest import project_files
 from orchestration.plan import (
+    TOLD,
     Check,
     Node,
     Plan,
@@ -103,6 +105,7 @@ def compile_plan(
         if "failures" in captured:
             raise PlanError(_in_words(captured["failures"]))
         session = _session(project_dir)
+        doing("compiling the models: trying the result")
         with duckdb.connect(str(empty.warehouse_path)) as warehouse:
             plan = _plan(key, captured, _Marks(empty), warehouse, session)
             made = _definitions(warehouse)
@@ -140,16 +143,23 @@ def _captured(empty: Settings, project_dir: Path) -> Captured:
         "DBT_PROJECT_DIR": str(project_dir),
         "DBT_PROFILES_DIR": str(project_dir),
     }
-    done = subprocess.run(
+    said: list[str] = []
+    with subprocess.Popen(
         [sys.executable, "-m", "orchestration.plan_dbt", str(found)],
         env=environment,
         cwd=PROJECT_DIR,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise PlanError(f"dbt ended with {done.returncode}:\n{(done.stdout + done.stderr).strip()}")
+    ) as run:
+        assert run.stdout is not None
+        for line in run.stdout:
+            if line.startswith(TOLD):
+                doing(line.removeprefix(TOLD).strip())
+            else:
+                said.append(line)
+    if run.returncode:
+        raise PlanError(f"dbt ended with {run.returncode}:\n{''.join(said).strip()}")
     captured: Captured = json.loads(found.read_text())
     return captured
 

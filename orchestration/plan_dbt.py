@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
 from orchestration.dbt_process import die_with_parent
+from orchestration.plan import TOLD
 
 _QUIET = ("--log-level", "none", "--log-level-file", "none")
 _TARGET = ("--target", "plan")
@@ -31,6 +32,10 @@ COMMANDS = {
     "checks": ("compile", *_TARGET, "--select", "resource_type:test"),
 }
 """What dbt does, in this order, and what it is done for."""
+_IN_WORDS = {
+    "full": "compiling the models: {index} of {total}",
+    "continued": "compiling the incremental models: {index} of {total}",
+}
 _BAD = {"error", "fail", "runtime error"}
 _CHECK_SETTINGS = (
     "severity",
@@ -44,23 +49,33 @@ _CHECK_SETTINGS = (
 
 
 def main() -> None:
-    """Write what was found to the file that the argument names, as JSON."""
+    """Write what was found to the file that the argument names, as JSON; say how far it is."""
     die_with_parent(os.getppid())
     gc.set_threshold(20_000, 20, 100)  # as `ctwa-dbt` does
-    Path(sys.argv[1]).write_text(json.dumps(capture()))
+    Path(sys.argv[1]).write_text(json.dumps(capture(tell=_print)))
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{TOLD}{text}\n")
+    sys.stdout.flush()
 
 
 def capture(
-    manifest: Manifest | None = None, commands: Mapping[str, Sequence[str]] = COMMANDS
+    manifest: Manifest | None = None,
+    commands: Mapping[str, Sequence[str]] = COMMANDS,
+    tell: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Build the project of the environment on its empty warehouse and note what dbt executes.
 
     `nodes`: seeds and models; `checks`: data tests with their SQL; `full` and `continued`: id ->
     statements in order. Instead of all that `failures`, id -> dbt's message, where dbt failed; the
     id is empty where the project cannot even be parsed. `manifest`: of an earlier parse;
-    `commands`: for a part of the project, where the warehouse has the rest.
+    `commands`: for a part of the project, where the warehouse has the rest. `tell`: gets a text for
+    each node that begins.
     """
+    tell = tell or (lambda _: None)
     if manifest is None:
+        tell("compiling the models: dbt reads them")
         parsed = dbtRunner().invoke([*_QUIET, "parse", *_TARGET])
         if not isinstance(parsed.result, Manifest):
             return {"failures": _failures(parsed)}
@@ -70,12 +85,17 @@ def capture(
     def hear(event: Any) -> None:
         if event.info.name == "SQLQuery":
             heard[event.data.node_info.unique_id].append(event.data.sql)
+        elif event.info.name == "LogStartLine" and name in _IN_WORDS:
+            tell(_IN_WORDS[name].format(index=event.data.index, total=event.data.total))
 
     runner = dbtRunner(manifest=manifest, callbacks=[hear])
     executed: dict[str, dict[str, list[str]]] = {"full": {}, "continued": {}}
     compiled: dict[str, str] = {}
+    name = ""
     for name, command in commands.items():
         heard.clear()
+        if name not in _IN_WORDS:
+            tell("compiling the tests")
         done = runner.invoke([*_QUIET, *command])
         if not done.success:
             return {"failures": _failures(done)}

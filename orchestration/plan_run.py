@@ -22,6 +22,7 @@ import duckdb
 
 from ctwa import fingerprint
 from ctwa.files import write_durably
+from ctwa.progress import doing
 from orchestration.plan import Check, Node, Plan, filled_in
 from orchestration.plan_stamps import Inputs, Stamps, new_version
 
@@ -157,6 +158,7 @@ def _results(steps: _Steps, plan: Plan, selected: Collection[str] | None) -> Ite
                 yield steps.skip(node)
                 skipped.add(node.unique_id)
             else:
+                doing(f"building {place + 1} of {len(plan.nodes)}: {node.schema}.{node.table}")
                 result = steps.build(node)
                 ended = result.is_bad
                 yield result
@@ -245,7 +247,8 @@ class _Steps:
         for statement in node.full:
             self._connection.execute(filled_in(statement, self._values))
         if node.materialized == "table":
-            version = fingerprint.of_table(self._connection, node.schema, node.table)
+            database = self._values["database"]
+            version = fingerprint.of_table(self._connection, node.schema, node.table, database)
         elif node.materialized == "incremental":
             version = new_version()
         else:

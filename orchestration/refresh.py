@@ -132,25 +132,24 @@ def _run(
     from orchestration.definitions import build_definitions, of_what_is_here
     from orchestration.instance import open_instance
     from orchestration.keys import NIGHTLY
-    from orchestration.outcome import Progress, checks_of, outcome_of, plain_console
+    from orchestration.outcome import DbtOutput, checks_of, outcome_of, plain_console
     from orchestration.reaper import reap
 
-    log.info("preparing")
-    with open_instance(settings, held=True) as instance, Progress() as progress:
+    with open_instance(settings, held=True) as instance:
         reap(instance)
         try:
             definitions = build_definitions(
                 settings,
                 project_dir=project_dir,
                 lock_wait_seconds=0,
-                console=plain_console(progress),
+                console=plain_console(),
             )
         except ManifestError as error:
             _alert(settings, [str(error)])
             return {"ok": False, "failures": [str(error)]}
         job = definitions.resolve_job_def(NIGHTLY)
         selected = None if sources else of_what_is_here(job)
-        with redirect_stdout(progress):
+        with redirect_stdout(DbtOutput()):
             result: dg.ExecuteInProcessResult = job.execute_in_process(
                 instance=instance,
                 asset_selection=selected,

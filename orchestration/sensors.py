@@ -106,15 +106,15 @@ def build_sensors(settings: Settings, jobs: Sequence[Any]) -> list[dg.SensorDefi
         found = new_contacts(settings)
         if isinstance(found, str):
             return dg.SkipReason(found)
-        # Compared with the first look after the same read: are there more now?
         read, number = found
         seen_read, seen = json.loads(context.cursor) if context.cursor else ("", 0)
-        cursor = json.dumps(found)
-        if read != seen_read or number <= seen:
-            context.update_cursor(cursor)
-            return dg.SkipReason(f"no new contacts: {number} around the last read")
+        if number <= (seen if read == seen_read else 0):
+            return dg.SkipReason(
+                "a run was requested for the new contacts" if number else "no new contacts"
+            )
         return dg.SensorResult(
-            run_requests=[dg.RunRequest(run_key=f"contacts-{read}-{number}")], cursor=cursor
+            run_requests=[dg.RunRequest(run_key=f"contacts-{read}-{number}")],
+            cursor=json.dumps(found),
         )
 
     sensors: list[dg.SensorDefinition] = [envelopes_waiting, backfill_done]

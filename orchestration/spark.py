@@ -23,6 +23,7 @@ import duckdb
 
 from ctwa.errors import CtwaError
 from ctwa.files import write_durably
+from ctwa.progress import doing
 from ctwa.settings import PROJECT_DIR, Settings
 from orchestration.dbt_manifest import run_folder
 from orchestration.plan_run import Result, Run
@@ -85,9 +86,11 @@ def run_on_spark(
     ]
     known = _known_build(settings)
     how = "full" if full or not known else "continued"
+    doing("building on Spark")
     said = _in_child(settings, day, project_dir, how, known, *names)
     run = Run([_result(found) for found in said["results"]])
     if not run.failures:
+        doing("collecting what Spark built")
         collect(settings, said["tables"], manifest)
         write_durably(_build_path(settings), json.dumps({"build": said["build"]}) + "\n")
     return run

@@ -34,6 +34,8 @@ class Table:
     rows: int
     parquet: str = ""
     """Checksum of its Parquet file."""
+    shape: str = ""
+    """The same for the same description and columns; empty where it is not known."""
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,12 @@ select
 from marts.fct_leads
 where first_touch_date between $first and $last and not coalesce(is_excluded, false)
 """
-_SHARES = ("spend_share", "qualified_share", "share", "rate_difference")
-_MONEY = ("spend", "cost_low", "cost_high", "peer_cost", "spend_delta")
+_SHARES = ("spend_share", "qualified_share", "share")
+_MONEY = (
+    "spend", "cost_low", "cost_high", "peer_cost", "spend_delta", "target_cost_per_qualified_lead",
+    "expected_cost_per_qualified_lead_low", "expected_cost_per_qualified_lead_high",
+    "spend_so_far", "expected_spend", "monthly_budget",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,11 @@ class _Words:
         if name in _MONEY:
             own = None if name == "spend_delta" else given.get("currency")
             return self.money(value, own)
+        if name.startswith("rate_difference"):
+            points = format_decimal(round(100 * abs(value), 1), locale=self.locale)
+            return self.text("answering.points", points=points)
+        if name.endswith("_group"):
+            return self.word("answer_in", value)
         if name in ("alarm", "cause"):
             return self.word(name, value)
         if isinstance(value, int | float):

@@ -199,7 +199,9 @@ def sync_files(draft: Path, draft_folder: Path) -> None:
     wal = draft.with_name(draft.name + ".wal")
     if wal.exists():
         raise PublishError(f"{wal} was left behind: the new file is not complete")
-    for path in (draft, *draft_folder.iterdir(), draft_folder):
+    # Files that got another name here were synced when they were written.
+    written = [path for path in draft_folder.iterdir() if path.stat().st_nlink == 1]
+    for path in (draft, *written, draft_folder):
         fsync(path)
 
 

@@ -6,10 +6,11 @@ Tables that have not changed are carried over from the publication before (`publ
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -28,6 +29,8 @@ from publishing.publication import TABLE as PUBLICATION
 from publishing.publication import Publication
 
 STORAGE_VERSION = "v1.0.0"
+SMALL_FILE_BYTES = 64 * 2**20
+"""Up to this size a published file is copied, however little of it stays."""
 
 
 @dataclass(frozen=True)
@@ -67,26 +70,32 @@ def write_files(
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         connection.execute(f"attach {_text(contents.source)} as source (read_only)")
-        marts = _marts(connection, contents)
-        stamps = {mart: _stamp(connection, contents, mart) for mart in marts}
+        source = _Source(connection, contents)
+        marts = source.marts()
+        stamps = source.stamps(marts)
         old = _carried_over(contents, stamps, before, draft)
+        kept = {t for t, known in old.tables.items() if stamps.get(t) == known.stamp}
         writer = _Writer(connection, contents, draft)
-        writer.begin(kept=old.tables)
+        wanted = {*marts, *contents.beside}
+        writer.begin({t: known.shape for t, known in old.tables.items() if t in wanted})
         for mart in marts:
-            if mart not in old.tables:
-                writer.write_mart(mart)
+            if mart not in kept:
+                writer.write_mart(mart, source.shape(mart))
         for table, content in contents.beside.items():
-            writer.write_beside(table, content)
+            if table not in kept:
+                writer.write_beside(table, content)
         rows = {table: writer.count(table) for table in (*marts, *contents.beside)}
         writer.describe(version, rows)
+        told = writer.meanings()
         tables = {}
         for table in (*rows, PUBLICATION):
             target = draft_folder / f"{table}.parquet"
-            if not (table in old.tables and before and old.link_parquet(table, before[1], target)):
-                writer.to_parquet(table, target)
+            if not (table in kept and before and old.link_parquet(table, before[1], target)):
+                writer.to_parquet(table, target, told[table])
             if contents.versions is not None and table in rows:
                 stamp = stamps.get(table) or writer.stamp(table)
-                tables[table] = Table(stamp, rows[table], fingerprint.of_file(target))
+                shape = source.shape(table).digest if table in marts else ""
+                tables[table] = Table(stamp, rows[table], fingerprint.of_file(target), shape)
         is_dense = writer.end()
     can_be_carried = contents.versions is not None and is_dense
     return Carried(version, rows, tables, fingerprint.of_file(draft) if can_be_carried else "")
@@ -98,36 +107,17 @@ def _carried_over(
     before: tuple[Path, Path] | None,
     draft: Path,
 ) -> Carried:
-    """The tables to carry over, with a copy of their file as the draft."""
+    """The publication before, with a copy of its file as the draft; without tables where the draft
+    is to be a new file."""
     nothing = Carried("", {})
     if contents.versions is None or before is None or (known := Carried.read(before[0])) is None:
         return nothing
-    tables = {
-        mart: known.tables[mart]
-        for mart, stamp in stamps.items()
-        if stamp and mart in known.tables and known.tables[mart].stamp == stamp
-    }
-    # Else the file would be mostly what it held before.
-    of_old, of_all = (sum(t.rows for t in found.values()) for found in (tables, known.tables))
-    if not tables or 2 * of_old < of_all or not known.copy_file(before[0], draft):
-        return nothing
-    return Carried(known.version, known.rows, tables, known.file)
-
-
-def _stamp(connection: duckdb.DuckDBPyConnection, contents: Contents, mart: str) -> str | None:
-    """What a mart is made from; None where it is not known. Of a view it is never known: what was
-    sent may have changed since it was built."""
-    made_by = connection.execute(
-        "select sql from duckdb_tables() where database_name = 'source'"
-        " and schema_name = ? and table_name = ?",
-        [contents.schema, mart],
-    ).fetchone()
-    version = (contents.versions or {}).get(mart)
-    if version is None or made_by is None:
-        return None
-    comments = _comments(connection, contents.schema, mart)
-    made_of = (version, made_by, comments, contents.group, duckdb.__version__)
-    return hashlib.sha256(repr(made_of).encode()).hexdigest()
+    tables = known.tables
+    kept = sum(t.rows for name, t in tables.items() if stamps.get(name) == t.stamp)
+    # Else a large file would be mostly what it held before.
+    is_small = before[0].exists() and before[0].stat().st_size <= SMALL_FILE_BYTES
+    is_worth_it = is_small or 2 * kept >= sum(t.rows for t in tables.values())
+    return known if tables and is_worth_it and known.copy_file(before[0], draft) else nothing
 
 
 def schema_of(draft: Path) -> str:
@@ -141,42 +131,89 @@ def schema_of(draft: Path) -> str:
     return "main" if draft.name.split(".")[0].lower() == "marts" else "marts"
 
 
-def _marts(connection: duckdb.DuckDBPyConnection, contents: Contents) -> list[str]:
-    expected = contents.expected
-    found = [
-        name
-        for (name,) in connection.execute(
-            # Views are read now: conversion_events shows what was sent after the build.
-            "select table_name from information_schema.tables "
-            "where table_catalog = 'source' and table_schema = ? order by table_name",
-            [contents.schema],
-        ).fetchall()
-    ]
-    missing = sorted(set(expected or ()) - set(found))
-    if missing or not found:
-        names = ", ".join(missing) or "all of them"
-        raise PublishError(
-            f"the warehouse lacks marts ({names}); run `ctwa refresh --full`. "
-            "The previous marts stay published"
+@dataclass(frozen=True)
+class _Shape:
+    """What a table is but for its rows."""
+
+    made_by: str | None
+    """Its statement; None of a view."""
+    about: str | None
+    columns: Sequence[tuple[str, str]]
+    """Column and what it means, where that is said."""
+
+    @property
+    def digest(self) -> str:
+        """The same for the same shape."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
+
+
+class _Source:
+    """The marts to publish, and what is known of them, looked up at once."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, contents: Contents) -> None:
+        self._contents = contents
+        of_source = "where database_name = 'source' and schema_name = ?"
+        # Views are read now: conversion_events shows what was sent after the build.
+        self._made_by: dict[str, str | None] = dict(
+            connection.execute(
+                f"select table_name, sql from duckdb_tables() {of_source} union all "  # noqa: S608
+                f"select view_name, null from duckdb_views() {of_source}",
+                [contents.schema, contents.schema],
+            ).fetchall()
         )
-    # Only what the project defines: a mart that was removed from it may still be in the file.
-    left_out = {*contents.beside, PUBLICATION}
-    return [m for m in found if m not in left_out and (expected is None or m in expected)]
+        self._columns: dict[str, list[str]] = {}
+        for table, column in connection.execute(
+            f"select table_name, column_name from duckdb_columns() {of_source} "  # noqa: S608
+            "order by table_name, column_index",
+            [contents.schema],
+        ).fetchall():
+            self._columns.setdefault(table, []).append(column)
+
+    def marts(self) -> list[str]:
+        """Names of all that are published. Raises `PublishError` where one is missing."""
+        expected = self._contents.expected
+        missing = sorted(set(expected or ()) - self._made_by.keys())
+        if missing or not self._made_by:
+            names = ", ".join(missing) or "all of them"
+            raise PublishError(
+                f"the warehouse lacks marts ({names}); run `ctwa refresh --full`. "
+                "The previous marts stay published"
+            )
+        # Only what the project defines: a mart that was removed from it may still be in the file.
+        left_out = {*self._contents.beside, PUBLICATION}
+        found = sorted(self._made_by.keys() - left_out)
+        return [m for m in found if expected is None or m in expected]
+
+    def shape(self, mart: str) -> _Shape:
+        """With what table and columns mean, as far as the project says it."""
+        told = meanings().get(mart)
+        if told is None:
+            return _Shape(self._made_by[mart], None, [])
+        columns = [(c, told.columns[c]) for c in self._columns[mart] if told.columns.get(c)]
+        return _Shape(self._made_by[mart], told.about, columns)
+
+    def stamps(self, marts: Sequence[str]) -> dict[str, str | None]:
+        """What each mart, and each table beside them, is made from; None where it is not known. Of
+        a view it never is: what was sent may have changed since it was built."""
+        contents = self._contents
+        made_of: dict[str, Any] = {table: _bytes(t) for table, t in contents.beside.items()}
+        for mart in marts:
+            version, shape = (contents.versions or {}).get(mart), self.shape(mart)
+            known = version is not None and shape.made_by is not None
+            made_of[mart] = (version, shape) if known else None
+        same = (contents.group, duckdb.__version__)
+        return {
+            table: hashlib.sha256(repr((of, *same)).encode()).hexdigest() if of else None
+            for table, of in made_of.items()
+        }
 
 
-def _comments(
-    connection: duckdb.DuckDBPyConnection, schema: str, mart: str
-) -> tuple[str | None, list[tuple[str, str]]]:
-    """What the table and its columns mean, as far as the project says it."""
-    told = meanings().get(mart)
-    if told is None:
-        return None, []
-    columns = connection.execute(
-        "select column_name from duckdb_columns() where database_name = 'source' "
-        "and schema_name = ? and table_name = ? order by column_index",
-        [schema, mart],
-    ).fetchall()
-    return told.about, [(c, told.columns[c]) for (c,) in columns if told.columns.get(c)]
+def _bytes(table: pa.Table) -> bytes:
+    """The same for the same content and meaning."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table.combine_chunks())
+    return sink.getvalue().to_pybytes()
 
 
 class _Writer:
@@ -187,33 +224,39 @@ class _Writer:
     ) -> None:
         self._connection, self._contents = connection, contents
         self._schema = schema_of(draft)
+        self._shapes: Mapping[str, str] = {}
         connection.execute(
             f"attach {_text(draft)} as publication (storage_version '{STORAGE_VERSION}')"
         )
 
-    def begin(self, kept: Collection[str]) -> None:
-        """Remove what the file has besides the tables that it keeps."""
+    def begin(self, shapes: Mapping[str, str]) -> None:
+        """Remove what the file has besides these tables, whose shapes are known."""
+        self._shapes = shapes
         self._connection.execute(f"create schema if not exists publication.{self._schema}")
         found = self._connection.execute(
             "select table_name from duckdb_tables() where database_name = 'publication'"
         ).fetchall()
         for (table,) in found:
-            if table not in kept:
+            if table not in shapes:
                 self._connection.execute(f"drop table {self._name(table)}")
 
-    def write_mart(self, mart: str) -> None:
+    def write_mart(self, mart: str, shape: _Shape) -> None:
         """Copy a mart of the source."""
-        schema = self._contents.schema
+        name = self._name(mart)
         # The names are those of our own models.
-        self._connection.execute(
-            f'create table {self._name(mart)} as select * from source.{schema}."{mart}"'  # noqa: S608
-        )
-        self._comment(mart, *_comments(self._connection, schema, mart))
+        rows = f'select * from source.{self._contents.schema}."{mart}"'  # noqa: S608
+        if shape.made_by and self._shapes.get(mart) == shape.digest:
+            # A statement for the meaning of each column costs more than the rows.
+            self._connection.execute(f"delete from {name}")  # noqa: S608
+            self._connection.execute(f"insert into {name} {rows}")
+        else:
+            self._connection.execute(f"create or replace table {name} as {rows}")
+            self._comment(mart, shape.about, shape.columns)
 
     def write_beside(self, table: str, content: pa.Table) -> None:
         """Write an Arrow table, described by the metadata `comment` of table and fields."""
         self._connection.register("beside", content)
-        self._connection.execute(f"create table {self._name(table)} as from beside")
+        self._connection.execute(f"create or replace table {self._name(table)} as from beside")
         self._connection.unregister("beside")
         told = meaning_of(content.schema)
         self._comment(table, told.about, [*told.columns.items()])
@@ -266,23 +309,25 @@ class _Writer:
         """What the content of a table is known by where nothing else says it."""
         return fingerprint.of_table(self._connection, self._schema, table, "publication")
 
-    def to_parquet(self, table: str, target: Path) -> None:
-        """Write a table as a Parquet file, with what it means as metadata."""
+    def meanings(self) -> dict[str, Meaning]:
+        """What all tables of the publication mean, as they say it."""
+        of_file = "where database_name = 'publication' and schema_name = ?"
         about, columns = (
-            self._connection.execute(
-                f"select {what} from {of} where database_name = 'publication'"  # noqa: S608
-                " and schema_name = ? and table_name = ?",
-                [self._schema, table],
-            ).fetchall()
-            for what, of in (
-                ("comment", "duckdb_tables()"),
-                ("column_name, coalesce(comment, '')", "duckdb_columns()"),
+            self._connection.execute(f"{what} {of_file}", [self._schema]).fetchall()
+            for what in (
+                "select table_name, comment from duckdb_tables()",
+                "select table_name, column_name, coalesce(comment, '') from duckdb_columns()",
             )
         )
-        metadata = parquet_metadata(
-            self._connection.sql(f"from {self._name(table)} limit 0").to_arrow_table().schema,
-            Meaning(about[0][0] or "", dict(columns)),
-        )
+        found: dict[str, dict[str, str]] = {table: {} for table, _ in about}
+        for table, column, comment in columns:
+            found.setdefault(table, {})[column] = comment
+        return {table: Meaning(text or "", found[table]) for table, text in about}
+
+    def to_parquet(self, table: str, target: Path, told: Meaning) -> None:
+        """Write a table as a Parquet file, with what it means as metadata."""
+        schema = self._connection.sql(f"from {self._name(table)} limit 0").to_arrow_table().schema
+        metadata = parquet_metadata(schema, told)
         written = ", ".join(f"{_text(key)}: {_text(text)}" for key, text in metadata.items())
         self._connection.execute(
             f"copy {self._name(table)} to {_text(target)} "

@@ -11,6 +11,7 @@ import json
 import logging
 import secrets
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -58,7 +59,8 @@ def demo(
     that the second is incremental: late and repeated webhooks, restated spend, renamed ads.
     """
     if console is None:
-        console = Console(highlight=False, soft_wrap=True)
+        # Fixed: within a refresh, standard output is what dbt writes to.
+        console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         if not console.is_terminal:
             console.width = 120  # a file has no edge to cut names at
     say = report.Story(console)
@@ -178,10 +180,10 @@ def _forge(url: str, say: report.Story) -> None:
 
 
 def _refresh(settings: Settings, as_of: date, say: report.Story) -> None:
-    from orchestration.refresh import refresh  # loads Dagster and dbt, which takes seconds
-
     text = f"nightly job as of {as_of}: load, build, test, publish"
-    with say.waiting(text, spins=False) as done:
+    with say.waiting(text) as done:
+        from orchestration.refresh import refresh  # loads Dagster and dbt, which takes seconds
+
         before = time.monotonic()
         result = refresh(settings, as_of=as_of)
         if not result.ok:

@@ -25,7 +25,7 @@ import urllib3
 from ctwa.live_state import LiveState
 from ctwa.lock import RefreshBusyError, refresh_lock
 from ctwa.setting_types import as_text
-from ctwa.settings import Settings, load_settings
+from ctwa.settings import PROJECT_DIR, Settings, load_settings
 from simulator.ads_api import AdsApi
 from simulator.company import SITE, SITE_ID
 from simulator.google_advertiser import MANAGER
@@ -160,8 +160,13 @@ def running_receiver(settings: Settings) -> Iterator[str]:
     log = settings.data_dir / "receiver.log"
     command = [sys.executable, "-m", "commands.cli", "serve", "--port", str(port)]
     with log.open("wb") as sink:
+        # Not in the folder of whoever started it, which may have packages of these names.
         child = subprocess.Popen(
-            command, stdout=sink, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            command,
+            cwd=PROJECT_DIR,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
         )
     try:
         _await_ready(url, child, log)

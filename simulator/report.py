@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ctwa.progress import shown
 from ctwa.settings import Settings
 from simulator.compare import Comparison
 from simulator.world import World
@@ -57,7 +58,7 @@ _EXCLUDED = "select cast(sum(excluded_leads) as bigint) from marts.channel_perfo
 
 
 class Story:
-    """Shows step by step what happens: a spinner on a terminal, plain lines elsewhere."""
+    """Shows step by step what happens: a moving line on a terminal, plain lines elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -83,16 +84,9 @@ class Story:
         self.console.print(Text.assemble(("✗ ", "red"), text))
 
     @contextmanager
-    def waiting(self, text: str, *, spins: bool = True) -> Iterator[Callable[[str], None]]:
-        """While it lasts; the function yielded says how it ended.
-
-        `spins=False` where what runs has a moving line of its own.
-        """
-        if not (spins and self.console.is_terminal):
-            self.console.print(Text(f"… {text}"))
-            yield self.step
-            return
-        with self.console.status(Text(f"{text} …")):
+    def waiting(self, text: str) -> Iterator[Callable[[str], None]]:
+        """While it lasts; the function yielded says how it ended."""
+        with shown(text, lambda said: self.console.print(Text(f"… {said}")), console=self.console):
             yield self.step
 
 

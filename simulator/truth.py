@@ -22,7 +22,7 @@ from simulator.google_state import GoogleState, Stats
 from simulator.people import GoogleClick, Lead
 from simulator.rates import Rates
 from simulator.scene import REPORTING_ZONE
-from simulator.truth_board import board
+from simulator.truth_board import board, most_wasteful
 from simulator.truth_forecast import SOURCE, cohorts
 from simulator.truth_reports import (
     WINDOWS,
@@ -65,6 +65,10 @@ _BILL = """(
         cast(sum(billable_messages) as bigint) as billable,
         case when count(cost) = count(*) then cast(sum(cost) as decimal(18, 6)) end as cost
     from marts.fct_message_costs group by 1, 2, 3
+)"""
+_FIRST = """(
+    select platform, campaign_id, true as is_first
+    from marts.monday where what = 'campaign' and kind <> 'scale' order by rank limit 1
 )"""
 _LEADS = "select * from marts.fct_leads"
 _SENT = "(select * from marts.fct_outcomes where source not like 'hubspot%')"
@@ -162,6 +166,8 @@ def truth(
         by_channel = unread.channels(by_channel)
         by_cash = unread.cash(by_cash, by_campaign)
         more = (Expected("unread", ("account_id", "spend_date"), unread.account_days(), _UNREAD),)
+    elif first := most_wasteful(facts, spend, world.today):
+        more = (Expected("first line of monday", ("platform", "campaign_id"), first, _FIRST),)
     return Truth(
         (
             *more,

@@ -5,6 +5,7 @@ Estimates and verdicts follow from these counts by formula, which tests of the f
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -32,6 +33,7 @@ Peers = tuple[str, str | None, bool]
 @dataclass(slots=True)
 class _Day:
     spend: Decimal = Decimal(0)
+    reporting: Decimal = Decimal(0)
     seen: int = 0
     leads: int = 0
     qualified: int = 0
@@ -48,15 +50,16 @@ class _Ad:
         spend = sum((d.spend for d in days), Decimal(0))
         return spend, sum(d.leads for d in days), sum(d.qualified for d in days)
 
+    def reporting(self, first: date, last: date) -> Decimal:
+        """Spend of the days from first to last, in the reporting currency."""
+        days = (day.reporting for on, day in self.days.items() if first <= on <= last)
+        return sum(days, Decimal(0))
+
 
 def board(facts: Facts, spend: Rows, today: date, level: str = "ad") -> Rows:
     """Rows of the board of a level (`ad`, `adset`, `campaign`), without what is estimated."""
     ads = _ads(facts, spend, level)
-    listening: dict[Peers, date] = {}
-    for ad in ads.values():
-        for on, day in ad.days.items():
-            if day.seen and ad.peers[1] is not None:
-                listening[ad.peers] = min(on, listening.get(ad.peers, on))
+    listening = _listening(ads)
     last = today - timedelta(days=_MATURE)
     rows: Rows = {}
     for window in BOARD_WINDOWS:
@@ -85,6 +88,62 @@ def board(facts: Facts, spend: Rows, today: date, level: str = "ad") -> Rows:
     return rows
 
 
+def most_wasteful(facts: Facts, spend: Rows, today: date) -> Rows:
+    """The campaign that Monday must name before all others, where it is beyond doubt.
+
+    Its leads cost more than those of its peers, or the company's where it has none, by more than
+    chance explains, and the money at stake is half as much again as of any other.
+    """
+    ads = {key: ad for key, ad in _ads(facts, spend, "campaign").items() if ad.peers[1]}
+    listening = _listening(ads)
+    last = today - timedelta(days=_MATURE)
+    totals = {}
+    for key, ad in ads.items():
+        start = max(last - timedelta(days=89), listening.get(ad.peers, date.min))
+        totals[key] = (ad.reporting(start, last), *ad.total(start, last)[1:])
+    wasted: list[tuple[float, bool, tuple[str, str]]] = []
+    for key, (money, leads, qualified) in totals.items():
+        before = [today - timedelta(days=n) for n in (28, 7, 1)]
+        month = float(ads[key].reporting(before[0], before[2]))
+        peer = _yardstick(ads, totals, key)
+        if not (money and leads and peer and ads[key].reporting(before[1], before[2])):
+            continue
+        over = float(money) / max(qualified, 0.5) / peer
+        chance = math.exp(2.4 * math.sqrt(1 / max(qualified, 0.5) + 1 / leads))
+        wasted.append((month * (1 - 1 / over), leads >= 10 and over > chance, key))
+    wasted.sort(reverse=True)
+    if not wasted or not wasted[0][1] or (len(wasted) > 1 and wasted[1][0] * 1.5 > wasted[0][0]):
+        return {}
+    return {wasted[0][2]: {"is_first": True}}
+
+
+def _yardstick(
+    ads: dict[tuple[str, str], _Ad],
+    totals: dict[tuple[str, str], tuple[Decimal, int, int]],
+    key: tuple[str, str],
+) -> float | None:
+    """What the others of the account pay for a qualified lead; if they are too few, the company."""
+    account, kind = ads[key].peers, ads[key].peers[2]
+    for others in (
+        [t for k, t in totals.items() if k != key and ads[k].peers == account],
+        [t for k, t in totals.items() if k != key and ads[k].peers[2] == kind],
+    ):
+        money, qualified = sum(float(t[0]) for t in others), sum(t[2] for t in others)
+        if qualified >= 5 and money:
+            return money / qualified
+    return None
+
+
+def _listening(ads: dict[tuple[str, str], _Ad]) -> dict[Peers, date]:
+    """First day with a lead, by account and kind."""
+    first: dict[Peers, date] = {}
+    for ad in ads.values():
+        for on, day in ad.days.items():
+            if day.seen and ad.peers[1] is not None:
+                first[ad.peers] = min(on, first.get(ad.peers, on))
+    return first
+
+
 def _ads(facts: Facts, spend: Rows, level: str) -> dict[tuple[str, str], _Ad]:
     """Whatever is judged, by platform and id."""
     column = f"{level}_id"
@@ -100,7 +159,9 @@ def _ads(facts: Facts, spend: Rows, level: str) -> dict[tuple[str, str], _Ad]:
         if name is not None and kind in (
             {"ad"} if level != "campaign" else {"ad", "ad_group", "campaign"}
         ):
-            of(row["platform"], account, name).days[on].spend += row["spend"]
+            day = of(row["platform"], account, name).days[on]
+            day.spend += row["spend"]
+            day.reporting += row["spend_reporting"]
     for _, row in facts:
         # A lead that names no ad is in no ad set: only its campaign has it.
         if row[column] is not None and (level == "campaign" or row["ad_id"] is not None):

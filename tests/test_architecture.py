@@ -19,6 +19,7 @@ LAYERS = (
     {"simulator"},
     {"benchmarks"},
     {"commands"},
+    {"ctwa_attribution"},
 )
 """From the ground floor to the roof: a package imports itself and what lies below its layer."""
 
@@ -88,6 +89,23 @@ def test_imports_point_downwards(path: Path) -> None:
     below = set().union(*LAYERS[:height])
     found = {name.split(".")[0] for name in _imports(ROOT / path)} & set().union(*LAYERS)
     assert found <= below | {own}
+
+
+def test_only_demo_and_bench_load_the_simulator_and_only_when_they_run() -> None:
+    """What is installed for real work never runs code of the synthetic company."""
+    allowed, stand_ins = {"simulator", "benchmarks"}, {"simulator", "benchmarks"}
+    found = set()
+    for path in _modules():
+        tree = ast.parse((ROOT / path).read_text())
+        at_import = {node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)}
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Import | ast.ImportFrom) or path.parts[0] in allowed:
+                continue
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
+            if {str(name).split(".")[0] for name in names} & stand_ins:
+                assert node not in at_import, path
+                found.add(str(path))
+    assert found == {"commands/running.py"}
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
@@ -165,7 +183,7 @@ def test_the_parser_cannot_reach_the_network() -> None:
 
 
 def test_only_the_settings_read_the_environment() -> None:
-    allowed = {Path("ctwa/environment.py")}
+    allowed = {Path("ctwa/environment.py"), Path("ctwa_attribution/__init__.py")}
     for path in _modules():
         if path in allowed or path.parts[0] in {"orchestration", "benchmarks"}:
             continue  # entry points of child processes export it

@@ -19,6 +19,8 @@ cohorts as (
         {% for column in of_leads %}
         min({{ column }}) as {{ column }},
         {% endfor %}
+        min(channel) as first_channel,
+        max(channel) as last_channel,
         {{ cohort_measures() }}
 
     from leads
@@ -26,52 +28,61 @@ cohorts as (
 
 ),
 
-channels as (
+-- Which of them have rows of several channels: few have, and listing is expensive.
+several as (
 
-    select spend_date as report_date, {{ key_columns }}, channel from spend
-    union distinct
-    select first_touch_date as report_date, {{ key_columns }}, channel from leads
+    select
+        {{ one_of_both('report_date') }} as report_date
+        {%- for key in keys %},
+        {{ one_of_both(key) }} as {{ key }}
+        {%- endfor %}
+
+    from spend_by_key
+    full outer join cohorts on {{ same_day_and_keys('spend_by_key', 'cohorts', keys) }}
+    where
+        least(spend_by_key.first_channel, cohorts.first_channel)
+        <> greatest(spend_by_key.last_channel, cohorts.last_channel)
 
 ),
 
-keys as (
+channels as (
+
+    {% for rows, day in [('spend', 'spend_date'), ('leads', 'first_touch_date')] %}
+    {{ 'union distinct' if not loop.first }}
+    select
+        several.*,
+        {{ rows }}.channel
+    from several
+    inner join {{ rows }}
+        on
+            several.report_date = {{ rows }}.{{ day }}
+            {% for key in keys %}
+            and several.{{ key }} = {{ rows }}.{{ key }}
+            {% endfor %}
+    {% endfor %}
+
+),
+
+mixes as (
 
     select
         report_date,
         {{ key_columns }},
-        min(channel) as first_channel,
-        count(*) as channels
+        {{ dbt.listagg('channel', "', '", 'order by channel') }} as channel_mix
 
     from channels
     group by report_date, {{ key_columns }}
 
 ),
 
--- Listing is expensive, and nearly every row has only one channel.
-mixes as (
-
-    select
-        keys.report_date,
-        {% for key in keys %}
-        keys.{{ key }},
-        {% endfor %}
-        {{ dbt.listagg('channels.channel', "', '", 'order by channels.channel') }} as channel_mix
-
-    from keys
-    inner join channels on {{ same_day_and_keys('channels', keys) }}
-    where keys.channels > 1
-    group by keys.report_date{% for key in keys %}, keys.{{ key }}{% endfor %}
-
-),
-
 by_key as (
 
     select
-        keys.report_date,
+        {{ one_of_both('report_date') }} as report_date,
         {% for key in keys %}
-        keys.{{ key }},
+        {{ one_of_both(key) }} as {{ key }},
         {% endfor %}
-        coalesce(mixes.channel_mix, keys.first_channel) as channel_mix,
+        coalesce(mixes.channel_mix, {{ one_of_both('first_channel') }}) as channel_mix,
         {% for column in of_spend %}
         spend_by_key.{{ column }} as spend_{{ column }},
         {% endfor %}
@@ -79,20 +90,28 @@ by_key as (
         cohorts.{{ column }} as leads_{{ column }},
         {% endfor %}
         {{ spend_columns('spend_by_key', amounts) }},
-        {{ cohort_columns('cohorts', 'keys.report_date') }},
+        {{ cohort_columns('cohorts', one_of_both('report_date')) }},
         {{ day_columns(
-            'keys.report_date',
+            one_of_both('report_date'),
             'coalesce(spend_by_key.has_unread_day, 0) = 1',
             'coalesce(spend_by_key.has_partial_day, 0) = 1',
             'spend_by_key.unread_reason'
         ) }}
 
-    from keys
-    left join mixes on {{ same_day_and_keys('mixes', keys) }}
-    left join spend_by_key on {{ same_day_and_keys('spend_by_key', keys) }}
-    left join cohorts on {{ same_day_and_keys('cohorts', keys) }}
+    from spend_by_key
+    full outer join cohorts on {{ same_day_and_keys('spend_by_key', 'cohorts', keys) }}
+    left join mixes
+        on
+            {{ one_of_both('report_date') }} = mixes.report_date
+            {% for key in keys %}
+            and {{ one_of_both(key) }} = mixes.{{ key }}
+            {% endfor %}
 
 )
+{%- endmacro %}
+
+{% macro one_of_both(column) -%}
+    coalesce(spend_by_key.{{ column }}, cohorts.{{ column }})
 {%- endmacro %}
 
 {# The CTE `spend` added up by day and keys. #}
@@ -103,15 +122,17 @@ by_key as (
         {% for column in least %}
         min({{ column }}) as {{ column }},
         {% endfor %}
+        min(channel) as first_channel,
+        max(channel) as last_channel,
         {{ spend_measures(amounts, awaited) }}
 
     from spend
     group by spend_date, {{ keys | join(', ') }}
 {%- endmacro %}
 
-{% macro same_day_and_keys(other, keys) -%}
-    keys.report_date = {{ other }}.report_date
-    {%- for key in keys %} and keys.{{ key }} = {{ other }}.{{ key }}{% endfor %}
+{% macro same_day_and_keys(one, other, keys) -%}
+    {{ one }}.report_date = {{ other }}.report_date
+    {%- for key in keys %} and {{ one }}.{{ key }} = {{ other }}.{{ key }}{% endfor %}
 {%- endmacro %}
 
 {# The columns that the cohort reports share, from a row that has them all. #}

@@ -96,6 +96,7 @@ def _read(
     parts = {
         "alarms": ("health_alarms", trust.alarms),
         "monday": ("monday", verdicts.monday),
+        "targets": ("target_pacing", verdicts.targets),
         "forecast": ("cohort_forecast", verdicts.forecast),
         "answers": ("answer_performance", verdicts.answers),
         "budget_shift": ("budget_shift", verdicts.budget_shift),

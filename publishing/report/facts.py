@@ -15,7 +15,7 @@ import duckdb
 
 from ctwa.errors import CtwaError
 
-AMOUNTS = ("spend", "won_value")
+AMOUNTS = ("spend", "won_value", "message_cost")
 COUNTS = (
     "impressions", "clicks", "conversations", "leads", "replied", "qualified", "won",
 )  # fmt: skip
@@ -75,6 +75,7 @@ select
     case when has_brands then brand end as brand,
     case when not coalesce(has_unconverted_value, false)
         then cast(coalesce(won_value_reporting, 0) * 1000000 as bigint) end as won_value,
+    cast({message_cost} * 1000000 as bigint) as message_cost,
     cast(coalesce(has_replied, false) as integer) as replied,
     cast(is_qualified as integer) as qualified,
     cast(is_won as integer) as won,
@@ -95,6 +96,7 @@ select
     case when row_kind = 'unallocated' then 'unallocated:' || account_id else ad_id end as ad,
     channel, cast(null as varchar) as number, cast(null as varchar) as brand,
     cast(spend_reporting * 1000000 as bigint) as spend, cast(0 as bigint) as won_value,
+    cast(0 as bigint) as message_cost,
     impressions, clicks, platform_conversations as conversations,
     0 as leads, 0 as replied, 0 as qualified, 0 as won
 from marts.fct_ad_spend
@@ -102,8 +104,8 @@ from marts.fct_ad_spend
 union all
 
 select
-    day, platform, account, campaign, ad, channel, number, brand, 0, won_value, 0, 0, 0,
-    1, replied, qualified, won
+    day, platform, account, campaign, ad, channel, number, brand,
+    0, won_value, message_cost, 0, 0, 0, 1, replied, qualified, won
 from counted
 
 union all
@@ -111,7 +113,7 @@ union all
 select
     cast(report_date - date '1970-01-01' as integer), platform, account_id, campaign, ad_id,
     channel, null, null,
-    null, 0, null, null, null, 0, 0, 0, 0
+    null, 0, 0, null, null, null, 0, 0, 0, 0
 from unread
 """
 # Distinct keys by level; a level above has entities of its own, without the keys below it.
@@ -197,7 +199,12 @@ def load_facts(connection: duckdb.DuckDBPyConnection, *, says_unread: bool) -> N
     `says_unread`: whether these marts say which spend was not read.
     Raises `ReportError` where the totals are not those of channel_performance (rule R12).
     """
-    connection.execute(_LEADS)
+    # A message cost that is not known leaves the sum unknown (rule R16).
+    has_cost = connection.execute(
+        "select count(*) > 0 from duckdb_columns() "
+        "where table_name = 'fct_leads' and column_name = 'message_cost_reporting'"
+    ).fetchone() == (True,)
+    connection.execute(_LEADS.format(message_cost="message_cost_reporting" if has_cost else "null"))
     connection.execute(_KINDS.format(unread=_UNREAD if says_unread else _NOTHING_UNREAD))
     above = [key for key in KEYS if key not in ("ad",)]
     connection.execute(

@@ -32,10 +32,10 @@ LANGUAGES = ("en", "es", "pt-BR")
 VENDORED = ("charts.min.js", "tables.min.js")
 SCRIPTS = (
     "dom.js", "state.js", "texts.js", "format.js", "facts.js", "model.js", "measures.js",
-    "csv.js", "table.js", "charts.js", "filters.js", "unread.js", "overview.js", "campaigns.js",
-    "shift.js", "intervals.js", "creatives.js", "leads.js", "funnel.js", "answering.js",
-    "forecast.js", "cohorts.js", "alarms.js", "health.js", "monday.js",
-    "definitions.js", "main.js",
+    "csv.js", "table.js", "charts.js", "filters.js", "unread.js", "marks.js", "overview.js",
+    "campaigns.js", "shift.js", "intervals.js", "creatives.js", "leads.js", "funnel.js",
+    "answering.js", "forecast.js", "cohorts.js", "alarms.js", "health.js", "targets.js",
+    "monday.js", "definitions.js", "main.js",
 )  # fmt: skip
 """In this order, in one function: later files use what earlier ones define."""
 FILE_NAME = "report.html"

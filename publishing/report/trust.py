@@ -97,7 +97,9 @@ def alarms(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 def restatements(connection: duckdb.DuckDBPyConnection, as_of: date) -> dict[str, Any]:
-    """Changes of published figures: per publication and cause the days concerned and the sums."""
+    """Changes of published figures: per publication and cause the days concerned and the sums; and
+    by day (`days`: day, last changed on, and the changes of spend and leads without their signs),
+    except where leads only matured or rules were changed."""
     recent = "from marts.restatements where restated_on > cast($1 as date) - $2::integer"
     limits = [as_of, RESTATED_DAYS]
     rows = connection.execute(
@@ -108,7 +110,15 @@ def restatements(connection: duckdb.DuckDBPyConnection, as_of: date) -> dict[str
         f"{recent} group by 1, 2 order by 1, 2",
         limits,
     ).fetchall()
+    days = connection.execute(
+        "select report_date - date '1970-01-01', max(restated_on) - date '1970-01-01', "
+        "cast(sum(abs(coalesce(spend_reporting_delta, 0))) as double), "
+        f"cast(sum(abs(leads_delta)) as bigint) {recent} "
+        "and cause not in ('late_outcome', 'rules', 'stage_mapping') group by 1 order by 1",
+        limits,
+    ).fetchall()
     return {
+        "days": days,
         "on": [row[0] for row in rows],
         "cause": words([row[1] for row in rows]),
         "from": [row[2] for row in rows],

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -65,6 +67,13 @@ _FORECAST_WORDS = ("level", "entity", "grain", "basis", "reason", "spend_status"
 _FORECAST_NUMBERS = (
     "start", "horizon", "leads", "qualified", "expected", "low", "high", "cost", "cost_low",
     "cost_high", "coverage",
+)  # fmt: skip
+_TARGETS = (
+    "level", "platform", "account_id", "account_name", "campaign_id", "campaign_name", "currency",
+    "target_cost_per_qualified_lead", "monthly_budget", "month_start", "spend_so_far",
+    "expected_spend", "budget_status", "cost_month", "expected_cost_per_qualified_lead",
+    "expected_cost_per_qualified_lead_low", "expected_cost_per_qualified_lead_high",
+    "cost_status", "cost_reason_code", "unread_days", "problem_code",
 )  # fmt: skip
 _ANSWERS = (
     "scope", "platform", "account_id", "campaign_id", "compared", "answer_group", "group_order",
@@ -130,6 +139,23 @@ def monday(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
             line[name] = None if line[name] is None else float(line[name])
         made.append(line)
     return made
+
+
+def targets(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """How the month goes for each target; days as ISO dates, amounts in the target's currency."""
+    rows = connection.execute(
+        f"select {', '.join(_TARGETS)} from marts.target_pacing "  # noqa: S608
+        "order by level, platform, account_id, campaign_id, entity_key"
+    ).fetchall()
+    return [
+        {name: _plain(value) for name, value in zip(_TARGETS, row, strict=True)} for row in rows
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return float(value)
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def forecast(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:

@@ -215,6 +215,7 @@ def test_each_post_is_waited_for_until_a_reader_sees_its_lead(tmp_path: Path) ->
     rows, memory = latency.measure(world, [4, 10], seconds=1, commands=commands, port=port)
     assert [(row.per_second, row.posts) for row in rows] == [(4, 4), (10, 10)]
     assert all(0 < row.p50 <= row.p95 <= row.highest for row in rows)
+    assert all(row.growth > 0 and 0 < row.behind <= row.highest for row in rows)
     assert all(row.answered_p99_ms > 0 and isnan(row.crm_p95) for row in rows)
     assert memory > 0
 
@@ -245,6 +246,16 @@ def test_the_dev_command_serves_until_there_is_a_live_one() -> None:
 @pytest.mark.parametrize(("share", "wait"), [(0.5, 2.0), (0.95, 4.0)])
 def test_a_percentile_is_a_wait_that_was_measured(share: float, wait: float) -> None:
     assert latency._share([1.0, 2.0, 3.0, 4.0], share) == wait
+
+
+def test_what_falls_further_behind_with_every_post_is_seen() -> None:
+    posts = [f"{number:03}" for number in range(100)]
+    due = {post: float(number) for number, post in enumerate(posts)}
+    steady = latency._Waits(due, {post: at + 3 for post, at in due.items()})
+    assert steady.halves() == ([3.0] * 50, [3.0] * 50)
+    slower = latency._Waits(due, {post: 2 * at + 3 for post, at in due.items()})
+    earlier, later = (latency._share(half, 0.5) for half in slower.halves())
+    assert later > 2 * earlier
 
 
 def test_a_wrong_answer_says_what_to_look_at() -> None:

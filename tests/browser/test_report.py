@@ -529,7 +529,7 @@ def test_monday_forecast_and_answers_are_those_of_the_marts(
     write_marts(beside, **advised())
     with duckdb.connect(str(settings.marts_path)) as marts:
         marts.execute(f"attach '{beside}' as beside (read_only)")
-        for table in ("monday", "cohort_forecast", "answer_performance"):
+        for table in advised():
             marts.execute(f"create table marts.{table} as from beside.{table}")
     write_report(settings)
     with reading(chromium, url_of(settings), locale=locale) as reader:
@@ -550,9 +550,28 @@ def test_monday_forecast_and_answers_are_those_of_the_marts(
         reader.show("answering")
         assert [row["leads"] for row in reader.rows("answer_time")] == [40, 50]
         assert reader.rows("answer_time")[1]["difference"] == -0.06
-        for name in ("monday", "cohorts", "answering"):
+        for name in ("monday", "cohorts", "answering", "overview"):
             reader.show(name)
             assert reader.complaints() == [], name
+        # Marks on the trend: each is a link with its text, and listed under the chart.
+        signs = reader.page.locator("#chart-cost a.mark-sign")
+        told = reader.page.locator("#chart-cost ol.marks li").all_inner_texts()
+        labels = [sign.get_attribute("aria-label") for sign in signs.all()]
+        assert labels == [f"{n}: {text}" for n, text in enumerate(told, start=1)]
+        assert len(told) == 3  # two days of much, one alarm; the change of 1 in a million is none
+        signs.first.focus()
+        reader.page.keyboard.press("Enter")
+        reader.page.wait_for_selector(".page-health")
+        reader.show("monday")
+        first, second = reader.rows("targets")
+        assert (first["spend_so_far"], first["expected"], first["monthly_budget"]) == (
+            800,
+            1250,
+            1e3,
+        )
+        assert second["spend_so_far"] is None
+        cells = reader.page.locator("#table-targets tbody tr")
+        assert "{" not in cells.nth(0).inner_text() + cells.nth(1).inner_text()
 
 
 def advised() -> dict[str, list[dict[str, Any]]]:
@@ -568,6 +587,28 @@ def advised() -> dict[str, list[dict[str, Any]]]:
                                      "campaign_id": "c1"})},
             {"rank": 2, "kind": "look_into", "what": "stage", "reason_code": "of_another_version",
              "reason_values": "{}", "evidence": json.dumps({"page": "health"})},
+        ],
+        "target_pacing": [
+            {"campaign_id": "c1", "campaign_name": "A target", "platform": "meta",
+             "spend_so_far": "800", "expected_spend": "1250", "monthly_budget": "1000",
+             "budget_status": "over", "expected_cost_per_qualified_lead": "90",
+             "expected_cost_per_qualified_lead_low": "80", "cost_status": "over",
+             "expected_cost_per_qualified_lead_high": "110",
+             "target_cost_per_qualified_lead": "60"},
+            {"campaign_id": "zzz", "platform": "meta", "problem_code": "unknown_campaign"},
+        ],
+        "health_alarms": [
+            {"alarm": "unallocated_spend", "status": "warn", "since": AS_OF - timedelta(10),
+             "measured": "0.3", "expected_high": "0.1"},
+            {"alarm": "quarantine", "status": "ok"},
+        ],
+        "restatements": [
+            {"restated_on": AS_OF, "report_date": AS_OF - timedelta(days), "cause": cause,
+             "spend_reporting_delta": delta}
+            for days, cause, delta in (
+                (5, "restated_spend", "-400"), (25, "late_spend", "900"),
+                (15, "restated_spend", "0.01"), (12, "late_outcome", "5000"),
+            )
         ],
         "cohort_forecast": [
             {"level": "company", "entity_key": "all", "grain": "week", "basis": "own_lag",

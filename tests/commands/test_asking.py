@@ -357,6 +357,19 @@ def test_excluded_and_tests_are_said_not_to_count(settings: Settings) -> None:
     assert "test traffic of a platform" in text
 
 
+def test_the_start_of_an_id_is_enough_where_only_one_lead_has_it(
+    ana: str, settings: Settings
+) -> None:
+    (story,), _ = tell(settings, ana[:12])  # as the report shows it
+    assert story.lead["lead_id"] == ana
+    _publish(settings, _lead(ana), _lead(f"{ana}#2"), _lead("0" * 32))
+    with pytest.raises(UnknownLeadError, match="2 leads have an id that begins so: ") as refused:
+        tell(settings, ana[:12])
+    assert f"{ana}, {ana}#2. Give one of these whole" in str(refused.value)
+    with pytest.raises(UnknownLeadError, match="no lead of the marts has an id"):
+        tell(settings, "f" * 20)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -365,6 +378,8 @@ def test_excluded_and_tests_are_said_not_to_count(settings: Settings) -> None:
         (["--phone", "12345"], 2, "--phone: expected a full number"),
         (["--email", "nobody"], 2, "--email: expected an e-mail address"),
         (["joao"], 1, "that is not a lead id"),
+        (["ab" * 5], 1, "that is not a lead id"),
+        (["551197654321"], 1, "no lead of the marts has an id that begins so"),
         (["--phone", "+5511976543219"], 1, "have no lead of this person"),
     ],
 )
@@ -374,7 +389,7 @@ def test_what_cannot_be_told_says_why(
     found = _run(runner, "why", *arguments)
     assert (found.exit_code, found.stdout) == (code, "")
     assert said in found.stderr
-    assert not any(text in found.stderr for text in ("12345", "nobody", "joao", "976543219"))
+    assert not any(text in found.stderr for text in ("12345", "nobody", "joao", "97654321"))
 
 
 def test_every_reason_of_the_docs_is_told_in_words() -> None:

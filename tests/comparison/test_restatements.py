@@ -51,6 +51,7 @@ ALL = (
     "select restated_on, as_of, campaign_id, cause, spend_delta, leads_delta "
     "from marts.restatements order by all"
 )
+_SPEND = "select restated_on, spend_delta from marts.restatements order by all"
 TEN, ELEVEN, TWELVE = (Marts([], [spend("1", n)]) for n in ("10", "11", "12"))
 
 
@@ -86,8 +87,7 @@ def test_the_chain_has_no_gap_over_days_with_several_publications(settings: Sett
     assert len(versions(settings.marts_path)) == 3
     night(settings, D6, Marts([], [spend("1", "15")]))
     night(settings, D7, Marts([], [spend("1", "14")]))
-    rows = published(settings, "select restated_on, spend_delta from marts.restatements order by 1")
-    assert rows == [(D5, Decimal(2)), (D6, Decimal(3)), (D7, Decimal(-1))]
+    assert published(settings, _SPEND) == [(D5, Decimal(2)), (D6, Decimal(3)), (D7, Decimal(-1))]
     pages = Lake.from_settings(settings).pages(restatements.DATASET)
     assert len(pages) == 3
 
@@ -168,6 +168,32 @@ def test_a_kill_on_the_first_run_of_a_day_keeps_the_day_before(settings: Setting
     assert published(settings, ALL) == [(D6, D4, "A", "restated_spend", Decimal(1), 0)]
 
 
+def test_e73_a_kill_before_the_last_publication_of_a_day_leaves_no_gap(settings: Settings) -> None:
+    """What was recorded and never published is not what the next day is compared with."""
+    night(settings, D4, TEN)
+    night(settings, D5, ELEVEN)
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(settings.data_dir), "before publishing"], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    night(settings, D6, TWELVE)
+    assert published(settings, _SPEND) == [(D5, Decimal(1)), (D6, Decimal(1))]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_publication_without_a_record_leaves_no_gap(settings: Settings, again: bool) -> None:
+    """`ctwa live` records now and then only; and a record may fail."""
+    night(settings, D4, TEN)
+    night(settings, D5, ELEVEN)
+    TWELVE.write(settings.warehouse_path)
+    publish_marts(settings, as_of=D5, beside=beside_marts(settings))
+    if again:  # by `ctwa diff-rules`, which gives it another version
+        assert republish(settings, beside_marts(settings)) is not None
+    night(settings, D6, Marts([], [spend("1", "15")]))
+    night(settings, D7, Marts([], [spend("1", "14")]))
+    assert published(settings, _SPEND) == [(D5, Decimal(2)), (D6, Decimal(3)), (D7, Decimal(-1))]
+
+
 @pytest.mark.parametrize(("last", "rows"), [(ELEVEN, 1), (TEN, 0)])
 def test_marts_published_again_after_a_run_that_died_double_nothing(
     settings: Settings, last: Marts, rows: int
@@ -201,10 +227,11 @@ def test_a_damaged_page_holds_no_publication_up(settings: Settings) -> None:
     night(settings, D4, TEN)
     night(settings, D5, ELEVEN)
     (page,) = (Path(settings.lake_url) / restatements.DATASET).iterdir()
-    page.write_bytes(b"PAR1 no more")
     night(settings, D6, TWELVE)
+    page.write_bytes(b"PAR1 no more")
+    night(settings, D7, TEN)
     assert restatements.read(Lake.from_settings(settings))[1] == [page.name]
-    assert [row[0] for row in published(settings, ALL)] == [D6]
+    assert [row[0] for row in published(settings, ALL)] == [D6, D7]
 
 
 def test_a_damaged_publication_is_replaced(settings: Settings) -> None:

@@ -25,7 +25,8 @@ from tests.support.warehouse import DbtWorld
 TEXTS = Path(report.__file__).parent / "web" / "texts"
 
 AS_OF = date(2026, 6, 30)
-FIRST, SECOND, DOLLARS, EURO = "c1", "c2", "c3", "c4"
+FIRST, SECOND, DOLLARS, EURO, ALONE = "c1", "c2", "c3", "c4", "c5"
+LONE = "4040035716096012"
 CHATS, SITES = "chats", "sites"
 # ad -> account, campaign, day, leads, of them qualified, spend of the day
 ADS = {
@@ -41,16 +42,37 @@ ADS = {
     "site": (BR, FIRST, "2026-05-10", 0, 0, "300"),
     "us_a": (US, DOLLARS, "2026-05-10", 10, 5, "200"),
     "us_b": (US, EURO, "2026-05-10", 20, 5, "800"),
+    "lone": (LONE, ALONE, "2026-05-10", 40, 1, "4000"),
     "peso": (CL, "cl", "2026-05-10", 1, 1, "900"),
     "theirs": (None, None, "2026-05-10", 2, 1, None),
 }
-LAST_WEEK = {(BR, "none"): "140", (BR, "bad"): "70", (BR, "good"): "35", (US, "us_b"): "14"}
+LAST_WEEK = {
+    (BR, "none"): "140", (BR, "bad"): "70", (BR, "good"): "35", (US, "us_b"): "14",
+    (LONE, "lone"): "280",
+}  # fmt: skip
+TARGETS = f"""\
+platform,account_id,campaign_id,cost_per_qualified_lead,monthly_budget,currency,valid_from
+meta,{BR},,30,200,BRL,2026-06-01
+meta,{BR},,999,999,BRL,2026-01-01
+meta,{BR},,1,1,BRL,2026-07-01
+meta,,{EURO},,200,BRL,
+meta,{LONE},,,1000,BRL,2026-06-20
+meta,,nope,10,,BRL,
+meta,999,,10,,BRL,
+meta,{CL},,10,,EUR,
+meta,{US},,,,USD,
+meta,{BR},{DOLLARS},10,,USD,
+meta,,{SECOND},0,,BRL,
+meta,,{FIRST},10,,BRL,
+meta,,{FIRST},20,,BRL,
+"""
 
 
 def advertise(meta: Meta) -> None:
     listed = [name for name in ADS if name not in ("deleted", "theirs")]
     zones = {BR: "America/Sao_Paulo", US: "America/Los_Angeles", CL: "America/Santiago"}
-    money = {BR: "BRL", US: "USD", CL: "CLP"}
+    zones[LONE] = zones[BR]
+    money = {BR: "BRL", US: "USD", CL: "CLP", LONE: "BRL"}
     meta.objects(
         "2026-06-30 12:00",
         accounts=[
@@ -59,7 +81,10 @@ def advertise(meta: Meta) -> None:
         ],
         campaigns=[
             {"campaign_id": c, "campaign_name": f"Campaign {c}", "account_id": a}
-            for a, c in ((BR, FIRST), (BR, SECOND), (US, DOLLARS), (US, EURO), (CL, "cl"))
+            for a, c in (
+                *((BR, FIRST), (BR, SECOND), (US, DOLLARS), (US, EURO)),
+                *((CL, "cl"), (LONE, ALONE)),
+            )
         ],
         adsets=[
             {"adset_id": CHATS, "campaign_id": FIRST, "destination_type": "WHATSAPP"},
@@ -112,6 +137,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> DbtWorld:
     made = DbtWorld(tmp_path_factory.mktemp("board"), as_of=AS_OF)
     advertise(Meta(made))
     Inbox(made).deliver(*happenings())
+    made.seeds["targets"] = TARGETS
     made.build("+creative_board", "+budget_shift", "+monday")
     return made
 
@@ -155,7 +181,7 @@ def test_verdicts_and_their_reasons(month: dict[str, dict[str, Any]]) -> None:
         "bad": "cut",
         "none": "cut",
         "us_b": "cut",
-        **dict.fromkeys(("one", "free", "site", "peso", "theirs"), "not_enough_data"),
+        **dict.fromkeys(("one", "free", "site", "lone", "peso", "theirs"), "not_enough_data"),
     }
     assert month["good"]["reason"].startswith(
         "20 of 40 leads qualified (likely 34 % to 58 %) for BRL 400.00: a qualified lead is"
@@ -286,10 +312,70 @@ def test_e128_monday_says_each_thing_once_and_the_largest_first(world: DbtWorld)
     assert {line["kind"] for line in lines} >= {"stop", "scale"}
 
 
+def test_e170_a_campaign_without_peers_is_measured_by_the_whole_company(world: DbtWorld) -> None:
+    board = world.one("marts.campaign_board", f"campaign_id = '{ALONE}' and window_days = 90")
+    assert (board["verdict"], board["reason_code"]) == ("not_enough_data", "no_peers")
+    line = world.one("marts.monday", "reason_code = 'dearer_than_company'")
+    values = json.loads(line["reason_values"])
+    assert (line["rank"], line["kind"], line["campaign_id"]) == (1, "look_into", ALONE)
+    assert (values["leads"], values["qualified_leads"], values["currency"]) == (40, 1, "BRL")
+    # Dollars at the rate of their day; the pesos, which have none, are left out of the yardstick.
+    others = world.query(
+        "select sum(spend_reporting) / sum(qualified_leads) as cost from marts.campaign_board"
+        f" where window_days = 90 and campaign_id <> '{ALONE}' and spend_reporting is not null"
+    )[0]["cost"]
+    assert float(values["peer_cost"]) == pytest.approx(float(others), rel=1e-6)
+    assert values["cost_low"] > values["peer_cost"]
+    stake = 30 * 280 / 28 * (1 - float(values["peer_cost"]) / float(values["cost"]))
+    assert float(line["money_at_stake_reporting"]) == pytest.approx(stake, abs=0.01)
+
+
+def test_e171_a_target_that_fits_nothing_says_so_and_the_others_hold(world: DbtWorld) -> None:
+    rows = {row["entity_key"]: row for row in world.rows("marts.target_pacing")}
+    assert {key: row["problem_code"] for key, row in rows.items() if row["problem_code"]} == {
+        "meta:nope": "unknown_campaign",
+        "meta:999": "unknown_account",
+        f"meta:{CL}": "currency",
+        f"meta:{US}": "no_amount",
+        f"meta:{DOLLARS}": "other_account",
+        f"meta:{SECOND}": "not_positive",
+        f"meta:{FIRST}": "given_twice",
+    }
+    named = {row["problem_code"] for row in world.query("select * from checks.targets_are_usable")}
+    assert named == {row["problem_code"] for row in rows.values()} - {None}
+    assert {rows[f"meta:{SECOND}"][name] for name in ("spend_so_far", "cost_status")} == {None}
+
+
+def test_e172_a_month_is_paced_by_its_last_week_against_the_latest_target(world: DbtWorld) -> None:
+    rows = {row["entity_key"]: row for row in world.rows("marts.target_pacing")}
+    # 245 on the 25th; one day, the 30th, is still to come at a seventh of it.
+    account = rows[f"meta:{BR}"]
+    assert (account["level"], account["account_name"]) == ("account", BR)
+    assert (account["month_start"], account["spend_through"]) == (
+        *(date(2026, 6, 1), date(2026, 6, 29)),
+    )
+    assert (account["spend_so_far"], account["daily_spend"]) == (245, 35)
+    assert (account["expected_spend"], account["monthly_budget"]) == (280, 200)
+    assert (account["budget_status"], account["cost_status"]) == ("over", None)
+    assert account["cost_reason_code"] == "history_short"
+    # A budget in reais of a campaign in dollars.
+    campaign = rows[f"meta:{EURO}"]
+    in_reais = world.query(
+        f"select sum(spend_reporting) as spend from marts.campaign_performance"
+        f" where campaign_id = '{EURO}' and report_date >= date '2026-06-01'"
+    )[0]["spend"]
+    assert (campaign["account_id"], campaign["spend_so_far"]) == (US, in_reais)
+    assert (campaign["budget_status"], campaign["cost_status"]) == ("under", None)
+    assert rows[f"meta:{LONE}"]["budget_status"] == "under"  # 320 of 1,000
+    over = world.one("marts.monday", "reason_code = 'over_budget'")
+    assert (over["account_id"], over["money_at_stake_reporting"]) == (BR, 80)
+
+
 def test_mondays_sentences_find_their_values_in_the_mart(world: DbtWorld) -> None:
     """Else the report falls back to a sentence without figures, in silence."""
     lines = world.query("select reason_code, reason_values from marts.monday")
-    assert len(languages := list(TEXTS.glob("*.json"))) == 3
+    languages = list(TEXTS.glob("*.json"))
+    assert len(languages) == 3
     for path in languages:
         texts = json.loads(path.read_text())
         for line in lines:
@@ -297,11 +383,11 @@ def test_mondays_sentences_find_their_values_in_the_mart(world: DbtWorld) -> Non
             assert set(re.findall(r"{(\w+)}", sentence)) <= json.loads(line["reason_values"]).keys()
 
 
-def test_the_rules_of_board_and_shift_hold_in_their_unit_tests(world: DbtWorld) -> None:
+def test_e173_the_rules_of_board_shift_and_monday_hold_in_their_unit_tests(world: DbtWorld) -> None:
     folders = ("marts/board",)
     chosen = [f"test_type:unit,path:dbt_project/models/{folder}" for folder in folders]
     result = world.dbt("test", "--select", *chosen).result
-    assert len(result) == 7
+    assert len(result) == 9
     assert {r.status for r in result} == {"pass"}
 
 

@@ -293,6 +293,10 @@ def _know_campaigns(world: DbtWorld) -> None:
     world.write("meta_ads.ads", [{"ad_id": AD, "campaign_id": CAMPAIGN, "account_id": "1"}])
 
 
+def gclids(world: DbtWorld) -> set[str | None]:
+    return {row["gclid"] for row in world.rows("intermediate.int_touches__classified")}
+
+
 def test_e93_an_id_that_a_platform_knows_is_read_as_one_whenever_it_becomes_known(
     make_world: Callable[..., DbtWorld],
 ) -> None:
@@ -300,13 +304,22 @@ def test_e93_an_id_that_a_platform_knows_is_read_as_one_whenever_it_becomes_know
     late, whole = make_world("late"), make_world("known")
     forms = [envelope for envelope, _ in BY_ID]
     chat = [click(DAY, "A", utm_id=SEARCH), message("2026-05-01 09:02", phone="c", **coded("A"))]
-    Inbox(late).deliver(*forms, *chat)
+    # Two clicks with one code: the touch is that of the earlier one, which comes to be known later.
+    chat += [
+        click("2026-05-01 09:01", "B", gclid="second", ad_platform="google"),
+        message("2026-05-01 09:02", phone="d", **coded("B")),
+    ]
+    missed = click(DAY, "B", gclid="first", ad_platform="google")
+    inbox = Inbox(late)
+    inbox.deliver(*forms, *chat)
     late.build(*people_models(), tests=False)
     assert lead(late, "web_lead:utm_id")["basis"] == "web_utm"
+    assert "second" in gclids(late)
+    inbox.deliver(missed)
     _know_campaigns(late)
     late.build(*people_models())
     _know_campaigns(whole)
-    Inbox(whole).deliver(*forms, *chat)
+    Inbox(whole).deliver(*forms, *chat, missed)
     whole.build(*people_models(), tests=False)
     found = {}
     for envelope, expected in BY_ID:
@@ -318,6 +331,7 @@ def test_e93_an_id_that_a_platform_knows_is_read_as_one_whenever_it_becomes_know
     assert lead(late, "web_lead:utm_id")["resolution"] == "resolved"
     assert lead(late, "web_lead:pending")["resolution"] == "pending"
     assert lead(late, "phone:c")["campaign_id"] == SEARCH
+    assert gclids(late) == gclids(whole) >= {"first"}
     assert late.snapshot() == whole.snapshot()
 
 

@@ -54,9 +54,12 @@ class Company(DbtWorld):
             shutil.copytree(meta / dataset, self.lake / dataset, dirs_exist_ok=True)
 
     def night(self, bodies: Sequence[Delivery], nights_to_come: int = 0) -> None:
-        """Receive, land, build; the last night's day is the world's last."""
+        """Receive, land, build; the last night's day is the world's last.
+
+        Received after all of it happened: what says to be of later than its receipt is put there.
+        """
         day = WORLD.today - timedelta(days=nights_to_come)
-        receive(self.settings, bodies, datetime.combine(day, time(3), UTC))
+        receive(self.settings, bodies, datetime.combine(WORLD.today, time(3), UTC))
         assert land_event_log(self.settings).envelopes == len(bodies)
         self.build(*self.models, tests=False, as_of=day)
 

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -20,7 +21,7 @@ from ctwa.lock import refresh_lock
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.lake.lake import Lake
 from ingestion.vault import open_vault
-from orchestration import live, live_asset, sensors
+from orchestration import live, live_asset, live_cycle, sensors
 from orchestration.definitions import build_jobs
 from orchestration.instance import open_instance
 from orchestration.live import RESTART, LiveBusyError, Worker
@@ -108,6 +109,40 @@ def test_what_is_published_already_makes_no_cycle(built: Settings, project: Path
     with at_work(worker, stop):
         time.sleep(0.5)
     assert rows(built, "select version from publication") == before
+
+
+def test_judgements_follow_a_while_later_if_need_be_by_the_next_worker(
+    built: Settings,
+    project: Path,
+    plan: Plan,
+    append: Append,
+    turn: Callable[[str, object], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turn("work", 100)  # of which about half comes of each envelope
+    judgement = "dbt_project/models/marts/forecast/fct_touches.sql"
+    nodes = (
+        dataclasses.replace(n, path=judgement) if n.table == "fct_touches" else n
+        for n in plan.nodes
+    )
+    save_plan(dataclasses.replace(plan, nodes=tuple(nodes)), plan_path(built))
+    monkeypatch.setattr(live_cycle, "REST_SECONDS", 3600.0)
+    seen = "select work from fct_touches"
+    worker, stop = worker_of(built, project)
+    with at_work(worker, stop):
+        append(1)
+        until(lambda: published_seq(built) == 2)
+        first = rows(built, seen)
+        assert not state_of(built).is_behind, "the first cycle builds all"
+        append(1)
+        until(lambda: published_seq(built) == 3)
+        assert rows(built, SEQS) == [(1,), (2,), (3,)]
+        assert rows(built, seen) == first
+    assert state_of(built).is_behind
+    worker, stop = worker_of(built, project)
+    with at_work(worker, stop):
+        until(lambda: not state_of(built).is_behind)
+    assert rows(built, seen) != first
 
 
 def test_a_second_worker_is_refused(built: Settings, project: Path) -> None:
@@ -230,25 +265,52 @@ def test_a_worker_waits_for_a_refresh_and_lets_it_go_first(
 ) -> None:
     worker, stop = worker_of(built, project)
     with at_work(worker, stop):
-        nightly = subprocess.Popen(
-            [sys.executable, "-c", _HOLD, str(built.lock_path)], stdout=subprocess.PIPE, text=True
-        )
-        assert nightly.stdout is not None
-        assert nightly.stdout.readline() == "held\n"
-        append(1)
-        until(lambda: state_of(built).doing == "waiting for the lock")
-        assert rows(built, SEQS) == [(1,)]
-        nightly.kill()
-        nightly.wait()
-        nightly.stdout.close()
+        with held(built):
+            append(1)
+            until(lambda: state_of(built).doing == "waiting for the lock")
+            assert rows(built, SEQS) == [(1,)]
         until(lambda: published_seq(built) == 2)
+
+
+def test_the_more_waits_the_more_one_cycle_takes(
+    built: Settings, project: Path, append: Append
+) -> None:
+    """So posts that come faster than cycles end wait for one more cycle, and not for one each."""
+    worker, stop = worker_of(built, project)
+    with at_work(worker, stop):
+        append(1)
+        until(lambda: published_seq(built) == 2)
+        with held(built):  # as by a cycle that takes long
+            for _ in range(25):
+                append(2)
+            cycles = state_of(built).cycles
+        until(lambda: published_seq(built) == 52)
+        state = state_of(built)
+    assert (state.cycles, state.last_cycle_envelopes) == (cycles + 1, 50)
+    exactly(built, 52)
+
+
+@contextmanager
+def held(settings: Settings) -> Iterator[None]:
+    """Another process has the lock, until it is killed at the end of the block."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(settings.lock_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == "held\n"
+        yield
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
 
 
 _HOLD = """
 import sys, time
 from pathlib import Path
 from ctwa.lock import refresh_lock
-with refresh_lock(Path(sys.argv[1])):
+with refresh_lock(Path(sys.argv[1]), wait_seconds=60):
     print("held", flush=True)
     time.sleep(60)
 """

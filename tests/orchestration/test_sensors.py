@@ -132,6 +132,12 @@ def test_new_contacts_of_the_crm_start_a_run_once(make_settings: Callable[..., S
             after, cursor = look(instance, cursor)
             assert isinstance(after, dg.SkipReason), "read since"
 
+            company.night(minutes=1)
+            company.state.contact(phone="+55 11 93456-7890")  # before anybody looks again
+            missed, cursor = look(instance, cursor)
+            assert isinstance(missed, dg.SensorResult)
+            assert missed.run_requests[0].run_key not in {asked.run_requests[0].run_key}  # type: ignore[index]
+
 
 def test_a_crm_that_cannot_be_asked_starts_nothing(make_settings: Callable[..., Settings]) -> None:
     with crm(make_settings) as company:

@@ -44,7 +44,7 @@ class Company:
         self.versions[mart] = f"{generation} of {rows}"
 
     def publish(self, *, is_known: bool = True) -> set[str]:
-        """Marts of which the Parquet file was carried over."""
+        """Tables of which the Parquet file was carried over."""
         before = self._files()
         beside = {"comparison": pa.table({"lead": ["a"]})}
         versions = self.versions if is_known else None
@@ -57,6 +57,12 @@ class Company:
         assert published.rows == {m: wanted[m][0] for m in wanted} | {"comparison": 1}
         after = self._files()
         return {mart for mart in after if after[mart] == before.get(mart)}
+
+    def meaning(self, mart: str) -> str | None:
+        sql = "select comment from duckdb_tables() where table_name = ?"
+        with duckdb.connect(str(self.settings.marts_path), read_only=True) as connection:
+            ((comment,),) = connection.execute(sql, [mart]).fetchall()
+        return comment
 
     def parquet(self, mart: str) -> Path:
         return parquet_folder(self.settings.marts_path) / "current" / f"{mart}.parquet"
@@ -80,12 +86,14 @@ def company(settings: Settings) -> Company:
 
 def test_only_what_changed_is_written(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     assert company.publish() == set()
-    assert company.publish() == set(MARTS)
+    assert company.publish() == {*MARTS, "comparison"}
     company.change("fct_leads", 2)
-    assert company.publish() == {"dim_ads", "fct_touches"}
+    assert company.publish() == {"dim_ads", "fct_touches", "comparison"}
+    assert company.meaning("fct_leads") == meanings()["fct_leads"].about
     told = {"dim_ads": Meaning("One row per ad.", {"id": "Said now."})}
     monkeypatch.setattr("publishing.tables.meanings", lambda: {**meanings(), **told})
-    assert company.publish() == {"fct_leads", "fct_touches"}
+    assert company.publish() == {"fct_leads", "fct_touches", "comparison"}
+    assert company.meaning("dim_ads") == "One row per ad."
     assert company.publish(is_known=False) == set()
     assert company.publish() == set(), "nothing is known of the publication before"
 
@@ -112,7 +120,7 @@ def test_what_is_damaged_is_written_again(company: Company, damage: str) -> None
     content = bytearray(company.parquet("dim_ads").read_bytes())
     content[len(content) // 2] ^= 1
     company.parquet("dim_ads").write_bytes(content)
-    assert company.publish() == {"fct_leads", "fct_touches"}
+    assert company.publish() == {"fct_leads", "fct_touches", "comparison"}
 
 
 def test_after_any_changes_the_marts_are_those_of_the_warehouse(company: Company) -> None:

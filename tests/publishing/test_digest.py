@@ -47,7 +47,16 @@ def tables() -> dict[str, Any]:
                  "leads": 30, "qualified_leads": 1, "spend": 900.5, "currency": "BRL",
                  "cost_low": 400, "cost_high": 2000, "peer_cost": 80, "spend_share": 0.25,
                  "qualified_share": 0.03})},
-            {"rank": 2, "kind": "look_into", "what": "stage", "reason_code": "of_another_version",
+            {"rank": 2, "kind": "look_into", "what": "answering", "reason_code": "answered_slowly",
+             "reason_values": json.dumps({
+                 "leads": 40, "answer_group": "over_24h", "reference_group": "under_5m",
+                 "rate_difference": -0.12, "rate_difference_low": -0.2,
+                 "rate_difference_high": -0.04})},
+            {"rank": 3, "kind": "look_into", "what": "campaign", "campaign_name": "Norte",
+             "reason_code": "over_budget", "reason_values": json.dumps({
+                 "spend_so_far": 800, "expected_spend": 1250.5, "monthly_budget": 1000,
+                 "currency": "USD", "month_start": "2026-06-01"})},
+            {"rank": 4, "kind": "look_into", "what": "stage", "reason_code": "of_another_version",
              "reason_values": "{}"},
         ],
     }  # fmt: skip
@@ -64,7 +73,10 @@ def test_e164_the_digest_says_what_to_do_what_it_costs_and_what_is_wrong(
     # 120 over one qualified lead, not over the two of today.
     assert "R$300.00; in the same days before, at equal age: R$120.00." in made.text
     assert "Stop: Winter (R$1,200.50 at stake in 30 days)" in made.text
-    assert "It takes 25% of the spend and brings 3% of the qualified leads" in made.text
+    assert "for R$900.50: a qualified lead is expected to cost R$400.00 to R$2,000.00" in made.text
+    assert "answered after more than 24 hours, fewer qualified than of those" in made.text
+    assert "by 12 points (4 points to 20 points)" in made.text
+    assert "$800.00 spent so far, $1,250.50 expected by the end of the month" in made.text
     assert "Look into: stage" in made.text
     assert "Spend that no ad explains (since Jun 9, 2026)" in made.text
     assert "could not be read" not in made.text  # an alarm that does not stand

@@ -146,6 +146,12 @@ def test_an_amount_without_a_rate_stays_unknown(settings: Settings) -> None:
     payload = written(settings, fct_ad_spend=[spend(DAY, "10"), spend(DAY, None, ad="ad2")])
     assert total(payload, "spend", ad="ad1") == 10
     assert total(payload, "spend", ad="ad2") is None
+    told = company()
+    told["fct_leads"][0]["message_cost_reporting"] = "0.0625"
+    told["fct_leads"][1]["message_cost_reporting"] = None
+    payload = written(settings, **told)
+    assert total(payload, "message_cost", ad="ad1") == Decimal("0.0625")
+    assert total(payload, "message_cost", ad="ad2") is None
 
 
 def test_a_report_that_does_not_add_up_is_not_written(settings: Settings) -> None:
@@ -362,7 +368,8 @@ def test_verdicts_shifts_and_events_are_shown_where_the_marts_have_them(
     settings: Settings,
 ) -> None:
     bare = written(settings)
-    assert {bare[n] for n in ("budget_shift", "conversions", "monday", "forecast")} == {None}
+    names = ("budget_shift", "conversions", "monday", "forecast", "targets")
+    assert {bare[n] for n in names} == {None}
     assert bare["boards"] == {}
     board = [{"platform": "meta", "ad_id": ad, "window_days": 90, "leads": 30,
               "qualified_leads": 12, "shrunk_qualified_rate": "0.38", "qualified_rate_low": "0.25",
@@ -379,12 +386,16 @@ def test_verdicts_shifts_and_events_are_shown_where_the_marts_have_them(
         creative_board=board,
         budget_shift=shift,
         conversion_events=[event, event, {**event, "status": "skipped", "reason": "no_value"}],
+        target_pacing=[{"platform": "meta", "campaign_id": "c1", "monthly_budget": "500"}],
     )
     told = payload["boards"]["ad"]
     assert words(told["verdict"]) == ["scale", "not_enough_data"]
     assert (told["rate"], told["low"], told["high"]) == ([0.38] * 2, [0.25] * 2, [0.52] * 2)
     assert numbers(payload["budget_shift"]["amount"]) == [Decimal("42.5")]
     assert payload["budget_shift"]["gain"] == [2.4]
+    (target,) = payload["targets"]
+    assert (target["monthly_budget"], target["spend_so_far"]) == (500.0, None)
+    assert target["month_start"] == "2026-06-01"
     events = payload["conversions"]
     assert events["events"] == [2, 1]
     assert events["day"] == [(date(2026, 6, 2) - date(1970, 1, 1)).days] * 2

@@ -203,6 +203,25 @@ def test_a_planted_difference_is_seen(
     assert any(line.startswith(table) and says in line for line in result.differences)
 
 
+def test_e170_mondays_first_campaign_is_the_one_that_wastes_most(tmp_path: Path) -> None:
+    """In the demo: the dear one that nobody in its own account can be compared with."""
+    whole = truth(build_world(7, leads=400), Pseudonymizer(b"0123456789abcdef"), quarantined=0)
+    (table,) = [table for table in whole.tables if table.name == "first line of monday"]
+    ((platform, campaign),) = table.rows
+    with duckdb.connect(str(tmp_path / "published.duckdb")) as db:
+        db.execute("create schema marts")
+        db.execute(
+            "create table marts.monday as select * from (values (2, 'campaign', 'stop', ?, ?), "
+            "(1, 'campaign', 'scale', ?, 'good'), (3, 'campaign', 'stop', ?, 'less')) "
+            "as t (rank, what, kind, platform, campaign_id)",
+            [platform, campaign, platform, platform],
+        )
+    assert compare(Truth((table,)), tmp_path / "published.duckdb").differences == []
+    with duckdb.connect(str(tmp_path / "published.duckdb")) as db:
+        db.execute("update marts.monday set rank = 4 where campaign_id = ?", [campaign])
+    assert len(compare(Truth((table,)), tmp_path / "published.duckdb").differences) == 2
+
+
 def test_no_marts_are_no_equality(tmp_path: Path) -> None:
     path = tmp_path / "empty.duckdb"
     duckdb.connect(str(path)).close()

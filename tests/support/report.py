@@ -25,6 +25,7 @@ _TABLES = {
         is_qualified_14d boolean default false, is_qualified_30d boolean default false,
         is_qualified_90d boolean default false,
         won_value_reporting decimal(18, 6), has_unconverted_value boolean default false,
+        message_cost_reporting decimal(18, 6) default 0,
         first_touch_at timestamptz, qualified_at timestamptz, has_replied boolean default false,
         is_won boolean default false, business_number_id varchar, brand varchar,
         basis varchar default 'direct', resolution varchar, current_stage varchar,
@@ -72,6 +73,15 @@ _TABLES = {
         platform varchar, account_id varchar, account_name varchar, campaign_id varchar,
         campaign_name varchar, adset_id varchar, adset_name varchar, ad_id varchar,
         ad_name varchar, alarm varchar, evidence varchar""",
+    "target_pacing": """level varchar default 'campaign', entity_key varchar, platform varchar,
+        account_id varchar, account_name varchar, campaign_id varchar, campaign_name varchar,
+        currency varchar default 'BRL', target_cost_per_qualified_lead decimal(18, 6),
+        monthly_budget decimal(18, 6), month_start date default date '2026-06-01',
+        spend_so_far decimal(18, 6), expected_spend decimal(18, 2), budget_status varchar,
+        cost_month date, expected_cost_per_qualified_lead decimal(18, 6),
+        expected_cost_per_qualified_lead_low decimal(18, 6),
+        expected_cost_per_qualified_lead_high decimal(18, 6), cost_status varchar,
+        cost_reason_code varchar, unread_days integer default 0, problem_code varchar""",
     "cohort_forecast": """level varchar, entity_key varchar, grain varchar, basis varchar,
         reason_code varchar, spend_status varchar default 'read', period_start date,
         horizon_days integer default 90, leads bigint, qualified_so_far bigint,
@@ -95,7 +105,7 @@ _TABLES = {
 }
 OPTIONAL = (
     "creative_board", "budget_shift", "conversion_events", "health_alarms", "restatements",
-    "monday", "cohort_forecast", "answer_performance",
+    "monday", "target_pacing", "cohort_forecast", "answer_performance",
 )  # fmt: skip
 
 _CHANNELS = """

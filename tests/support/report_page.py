@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 MEASURES = (
-    "spend", "won_value", "impressions", "clicks", "conversations", "leads", "replied", "qualified",
-    "won",
+    "spend", "won_value", "message_cost", "impressions", "clicks", "conversations", "leads",
+    "replied", "qualified", "won",
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from ingestion.crm.hubspot.client import HubspotClient, Row
 from ingestion.crm.hubspot.records import (
     CONTACTS,
     DEALS,
+    OLD_PAGE,
     Kind,
     Stages,
     changed_ids,
@@ -44,6 +45,7 @@ from ingestion.crm.hubspot.tables import (
     DATASET,
     HUBSPOT,
     KnownRecords,
+    never_read,
     people_of,
     with_known_stages,
 )
@@ -191,6 +193,11 @@ def contacts_read(settings: Settings) -> datetime | None:
 
 def created_since(client: HubspotClient, last: datetime) -> int:
     """How many contacts were created since the last read and `OVERLAP` before it."""
+    return _created_since(client, last, 1)[0]
+
+
+def _created_since(client: HubspotClient, last: datetime, limit: int) -> tuple[int, list[str]]:
+    """The same, with the lowest ids, at most `limit` of them."""
     created = {
         "propertyName": "createdate",
         "operator": "GTE",
@@ -200,10 +207,12 @@ def created_since(client: HubspotClient, last: datetime) -> int:
         "filterGroups": [{"filters": [created]}],
         "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
         "properties": ["createdate"],
-        "limit": 1,
+        "limit": limit,
     }
-    total = client.search(CONTACTS.name, body).get("total")
-    return total if isinstance(total, int) else 0
+    found = client.search(CONTACTS.name, body)
+    total, records = found.get("total"), found.get("results")
+    ids = [str(record["id"]) for record in records] if isinstance(records, list) else []
+    return total if isinstance(total, int) else 0, ids
 
 
 def client_of_one_try(settings: Settings) -> HubspotClient:
@@ -213,19 +222,23 @@ def client_of_one_try(settings: Settings) -> HubspotClient:
 
 
 def new_contacts(settings: Settings) -> tuple[str, int] | str:
-    """When contacts were last read, and how many were created around then or since; one call.
+    """When contacts were last read, and how many that no read has found were created around then
+    or since; one call.
 
     Returns a text if that is not known. "Around", because HubSpot's searches find a contact some
-    moments late.
+    moments late. Of very many only the first are looked up and the rest count as new.
     """
     last = contacts_read(settings)
     if last is None or settings.hubspot_token is None:
         return "contacts were never read: the nightly refresh must run first"
     with closing(client_of_one_try(settings)) as client:
         try:
-            return last.isoformat(), created_since(client, last)
+            created, ids = _created_since(client, last, OLD_PAGE)
         except SourceError as error:
             return str(error)
+    lake, names = Lake.from_settings(settings), Pseudonymizer.from_settings(settings)
+    unread = never_read(lake, names, CONTACTS.name, ids)
+    return last.isoformat(), len(unread) + max(0, created - len(ids))
 
 
 def _read_until(lake: Lake, kind: Kind, *, is_archived: bool) -> datetime | None:

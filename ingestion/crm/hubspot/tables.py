@@ -85,7 +85,7 @@ class KnownRecords:
         text = json.dumps(content, sort_keys=True)
         # Hashes of a kind of their own, so that they lead to nobody in the event log.
         content_key = self._names.digest("hubspot_content", text)
-        record_key = self._names.digest("hubspot_record", f"{kind}:{record['id']}")
+        record_key = _record_key(self._names, kind, record["id"])
         is_archived = "archived_at" in record
         before = self._last.get(record_key)
         if before == (content_key, is_archived):
@@ -96,6 +96,22 @@ class KnownRecords:
         row = {"record_key": record_key, "content_key": content_key, "is_archived": is_archived}
         self.new.append(row)
         return True
+
+
+def never_read(lake: Lake, names: Pseudonymizer, kind: str, ids: Iterable[str]) -> set[str]:
+    """Which of these records no read has found yet."""
+    keys = {_record_key(names, kind, record_id): record_id for record_id in ids}
+    known = lake.query(
+        "select distinct record_key from {records} "
+        "where record_key in (select record_key from {asked})",
+        records=f"{DATASET}/records",
+        asked=pa.table({"record_key": pa.array(keys, pa.string())}),
+    )
+    return set(keys.values()) - {keys[key] for key in known["record_key"].to_pylist()}
+
+
+def _record_key(names: Pseudonymizer, kind: str, record_id: str) -> str:
+    return names.digest("hubspot_record", f"{kind}:{record_id}")
 
 
 def with_known_stages(

@@ -62,6 +62,8 @@ function campaignTable(by) {
       measureColumn("cpl"),
       measureColumn("cpql"),
       changeColumn("cpql"),
+      measureColumn("loaded_cpql"),
+      measureColumn("answered"),
       measureColumn("won"),
       measureColumn("won_value"),
       measureColumn("roas"),
@@ -120,11 +122,17 @@ function rowsOf(level, groups, describe) {
   const mask = chosenEntities();
   const range = shownRange(level);
   const before = periodBefore(range, level);
-  const names = [...COST, "clicks", "impressions", "conversations", "replied", "won", "won_value"];
+  const names = [...COST, "message_cost", "clicks", "impressions", "conversations", "replied", "won", "won_value"];
   const now = sums({ level, range, mask, groups, names });
   const compared = comparedSums(level, range, before, { mask, groups });
+  const answered = medianAnswers(range, mask, groups);
   const rows = groups.first
-    .map((entity, at) => ({ entity, ...rowAt(now, at), pair: compared && pairAt(compared, at) }))
+    .map((entity, at) => ({
+      entity,
+      ...rowAt(now, at),
+      answered: answered?.of[at] ?? null,
+      pair: compared && pairAt(compared, at),
+    }))
     .filter(hasFigures)
     .map((row) => ({ ...row, ...describe(row.entity) }))
     .map((row) =>
@@ -134,6 +142,7 @@ function rowsOf(level, groups, describe) {
     );
   const total = {
     ...rowAt(folded(now, 1, {}), 0),
+    answered: answered?.all ?? null,
     pair: compared && {
       now: rowAt(folded(compared.now, 1, {}), 0),
       then: rowAt(folded(compared.then, 1, {}), 0),

@@ -5,10 +5,14 @@ const cssColour = (name) =>
   getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 const resizing = new ResizeObserver((entries) => {
-  for (const { target } of entries) target.chart?.resize();
+  for (const { target } of entries) {
+    target.chart?.resize();
+    target.placeMarks?.();
+  }
 });
 
-// `update({option, summary, columns, rows})`: ECharts' option, the sentence, and the numbers.
+// `update({option, summary, columns, rows, marks?})`: ECharts' option, the sentence, the numbers, and
+// what is to be known of some periods (marks.js).
 function chartFigure({ id, title, note = null, height = 280, tools = null }) {
   const canvas = h("div", { class: "canvas", role: "img" });
   canvas.style.height = `${height}px`; // set by script: the content policy refuses style attributes
@@ -25,6 +29,8 @@ function chartFigure({ id, title, note = null, height = 280, tools = null }) {
     h("summary", {}, t("chart.as_table")),
     alternative,
   );
+  const marked = markedChart(canvas);
+  canvas.placeMarks = marked.place;
   let given = null;
   const writeAlternative = () => {
     if (details.open && given) fill(alternative, plainTable(title, given.columns, given.rows));
@@ -39,8 +45,9 @@ function chartFigure({ id, title, note = null, height = 280, tools = null }) {
       h("div", { class: "title" }, h("h2", {}, title), note && h("p", { class: "note" }, note)),
       tools,
     ),
-    canvas,
+    h("div", { class: "canvas-frame" }, canvas, marked.layer),
     nothing,
+    marked.list,
     details,
   );
   liveCharts.add(canvas);
@@ -53,6 +60,7 @@ function chartFigure({ id, title, note = null, height = 280, tools = null }) {
       details.hidden = isEmpty;
       nothing.hidden = !isEmpty;
       canvas.setAttribute("aria-label", `${title}. ${next.summary}`);
+      marked.show(isEmpty ? [] : next.marks);
       writeAlternative();
       if (isEmpty) return;
       if (next.height) canvas.style.height = `${next.height}px`;
@@ -67,6 +75,7 @@ function chartFigure({ id, title, note = null, height = 280, tools = null }) {
         { ...chartBase(), ...next.option },
         { notMerge: true, lazyUpdate: false },
       );
+      marked.place();
     },
   };
 }

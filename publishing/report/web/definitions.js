@@ -9,6 +9,8 @@ const TERMS = [
   "mature",
   "cpl",
   "cpql",
+  "loaded",
+  "answered",
   "rate",
   "won",
   "before",

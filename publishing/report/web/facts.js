@@ -20,7 +20,7 @@ function numbersOf(column) {
 
 const unitOf = (column) => 10 ** (column.s ?? 0);
 
-const AMOUNTS = ["spend", "won_value"];
+const AMOUNTS = ["spend", "won_value", "message_cost"];
 const COUNTS = ["impressions", "clicks", "conversations", "leads", "replied", "qualified", "won"];
 // What platforms report; it cannot be told apart by business number or brand.
 const OF_PLATFORM = ["spend", "impressions", "clicks", "conversations"];

@@ -30,6 +30,29 @@ const LEADS = (() => {
 const SIGNS = { click_id: 1, form: 2, boosted: 4, later_source: 8, replied: 16, won: 32 };
 const hasSign = (lead, name) => (lead.signs & SIGNS[name]) !== 0;
 
+// Seconds to the first answer, the median by group of entity and of all, of leads that were answered.
+// Null where the file does not hold all leads of the period: the newest are no sample.
+function medianAnswers(range, mask, groups) {
+  const counted = sums({ range, mask, within: "ever", names: ["leads"] }).leads[0];
+  const shown = LEADS.filter((lead) => lead.day >= range[0] && lead.day <= range[1] && mask[lead.entity]);
+  if (shown.length < counted) return null;
+  const times = groups.keys.map(() => []);
+  const all = [];
+  for (const lead of shown) {
+    if (!(lead.seconds >= 0)) continue;
+    all.push(lead.seconds);
+    times[groups.of[lead.entity]]?.push(lead.seconds);
+  }
+  return { of: times.map(median), all: median(all) };
+}
+
+function median(values) {
+  if (!values.length) return null;
+  const sorted = values.sort((a, b) => a - b);
+  const half = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+}
+
 function leadList(root) {
   const trail = h("nav", { class: "trail", "aria-label": t("campaigns.trail") });
   const told = h("p", { class: "count", id: "lead-count", role: "status" });

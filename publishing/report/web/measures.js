@@ -18,6 +18,9 @@ const MEASURES = {
     good: -1,
     events: "qualified",
   },
+  // Ads and messages (rule R16); what no ad paid for has no price here either.
+  loaded_cpql: { of: (s) => loadedOf(s, s.qualified), format: (v) => money(v), good: -1 },
+  answered: { of: (s) => s.answered, format: (v) => duration(v), good: -1 },
   clicks: { of: (s) => s.clicks, format: (v) => number(v) },
   impressions: { of: (s) => s.impressions, format: (v) => number(v) },
   conversations: { of: (s) => s.conversations, format: (v) => number(v) },
@@ -26,6 +29,8 @@ const MEASURES = {
   won_value: { of: (s) => s.won_value, format: (v) => money(v), good: 1 },
   roas: { of: (s) => costOf(s.won_value, s.spend), format: (v) => number(v, 2), good: 1 },
 };
+
+const loadedOf = (s, people) => (s.spend === 0 ? null : ratio(s.spend + s.message_cost, people));
 
 const measureOf = (name, row) => {
   const value = MEASURES[name].of(row);

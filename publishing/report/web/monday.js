@@ -3,7 +3,8 @@
 function monday(root) {
   const list = h("ol", { class: "monday" });
   const nothing = h("p", { class: "notice calm", role: "note" }, t("monday.nothing"));
-  root.append(h("p", { class: "note" }, t("monday.note")), list, nothing);
+  const parts = [h("p", { class: "note" }, t("monday.note")), list, nothing, targetsCard()];
+  root.append(...parts.filter(Boolean));
   return () => {
     const lines = DATA.monday ?? [];
     nothing.hidden = lines.length > 0;
@@ -62,7 +63,18 @@ function placeOfLine(line) {
     .join(" · ");
 }
 
-const MONEY_OF_LINE = new Set(["spend", "cost_low", "cost_high", "peer_cost"]);
+const MONEY_OF_LINE = new Set([
+  "spend",
+  "cost_low",
+  "cost_high",
+  "peer_cost",
+  "target_cost_per_qualified_lead",
+  "expected_cost_per_qualified_lead_low",
+  "expected_cost_per_qualified_lead_high",
+  "spend_so_far",
+  "expected_spend",
+  "monthly_budget",
+]);
 const REPORTING_MONEY_OF_LINE = new Set(["unallocated", "monthly_spend"]);
 
 // The sentence of a code with its values; a general one where a value is missing.
@@ -81,6 +93,8 @@ function mondayReason(line) {
 function valueOfLine(name, value, given, line) {
   if (value === null || value === undefined) return undefined;
   if (name === "alarm") return word("alarm", value);
+  if (name.endsWith("_group")) return word("answer_in", value);
+  if (name.startsWith("rate_difference")) return t("answering.points", { points: number(100 * Math.abs(value), 1) });
   if (["measured", "expected_low", "expected_high"].includes(name))
     return alarmValue({ alarm: line.alarm ?? given.alarm }, value);
   if (REPORTING_MONEY_OF_LINE.has(name)) return money(value, DATA.currency, 0);

@@ -43,6 +43,8 @@ function overview(root) {
       measureColumn("cpl"),
       measureColumn("cpql"),
       changeColumn("cpql"),
+      measureColumn("loaded_cpql"),
+      measureColumn("answered"),
     ],
   });
   root.append(
@@ -63,12 +65,13 @@ function overview(root) {
     const series = bucketsOf(range, grainOf(range, leads, level));
     const width = Math.max(1, series.keys.length);
     // One pass over the facts for everything shown, and one for each side of the comparison.
-    const both = sums({ level, range, mask, groups, buckets: series, names: COST });
+    const both = sums({ level, range, mask, groups, buckets: series, names: [...COST, "message_cost"] });
     const compared = comparedSums(level, range, before, { mask, groups });
     const byChannel = folded(both, width, { keepGroups: true });
     const byBucket = folded(both, width, { keepBuckets: true });
     const now = rowAt(folded(both, width, {}), 0);
     const pairs = (at) => compared && pairAt(compared, at);
+    const answered = medianAnswers(range, mask, groups);
     const whole = compared && {
       now: rowAt(folded(compared.now, 1, {}), 0),
       then: rowAt(folded(compared.then, 1, {}), 0),
@@ -77,18 +80,20 @@ function overview(root) {
     for (const name of TILES) fillTile(tiles[name], name, now, whole);
     fillNotice(notice, range, mask, level);
     const rows = series.keys.map((_, at) => rowAt(byBucket, at));
-    cost.update(costChart(series, rows));
-    people.update(peopleChart(series, rows));
+    const marks = marksOf(series, range);
+    cost.update({ ...costChart(series, rows), marks });
+    people.update({ ...peopleChart(series, rows), marks });
     channels.update(
       groups.keys
         .map((key, at) => ({
           key,
           ...rowAt(byChannel, at),
+          answered: answered?.of[at] ?? null,
           pair: pairs(at),
           drill: { channels: [key] },
         }))
         .filter(hasFigures),
-      { ...now, pair: whole, drill: {} },
+      { ...now, answered: answered?.all ?? null, pair: whole, drill: {} },
     );
     origin.update(originChart(series, groups, both));
   };

@@ -174,20 +174,24 @@ classified as (
         utm_source,
         utm_medium,
         utm_campaign,
-        catalogue_no,
-        -- Identifies the source: a touch is rebuilt when this text changes.
-        concat_ws(
-            '|',
-            basis,
-            channel,
-            id_platform,
-            'ad ' || ad_id,
-            'adset ' || adset_id,
-            'campaign ' || campaign_id
-        ) as source_text
+        catalogue_no
 
     from with_channel
 
 )
 
-select * from classified
+select
+    *,
+    -- All that a touch takes from its page: it is rebuilt when this text changes.
+    concat_ws(
+        '|',
+        basis,
+        channel,
+        platform,
+        'ad ' || ad_id,
+        'adset ' || adset_id,
+        'campaign ' || campaign_id,
+        'click ' || gclid,
+        case when has_click_id then 'any click' end
+    ) as source_text
+from classified

@@ -4,6 +4,9 @@
     what to expect of it. Ads, ad sets and campaigns are judged alike; what is said of ads here
     holds for the others, and a campaign has no campaign above it.
 
+    Level `company` has the campaigns once more, in the reporting currency and beside those of all
+    accounts and platforms: the only yardstick for one without peers in its own (E170).
+
     Peers are the ads of the same account, in the same currency, that lead to the same place
     (WhatsApp, or elsewhere): spend on a website is not held against chats (E49). `other_` figures
     leave out the ad itself: neither the expectation of an ad nor its yardstick depends on its own
@@ -27,9 +30,37 @@
     unit of money, treated as a gamma variable with the same mean and variance; the cost is its
     inverse.
 */
-{% set peers = 'level, platform, account_id, currency, is_click_to_whatsapp, window_days' %}
+{% set peers = 'level, peer_platform, peer_account_id, currency, is_click_to_whatsapp, window_days' %}
 {% set of_campaign = peers ~ ', campaign_id' %}
 with
+
+counted as (
+
+    {% for level, currency, spend in [
+        ('level', 'currency', 'spend'), ("'company'", reporting_currency(), 'spend_reporting')
+    ] %}
+    select
+        {{ level }} as level,
+        platform,
+        entity_id,
+        window_days,
+        account_id,
+        campaign_id,
+        is_click_to_whatsapp,
+        has_several_currencies,
+        {{ currency }} as currency,
+        {{ spend }} as spend,
+        spend_reporting,
+        leads,
+        qualified_leads,
+        {{ 'platform' if loop.first else "'all'" }} as peer_platform,
+        {{ 'account_id' if loop.first else "'all'" }} as peer_account_id
+
+    from {{ ref('int_board_windows__counted') }}
+    {{ 'union all' if not loop.last else "where level = 'campaign' and account_id is not null and spend_reporting is not null" }}
+    {% endfor %}
+
+),
 
 -- Ads without a known account or currency have no peers.
 summed as (
@@ -49,7 +80,7 @@ summed as (
                 then sum(case when leads > 0 then 1 else 0 end) over (partition by {{ peers }})
         end as account_ads
 
-    from {{ ref('int_board_windows__counted') }}
+    from counted
 
 ),
 

@@ -1,0 +1,5 @@
+"""`python -m ctwa_attribution`: the command `ctwa`."""
+
+from ctwa_attribution import main
+
+main()

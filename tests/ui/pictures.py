@@ -1,0 +1,92 @@
+"""Pictures of the report in headless Chromium, from the data folder of `ctwa demo`.
+
+Without more they are those of the docs; with `--all DIR` every page, desktop and phone, light and
+dark, in three languages, to be looked at. Needs what `make ui-tour` needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser.report_reader import PAGES
+
+_CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+DESKTOP, PHONE = (1280, 900), (390, 844)
+DOCS = {
+    "report-monday": ("monday", DESKTOP, ""),
+    "report-overview": ("overview", DESKTOP, "period=90d"),
+    "report-campaigns": ("campaigns", DESKTOP, "period=90d"),
+    "report-creatives": ("creatives", DESKTOP, "period=90d"),
+    "report-leads": ("leads", DESKTOP, "period=30d"),
+    "report-health": ("health", DESKTOP, "period=30d"),
+    "report-phone": ("overview", PHONE, "period=90d"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--report", type=Path, default=Path("data/demo/report.html"))
+    parser.add_argument("--images", type=Path, default=Path("docs/images"))
+    parser.add_argument("--all", type=Path)
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    options = parser.parse_args()
+    url = options.report.absolute().as_uri()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=options.chromium, args=_CHROMIUM)
+        if options.all is None:
+            for name, (page, size, view) in DOCS.items():
+                _picture(browser, f"{url}#/{page}?{view}", options.images / f"{name}.png", size)
+        else:
+            options.all.mkdir(parents=True, exist_ok=True)
+            for name, address, size, theme, language in _every_view(url):
+                path = options.all / f"{name}.png"
+                _picture(browser, address, path, size, theme, language, whole=True)
+        browser.close()
+
+
+def _every_view(url: str) -> Iterator[tuple[str, str, tuple[int, int], str, str]]:
+    views = product(
+        ("monday", "answering", *PAGES), (DESKTOP, PHONE), ("light", "dark"), ("en", "es", "pt-BR")
+    )
+    for page, size, theme, language in views:
+        device = "phone" if size == PHONE else "desktop"
+        name = f"{page}-{device}-{theme}-{language}"
+        yield name, f"{url}#/{page}?period=90d&lang={language}", size, theme, language
+
+
+def _picture(
+    browser: Browser,
+    address: str,
+    path: Path,
+    size: tuple[int, int],
+    theme: str = "light",
+    language: str = "en",
+    *,
+    whole: bool = False,
+) -> None:
+    """One view as a PNG; fails on any error in the page's console."""
+    locale = "en-GB" if language == "en" else language
+    width, height = size
+    page = browser.new_page(
+        viewport={"width": width, "height": height}, locale=locale,
+        color_scheme="dark" if theme == "dark" else "light",
+    )  # fmt: skip
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.goto(address)
+    page.wait_for_selector("main .page")
+    page.wait_for_timeout(300)
+    page.screenshot(path=path, full_page=whole)
+    page.close()
+    if wrong:
+        raise SystemExit(f"{address}: {wrong[0]}")
+
+
+if __name__ == "__main__":
+    main()
