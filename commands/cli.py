@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from commands import asking, importing, running, upkeep
+from commands import asking, importing, init, running, upkeep
 from commands.console import err, out
 from ctwa import __version__
 from ctwa.errors import CtwaError
@@ -50,6 +50,7 @@ app = typer.Typer(
 )
 for _command in (
     running.demo,
+    init.init,
     running.serve,
     running.refresh,
     running.live,
@@ -72,6 +73,10 @@ for _command in (
     running.bench,
 ):
     app.command()(_command)
+app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)(running.dbt)
 
 
 def main() -> None:

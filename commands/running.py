@@ -233,6 +233,17 @@ def check_address(host: str, port: int, option: str = "--port") -> None:
         raise AddressError(refusals[0])
 
 
+def dbt(context: typer.Context) -> None:
+    """Run dbt by hand on the warehouse, with the settings, while no refresh runs.
+
+    Everything after `dbt` goes to dbt. The next refresh looks at all models again. Example:
+    `ctwa dbt build --select +fct_leads`
+    """
+    from orchestration.dbt_by_hand import run_dbt
+
+    raise typer.Exit(run_dbt(load_settings(), context.args))
+
+
 def diff_rules(
     a: Annotated[
         str, typer.Argument(help="`current`, or the rules that differ: name=value,name=value")

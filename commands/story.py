@@ -35,7 +35,7 @@ from publishing.publication import Publication
 
 Row = dict[str, Any]
 
-_LEAD_ID = re.compile(r"[0-9a-f]{32}(:[^#]*)?(#\d+)?")
+_LEAD_ID = re.compile(r"(test:)?[0-9a-f]{32}(:[^#]*)?(#\d+)?")
 _START = re.compile(r"[0-9a-f]{12,31}")
 """The start of an id: the report shows the first 12 characters."""
 

@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Path("data")
+    # A folder made by `ctwa init`, with the company's own seeds and models (ctwa/project.py).
+    home: Path | None = None
     vault_url: str = ""
     lake_url: str = ""
     warehouse_path: Path = Path()
@@ -239,8 +241,9 @@ class Settings(BaseSettings):
             path = getattr(self, name)
             path = data / f"{default}.duckdb" if path == Path() else path
             put(self, name, path.expanduser().absolute())
-        if self.backup_dir is not None:
-            put(self, "backup_dir", self.backup_dir.expanduser().absolute())
+        for name in ("backup_dir", "home"):
+            if (path := getattr(self, name)) is not None:
+                put(self, name, path.expanduser().absolute())
         return self
 
     @property

@@ -37,6 +37,7 @@ from comparison.tables import credit_tables, save_comparison
 from ctwa.errors import CtwaError
 from ctwa.lock import refresh_lock
 from ctwa.progress import doing
+from ctwa.project import project_of
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.identity.tables import DATASET as IDENTITY
 from ingestion.identity.tables import Rules
@@ -80,7 +81,7 @@ def diff_rules(
     b: str,
     *,
     as_of: date | None = None,
-    project_dir: Path = PROJECT_DIR,
+    project_dir: Path | None = None,
     build: Build | None = None,
 ) -> RuleComparison:
     """Build leads and reports under rules `a` and `b`, compare them, save and publish the result.
@@ -88,7 +89,8 @@ def diff_rules(
     `a`, `b` as `comparison.sides` reads them. Raises `RuleError`, `RefreshBusyError`,
     `DiffRulesError`, `PublishError`.
     """
-    sides = [parse_rules(spec, settings, project_dir) for spec in (a, b)]
+    project = project_dir or project_of(settings)
+    sides = [parse_rules(spec, settings, project) for spec in (a, b)]
     differing = differing_rules(*sides)
     refuse_mixed_money(differing)
     words = in_words(differing)
@@ -127,7 +129,7 @@ def build_side(side: RuleSet, warehouse: Path, as_of: date) -> None:
     target = warehouse.with_suffix(".dbt")
     target.mkdir()
     parsed = side.settings.dbt_target_dir / "manifest" / "partial_parse.msgpack"
-    if side.project == PROJECT_DIR and parsed.exists():
+    if side.project == project_of(side.settings) and parsed.exists():
         shutil.copy(parsed, target)  # so that dbt parses only changes
     identities = lake_for_rules(
         Lake.from_settings(side.settings),

@@ -9,7 +9,8 @@ import dagster as dg
 
 from ctwa.errors import DataFolderError
 from ctwa.files import UMASK
-from ctwa.settings import PROJECT_DIR, Settings, SettingsError, load_settings
+from ctwa.project import project_of
+from ctwa.settings import Settings, SettingsError, load_settings
 from ingestion import sources
 from keeping.data_folder import put_right
 from orchestration.activation import build_activation_assets
@@ -45,7 +46,7 @@ LOCK_WAIT_SECONDS = 1800
 def build_definitions(
     settings: Settings,
     *,
-    project_dir: Path = PROJECT_DIR,
+    project_dir: Path | None = None,
     lock_wait_seconds: float = LOCK_WAIT_SECONDS,
     console: dg.LoggerDefinition | None = None,
 ) -> dg.Definitions:
@@ -54,6 +55,7 @@ def build_definitions(
     `console` replaces Dagster's own lines on standard error. Raises `ManifestError` if dbt cannot
     parse its project.
     """
+    project_dir = project_dir or project_of(settings)
     manifest = load_manifest(manifest_path(settings, project_dir))
     marts = mart_names(manifest)
     jobs = build_jobs(settings)

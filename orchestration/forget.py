@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 
 from ctwa.lock import refresh_lock
-from ctwa.settings import PROJECT_DIR, Settings
+from ctwa.settings import Settings
 from ingestion.identity.erased import Ledger
 from keeping.erasure.forget import (
     Forgotten,
@@ -88,7 +88,7 @@ def forget(
     email: str | None = None,
     before: date | None = None,
     again: bool = False,
-    project_dir: Path = PROJECT_DIR,
+    project_dir: Path | None = None,
 ) -> ForgetResult:
     """Erase one person (or, with `again`, all of the ledger), then rebuild and publish the marts.
 

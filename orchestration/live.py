@@ -33,7 +33,8 @@ from ctwa.errors import CtwaError
 from ctwa.files import private_files
 from ctwa.live_state import HEARTBEAT_SECONDS, STOPPED, LiveState
 from ctwa.lock import RefreshBusyError, refresh_lock, someone_waits
-from ctwa.settings import PROJECT_DIR, Settings
+from ctwa.project import project_of
+from ctwa.settings import Settings
 from ingestion.crm.hubspot.source import client_of_one_try
 from ingestion.vault import open_vault
 from ingestion.vault.vault import Vault
@@ -132,12 +133,12 @@ class Worker:
         settings: Settings,
         *,
         stop: threading.Event | None = None,
-        project_dir: Path = PROJECT_DIR,
+        project_dir: Path | None = None,
         rebuild: Rebuild | None = None,
     ) -> None:
         self._settings, self._stop = settings, stop or threading.Event()
         self._rebuild = rebuild or self._refresh_elsewhere
-        self._cycles = Cycles(settings, project_dir, self._beat)
+        self._cycles = Cycles(settings, project_dir or project_of(settings), self._beat)
         self._vault: Vault | None = None
         now, before = time.time(), LiveState.read(settings.data_dir)
         is_behind = before is not None and before.is_behind

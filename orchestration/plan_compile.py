@@ -26,6 +26,7 @@ import yaml
 from activation.conversions_ledger import ensure_states
 from ctwa.lock import refresh_lock
 from ctwa.progress import doing
+from ctwa.project import project_of
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.identity.tables import Rules
 from ingestion.identity.update import bring_up_to_date
@@ -67,11 +68,12 @@ Capture = Callable[[Settings], Captured]
 """Runs dbt for the empty installation that it is given."""
 
 
-def plan_of(settings: Settings, project_dir: Path = PROJECT_DIR) -> Plan:
+def plan_of(settings: Settings, project_dir: Path | None = None) -> Plan:
     """The plan that fits code and settings: the one that was kept, else a new one.
 
     Raises `PlanError` where dbt cannot build the project.
     """
+    project_dir = project_dir or project_of(settings)
     path, key = plan_path(settings), plan_key(settings, project_dir)
     if plan := load_plan(path, key):
         return plan

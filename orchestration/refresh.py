@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from ctwa.errors import DataFolderError
 from ctwa.files import private_files
 from ctwa.lock import RefreshBusyError, refresh_lock
-from ctwa.settings import PROJECT_DIR, Settings
+from ctwa.project import project_of
+from ctwa.settings import Settings
 from keeping.data_folder import put_right
 from publishing.publication import Publication
 
@@ -77,7 +78,7 @@ def refresh(
     as_of: date | None = None,
     wait: float = 0,
     sources: bool = True,
-    project_dir: Path = PROJECT_DIR,
+    project_dir: Path | None = None,
 ) -> RefreshResult:
     """Read every source, build every model, publish; under the lock.
 
@@ -96,7 +97,8 @@ def refresh(
         before = Publication.read(settings.marts_path)
         try:
             options = _options(settings, full, reparse, as_of)
-            outcome = _run(settings, project_dir, options, sources=sources)
+            project = project_dir or project_of(settings)
+            outcome = _run(settings, project, options, sources=sources)
         except Exception as error:
             _alert(settings, [f"it could not run: {type(error).__name__}; see its log"])
             raise

@@ -15,7 +15,7 @@
         {%- set value = "0" -%}
     {%- elif value == "" -%}
         {{ exceptions.raise_compiler_error(
-            "The setting " ~ name ~ " is not handed down: run the models by `ctwa refresh`"
+            "The setting " ~ name ~ " is not handed down: run dbt by `ctwa dbt`"
         ) }}
     {%- endif -%}
     {{ return(value | int if value.isdigit() else value) }}

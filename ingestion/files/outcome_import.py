@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from ctwa.project import seed_file
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.files.columns import plain
@@ -171,6 +172,7 @@ class _Rows:
         self._recorded = self._now.isoformat()
         self._alike: Counter[str] = Counter()
         self._events: dict[bytes, tuple[int, bytes]] = {}
+        self._seed = seed_file(settings, "lead_stages")
         self._stages: Counter[tuple[str, str]] = Counter()
         self._repeated: list[int] = []
         self._ahead: list[int] = []
@@ -249,7 +251,7 @@ class _Rows:
 
     def warnings(self) -> list[str]:
         """What is odd about accepted rows."""
-        found = unmapped(self._stages.elements())
+        found = unmapped(self._stages.elements(), self._seed)
         if self._without_currency:
             found.append(
                 f"{self._without_currency:,} amounts have no currency: kept, but not converted; "

@@ -1,0 +1,209 @@
+"""`ctwa init`: a folder for an installation, each answer checked; what is edited there counts."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from commands import init as init_module
+from commands.cli import app
+from commands.home import written
+from ctwa.project import HomeError, project_of, seed_file
+from ctwa.settings import PROJECT_DIR, Settings
+from ingestion.files.outcome_import import unmapped
+from simulator.ads_api import AdsApi, serve_ads_api
+from simulator.ads_state import Account, AdsState
+
+TOKEN = "EAAinit0token0of0the0test"
+
+
+@pytest.fixture
+def api() -> Iterator[AdsApi]:
+    state = AdsState(now=lambda: datetime.now(UTC))
+    state.add(Account("101", "Ours", "BRL", "America/Sao_Paulo", True))
+    with serve_ads_api(state, token=TOKEN) as served:
+        yield served
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [n for n in os.environ if n.startswith(("CTWA_", "META_", "GOOGLE_", "HUBSPOT_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def _options(api: AdsApi, **values: str) -> list[str]:
+    given = {
+        "META_GRAPH_URL": api.url,
+        "META_API_VERSION": api.version,
+        "META_AD_ACCOUNT_IDS": "101",
+        **values,
+    }
+    return [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
+
+
+def _init(folder: Path, *options: str, typed: str | None = None, **secrets: str) -> Result:
+    command = ["init", str(folder), "--no-first-lead", *options]
+    return CliRunner().invoke(app, command, input=typed, env=secrets)
+
+
+def test_a_folder_is_made_and_the_service_is_asked(tmp_path: Path, api: AdsApi) -> None:
+    acme = tmp_path / "acme"
+    done = _init(acme, *_options(api, CTWA_REPORTING_CURRENCY="EUR"), META_ACCESS_TOKEN=TOKEN)
+
+    assert done.exit_code == 0, done.output
+    assert "Ours, BRL, America/Sao_Paulo" in done.output
+    assert TOKEN not in done.output
+    settings = written(acme)
+    assert settings["CTWA_REPORTING_CURRENCY"] == "EUR"
+    assert settings["CTWA_HOME"] == str(acme)
+    assert settings["META_ACCESS_TOKEN"] == TOKEN
+    assert len(settings["META_VERIFY_TOKEN"]) == len(settings["CTWA_INTAKE_SECRET"]) == 48
+    assert stat.S_IMODE((acme / ".env").stat().st_mode) == 0o600
+    assert (acme / "seeds" / "lead_stages.csv").exists()
+    assert (acme / "README.md").exists()
+
+
+def test_a_second_time_keeps_what_is_there(tmp_path: Path, api: AdsApi) -> None:
+    acme = tmp_path / "acme"
+    _init(acme, *_options(api), META_ACCESS_TOKEN=TOKEN)
+    first = written(acme)
+    stages = acme / "seeds" / "lead_stages.csv"
+    stages.write_text(stages.read_text() + "crm,Fechado,won,2000-01-01,\n")
+
+    again = _init(acme, "--set", "CTWA_REPORTING_CURRENCY=EUR")
+
+    assert again.exit_code == 0, again.output
+    assert stages.read_text().endswith("crm,Fechado,won,2000-01-01,\n")
+    assert written(acme) == first | {"CTWA_REPORTING_CURRENCY": "EUR"}
+
+
+def test_a_refused_token_is_said_with_its_fix(tmp_path: Path, api: AdsApi) -> None:
+    done = _init(tmp_path / "acme", *_options(api), META_ACCESS_TOKEN="EAAsomebodyelses")
+
+    assert done.exit_code == 1
+    assert "✗ Meta token" in done.output
+    assert (tmp_path / "acme" / "seeds").is_dir(), "what was good is kept"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("CTWA_REPORTING_CURRENCY=REAIS", "CTWA_REPORTING_CURRENCY"),
+        ("CTWA_REPORTING_CURENCY=EUR", "did you mean CTWA_REPORTING_CURRENCY?"),
+        ("EUR", "write NAME=value"),
+    ],
+)
+def test_a_value_that_no_setting_can_have_is_named(tmp_path: Path, value: str, text: str) -> None:
+    acme = tmp_path / "acme"
+    done = _init(acme, "--set", value)
+
+    assert done.exit_code == 1
+    assert text in done.output
+    assert not (acme / ".env").exists()
+
+
+def test_on_a_terminal_a_wrong_answer_is_asked_for_again(
+    tmp_path: Path, api: AdsApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(init_module, "err", Console(stderr=True, force_terminal=True))
+    company, whatsapp = ["REAIS", "", "", "EUR", "", ""], ["0123456789abcdef"]
+    wrong, right = ["EAAsomebodyelses", "101", "y"], [TOKEN, ""]
+    off = [""] * 5
+    typed = "\n".join([*company, *whatsapp, *wrong, *right, *off]) + "\n"
+    address = _options(api)[:4]
+
+    done = _init(tmp_path / "acme", *address, typed=typed)
+
+    assert done.exit_code == 0, done.output
+    settings = written(tmp_path / "acme")
+    assert (settings["CTWA_REPORTING_CURRENCY"], settings["META_ACCESS_TOKEN"]) == ("EUR", TOKEN)
+    assert "META_ACCESS_TOKEN" in done.output, "the fix of the first one"
+
+
+def test_a_seed_of_the_folder_counts_and_one_that_is_deleted_is_the_package_s(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    home = tmp_path / "acme"
+    (home / "seeds").mkdir(parents=True)
+    (home / "models").mkdir()
+    own = home / "seeds" / "lead_stages.csv"
+    own.write_text("source,stage,funnel_stage,valid_from,valid_to\n*,Fechado,won,2000-01-01,\n")
+    (home / "models" / "by_day.sql").write_text("select 1 as one\n")
+    settings = make_settings(home=home)
+
+    project = project_of(settings)
+
+    assert (project / "dbt_project/seeds/lead_stages.csv").read_text() == own.read_text()
+    assert (project / "dbt_project/beside/own/by_day.sql").read_text() == "select 1 as one\n"
+    assert unmapped([("crm", "Fechado")], seed_file(settings, "lead_stages")) == []
+    package = PROJECT_DIR / "dbt_project"
+    ours = {p.relative_to(project) for p in (project / "dbt_project").rglob("*") if p.is_file()}
+    theirs = {p.relative_to(PROJECT_DIR) for p in package.rglob("*") if p.is_file()}
+    assert {str(p) for p in ours - theirs} == {"dbt_project/beside/own/by_day.sql"}
+    assert theirs - ours == set()
+
+    own.unlink()
+    (home / "models" / "by_day.sql").unlink()
+    assert project_of(settings) == project
+    seed = "dbt_project/seeds/lead_stages.csv"
+    assert (project / seed).read_text() == (PROJECT_DIR / seed).read_text()
+    assert not (project / "dbt_project/beside/own/by_day.sql").exists()
+
+
+def test_a_seed_that_nothing_reads_is_named(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    (tmp_path / "seeds").mkdir()
+    (tmp_path / "seeds" / "stages.csv").write_text("a\n")
+    with pytest.raises(HomeError, match=r"stages\.csv is no seed.*lead_stages\.csv"):
+        project_of(make_settings(home=tmp_path))
+    with pytest.raises(HomeError, match="ctwa init"):
+        project_of(make_settings(home=tmp_path / "nowhere"))
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(1200)
+def test_the_first_ten_minutes_of_a_newcomer(tmp_path: Path, api: AdsApi) -> None:
+    """A number, an ad account, a first lead with its reason, a stage and a model of their own."""
+    acme = tmp_path / "acme"
+    secrets = {"META_ACCESS_TOKEN": TOKEN, "META_APP_SECRET": "0123456789abcdef0123"}
+
+    def run(*command: str, folder: Path = acme, **variables: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "ctwa_attribution", *command],
+            cwd=folder, env={**os.environ, **variables},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    said = run("init", str(acme), "--no-ask", *_options(api), folder=tmp_path, **secrets)
+    assert "one with a forged signature was refused" in said
+    assert "120200000000000000" in said, "the ad of the first lead"
+    assert "test traffic of the platform" in said
+
+    stages = acme / "seeds" / "lead_stages.csv"
+    stages.write_text(stages.read_text() + "crm,Fechado,won,2000-01-01,\n")
+    (acme / "models" / "leads_by_channel.sql").write_text(
+        "select channel, count(*) as leads from {{ ref('fct_leads') }} group by all\n"
+    )
+    run("refresh")
+    assert "leads_by_channel" in run("dbt", "--quiet", "ls", "--select", "leads_by_channel")
+    assert "rows" in run("report")
+    with duckdb.connect(str(acme / "data" / "warehouse.duckdb"), read_only=True) as warehouse:
+        rows = warehouse.sql("from seeds.lead_stages where stage = 'Fechado'").fetchall()
+    assert len(rows) == 1
+    with duckdb.connect(str(acme / "data" / "marts.duckdb"), read_only=True) as marts:
+        own = marts.sql("select sum(leads) from leads_by_channel").fetchall()
+    assert own == [(1,)]
