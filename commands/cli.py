@@ -62,6 +62,7 @@ for _command in (
     importing.import_outcomes,
     upkeep.backup,
     upkeep.restore,
+    upkeep.upgrade,
     upkeep.adopt_vault,
     upkeep.mend_vault,
     upkeep.forget,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from commands.console import out, show_findings, warn, working
+from commands.console import UsageError, out, show_findings, warn, working
 from ctwa.settings import SettingsError, load_settings
 
 
@@ -79,6 +79,31 @@ def restore(
     with working("checking the backup and putting it back", "ctwa.restore"):
         restored = run_restore(load_settings(), folder)
     out.print(f"restored {restored.path}: {restored.files} files; now `ctwa refresh --full`")
+
+
+def upgrade(
+    check: Annotated[
+        bool, typer.Option("--check", help="Say what the next refresh will do, and change nothing.")
+    ] = False,
+) -> None:
+    """Show what an update of the program does to this installation: formats, rebuild, marts.
+
+    An upgrade needs no other step than the next `ctwa refresh`. Exit code 1 if this version is
+    older than the data. Example: `ctwa upgrade --check`
+    """
+    if not check:
+        raise UsageError(
+            "there is nothing to do by hand: install the new version, look with "
+            "`ctwa upgrade --check`, then run `ctwa refresh`"
+        )
+    settings = load_settings()
+    with working("comparing", "ctwa.upgrade"):
+        from orchestration.upgrade import upgrade_check
+
+        findings = upgrade_check(settings)
+    show_findings(findings)
+    if any(finding.status == "wrong" for finding in findings):
+        raise typer.Exit(1)
 
 
 def adopt_vault() -> None:

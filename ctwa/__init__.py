@@ -1,3 +1,3 @@
 """What all parts share: settings, errors, pseudonyms, files and the lock."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -39,6 +39,7 @@ from ingestion.lake.lake import Damage, Lake, LakeDamagedError
 from ingestion.vault import open_vault
 from ingestion.vault.sqlite_file import damage_mark
 from ingestion.vault.vault import VaultError
+from keeping.formats import FORMATS, Formats
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +153,7 @@ def restore(settings: Settings, folder: Path) -> Backup:
             raise BackupError(f"no complete backup in {folder}")
         folder = complete[-1]
     files = verify(folder)
+    _refuse_newer(folder)
     vault_path, lake = _vault_path(settings), Path(settings.lake_url)
     # SQLite would apply a log left over from another vault to the restored one.
     beside = [vault_path.with_name(vault_path.name + ending) for ending in ("-wal", "-journal")]
@@ -183,6 +185,18 @@ def restore(settings: Settings, folder: Path) -> Backup:
             if damages:
                 raise BackupError(f"restored, but {LakeDamagedError(damages)}")
     return Backup(folder, len(files), sum((folder / f).stat().st_size for f in files))
+
+
+def _refuse_newer(folder: Path) -> None:
+    """Raises `BackupError` for a backup that only a newer version can go on with."""
+    made = json.loads((folder / _MANIFEST).read_text())
+    backup = Formats(str(made.get("version", "")), made.get("formats", {}))
+    if backup.newer:
+        raise BackupError(
+            f"{folder} was made by ctwa-attribution {backup.version} (format "
+            f"{', '.join(backup.newer)}), and this is {__version__}: restore it with "
+            f"{backup.version} or later"
+        )
 
 
 def _copy_lake(settings: Settings, draft: Path, before: Path | None) -> None:
@@ -268,7 +282,9 @@ def _write_manifest(draft: Path) -> int:
     for path in files:
         fsync(path)
     manifest = draft / _MANIFEST
-    manifest.write_text(json.dumps({"version": __version__, "files": digests}, indent=1))
+    manifest.write_text(
+        json.dumps({"version": __version__, "formats": FORMATS, "files": digests}, indent=1)
+    )
     fsync(manifest)
     return sum(p.stat().st_size for p in files)
 

@@ -18,12 +18,13 @@ from ctwa.errors import DataFolderError
 from ctwa.files import keep_private, set_aside
 from ctwa.pseudonym import KEY_FILE, check_no_key_is_lost, read_key
 from ctwa.settings import Settings
+from keeping.formats import mark, refuse_newer
 
 log = logging.getLogger("ctwa.data")
 
 _FOLDERS = ("lake", "activation", "dagster", "dbt")
 _NAMES = """
-vault.db vault.db-wal vault.db-shm pii.key erasures.json alerts.db warehouse.duckdb
+format.json vault.db vault.db-wal vault.db-shm pii.key erasures.json alerts.db warehouse.duckdb
 warehouse.duckdb.wal warehouse.duckdb.build.json warehouse.duckdb.stamps.json
 warehouse.duckdb.unchecked marts.duckdb marts.duckdb.contents.json marts_parquet lake
 activation ledger.db ledger.db-wal ledger.db-shm conversions.parquet restored dagster dbt dlt
@@ -33,7 +34,7 @@ _LOWER = frozenset(_NAMES.split())
 _OURS = re.compile(
     r"(\._|\.)?"  # drafts, and what Mac archives put beside each file
     r"((vault|alerts|warehouse|marts\w*|ledger)\.(db|duckdb)\b.*|marts\w*_parquet|report\.html.*|"
-    r"pii\.key.*|erasures\.json.*|refresh\.lock.*|live\.(json|lock).*|lake|activation|dagster|dbt|"
+    r"pii\.key.*|format\.json.*|erasures\.json.*|refresh\.lock.*|live\.(json|lock).*|lake|activation|dagster|dbt|"
     r"dlt|work|comparisons|ds_store)",
     re.IGNORECASE,
 )
@@ -50,6 +51,7 @@ def put_right(settings: Settings) -> list[str]:
         if data.exists() or data.is_symlink():
             raise DataFolderError(_no_folder(data))
         return []
+    found = refuse_newer(settings)
     repaired = [*_modes(settings), *_names(settings)]
     for name in _FOLDERS:
         path = data / name
@@ -66,6 +68,7 @@ def put_right(settings: Settings) -> list[str]:
             read_key(data / KEY_FILE)
         else:
             check_no_key_is_lost(settings)
+    mark(settings, found)
     for text in repaired:
         log.warning("data folder: %s", text)
     return repaired
