@@ -60,7 +60,12 @@ connect() {
     [ -f "$folder/master.pid" ] || where='local[2]'
     catalogue=(
         --conf spark.sql.catalogImplementation=hive
-        --conf spark.hadoop.datanucleus.schema.autoCreateAll=true
+        # Tables appear as they are needed. Without constraints: PostgreSQL would have the statement
+        # that adds one wait for ever, for the transaction which needs it.
+        --conf spark.hadoop.datanucleus.schema.autoCreateSchema=true
+        --conf spark.hadoop.datanucleus.schema.autoCreateTables=true
+        --conf spark.hadoop.datanucleus.schema.autoCreateColumns=true
+        --conf spark.hadoop.datanucleus.schema.autoCreateConstraints=false
         --conf spark.hadoop.hive.metastore.schema.verification=false
     )
     if [ -n "${METASTORE_URL:-}" ]; then
