@@ -243,9 +243,9 @@ def test_what_differs_between_warehouses_stands_in_the_adapter_macros() -> None:
     """Types, functions and syntax that only one engine has (docs/scale-out.md)."""
     words = re.compile(
         r"::|\b(varchar|timestamptz|hugeint|strftime|date_format|to_char|unnest|explode|qualify"
-        r"|arg_max|arg_min|any_value|string_agg|group_concat|try_cast|safe_cast|ilike|asof|exclude"
+        r"|arg_max|arg_min|any_value|string_agg|group_concat|safe_cast|ilike|asof|exclude"
         r"|read_parquet|generate_series|epoch\w*|list_\w+|struct_pack|from_utc_timestamp"
-        r"|at time zone|group by all|distinct on|delete from|filter\s*\(\s*where)\b"
+        r"|at time zone|distinct on|delete from|filter\s*\(\s*where)\b"
     )
     adapter = ROOT / "dbt_project/macros/adapter"
     found = {}

@@ -37,6 +37,7 @@ def examine(
         ("names of settings", installation.names),
         ("rules", installation.rules),
         ("engine", installation.engine),
+        ("chat rules", installation.chat_rules),
         ("data directory", installation.data_directory),
         ("keys and stores", stores.stores),
         ("lake files", lambda s: stores.lake_files(s, deep=deep, fix=fix)),
