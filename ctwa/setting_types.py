@@ -238,6 +238,9 @@ def _postgres(value: SecretStr) -> SecretStr:
     return value
 
 
+SPARK_ADDRESS = "needs the address of a Spark Connect server, such as sc://host:15002"
+
+
 def _spark(value: SecretStr) -> SecretStr:
     found = re.fullmatch(r"sc://[^:/;\s]+(:\d{1,5})?(/(;[^;\s]+)*)?", value.get_secret_value())
     if not found or (found[1] and int(found[1][1:]) not in PORTS):

@@ -212,21 +212,14 @@ class Settings(BaseSettings):
     crm_webhook_secret: SecretStr | None = None
 
     @model_validator(mode="after")
-    def _test_has_its_code(self) -> Settings:
+    def _has_what_it_needs(self) -> Settings:
         if self.meta_conversions_mode == "test" and not self.meta_test_event_code:
             raise ValueError(
                 "META_TEST_EVENT_CODE: META_CONVERSIONS_MODE=test needs the code that Events "
                 "Manager shows under Test events"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _spark_has_its_address(self) -> Settings:
         if self.engine == "spark" and self.spark_url is None:
-            raise ValueError(
-                "CTWA_SPARK_URL: CTWA_ENGINE=spark needs the address of a Spark Connect server, "
-                "such as sc://host:15002"
-            )
+            raise ValueError(f"CTWA_SPARK_URL: CTWA_ENGINE=spark {types.SPARK_ADDRESS}")
         if self.engine == "spark" and self.column_lineage:
             raise ValueError("CTWA_COLUMN_LINEAGE: is only there for CTWA_ENGINE=duckdb")
         return self
