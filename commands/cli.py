@@ -79,6 +79,10 @@ app.command(
     add_help_option=False,
 )(running.dbt)
 
+_rules = typer.Typer(help="Rules by which a chat qualifies.", no_args_is_help=True)
+_rules.command("try")(running.try_rules)
+app.add_typer(_rules, name="rules")
+
 
 def main() -> None:
     """Entry point of the console script. Files it makes can be read by their owner only."""

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from commands.console import err, out, warn, working
+from commands.console import UsageError, err, out, warn, working
 from ctwa.environment import usable_settings
 from ctwa.errors import CtwaError
 from ctwa.setting_types import PORTS
@@ -267,6 +267,43 @@ def diff_rules(
 
         made = run_diff(settings, a, b, as_of=as_of.date() if as_of else None)
     print_comparison(out, made.tables, made.words, settings.reporting_currency)
+
+
+def try_rules(
+    file: Annotated[Path, typer.Argument(help="The rules, as docs/chat-rules.md describes them.")],
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Last day of both sides. Default: today."),
+    ] = None,
+) -> None:
+    """Show what chat rules would change, before they are switched on. Changes nothing.
+
+    Counts by rule and day, what each campaign's qualified lead would cost, and the leads that would
+    move most; never a text. It reaches as far back as bodies are kept. Example:
+    `ctwa rules try chat_rules.yml`
+    """
+    from ingestion.parser.chat_rules import chat_rules_at
+
+    settings = load_settings()
+    rules = chat_rules_at(file.expanduser().absolute(), settings)
+    warn(*rules.problems)
+    if not rules:
+        raise UsageError(f"{file} has no rule that could be tried")
+    with working("preparing", "ctwa.diff_rules"):
+        from comparison.report import print_comparison, print_trial
+        from orchestration.chat_trial import try_chat_rules
+
+        tried = try_chat_rules(settings, rules, file.name, as_of=as_of.date() if as_of else None)
+    since = tried.signals.since
+    out.print(
+        f"{tried.signals.bodies:,} kept bodies"
+        + (f", the oldest of {since:%Y-%m-%d}" if since else "")
+        + "; what is older stays as earlier rules had it."
+    )
+    print_trial(out, tried.by_day, tried.moved, tried.notes, settings.reporting_currency)
+    print_comparison(out, tried.tables, "", settings.reporting_currency)
+    if rules.problems:
+        raise typer.Exit(1)
 
 
 def report(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.table import Table
 from comparison.credit import with_deltas
 
 TOP = 15
+TRIAL_DAYS = 31
 
 _CHANGES = {
     "moved": "moved to another campaign or channel",
@@ -56,6 +57,46 @@ def print_comparison(
     console.print(_campaign_table(campaigns, currency))
     for line in summary(leads):
         console.print(f"• {line}", markup=False)
+
+
+def print_trial(
+    console: Console,
+    by_day: Sequence[Mapping[str, Any]],
+    moved: Sequence[Mapping[str, Any]],
+    notes: Iterable[str],
+    currency: str,
+) -> None:
+    """What chat rules would find: outcomes by rule and day, the leads moved most, what is odd."""
+    rules = sorted({row["rule_id"] for row in by_day})
+    days = sorted({row["day"] for row in by_day}, reverse=True)
+    table = Table(title="Outcomes by day and rule", title_justify="left")
+    table.add_column("day")
+    for rule in rules:
+        table.add_column(_plain(rule), justify="right")
+    counts = {(row["day"], row["rule_id"]): row["outcomes"] for row in by_day}
+    for day in days[:TRIAL_DAYS]:
+        table.add_row(f"{day}", *(f"{counts.get((day, rule), 0):,}" for rule in rules))
+    if len(days) > TRIAL_DAYS:
+        rest = [sum(counts.get((d, rule), 0) for d in days[TRIAL_DAYS:]) for rule in rules]
+        table.add_row(f"{len(days) - TRIAL_DAYS} days before", *(f"{n:,}" for n in rest))
+    table.add_section()
+    total = [sum(row["outcomes"] for row in by_day if row["rule_id"] == rule) for rule in rules]
+    table.add_row("all", *(f"{n:,}" for n in total), style="bold")
+    console.print(table if rules else "No rule is met.")
+    if moved:
+        leads = Table(title="Leads that would move most", title_justify="left")
+        for name in ("lead", "campaign or channel", "stage", f"value in {currency}"):
+            leads.add_column(name)
+        for row in moved:
+            leads.add_row(
+                row["lead_id"],
+                _plain(row["campaign"] or "–"),
+                f"{row['stage_before'] or 'none'} → {row['stage_after'] or 'none'}",
+                _change(row["value_before"], row["value_after"]),
+            )
+        console.print(leads)
+    for note in notes:
+        console.print(f"• {note}", markup=False)
 
 
 def summary(leads: Iterable[Mapping[str, Any]]) -> list[str]:

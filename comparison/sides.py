@@ -4,6 +4,7 @@
     conversation_gap_days=7
     first_touch=paid,conversation_gap_days=7    several that differ from the settings
     project=../before                           another checkout's models: two versions of the rules
+    chat_rules=new.yml                          other chat rules, over the bodies still kept
 
 A database is a warehouse (schema `marts`) or a published file, which may be of an older version: a
 column it lacks reads as null. `leads_<side>` has where each lead is counted, `spend_<side>` each
@@ -20,9 +21,11 @@ import duckdb
 
 from ctwa.errors import CtwaError
 from ctwa.settings import PROJECT_DIR, RULES, Settings, SettingsError, load_settings, name_of
+from ingestion.parser.chat_rules import ChatRules, chat_rules_at
 
 CURRENT = "current"
 PROJECT = "project"
+CHAT_RULES = "chat_rules"
 
 
 class RuleError(CtwaError):
@@ -41,6 +44,8 @@ class RuleSet:
     """The installation's settings, with the rules of this side."""
     project: Path = PROJECT_DIR
     """Folder of the `dbt_project.yml` whose models build this side."""
+    chat_rules: ChatRules | None = None
+    """Applied again to the bodies that are kept; None: what the lake has of earlier readings."""
 
 
 def parse_rules(spec: str, settings: Settings, project: Path = PROJECT_DIR) -> RuleSet:
@@ -55,17 +60,18 @@ def parse_rules(spec: str, settings: Settings, project: Path = PROJECT_DIR) -> R
                 f"{part or spec!r} is not a rule: write `{CURRENT}`, or name=value such as "
                 f"conversation_gap_days=7"
             )
-        if name not in (*RULES, PROJECT):
-            known = ", ".join((*RULES, PROJECT))
+        if name not in (*RULES, PROJECT, CHAT_RULES):
+            known = ", ".join((*RULES, PROJECT, CHAT_RULES))
             raise RuleError(f"there is no rule {name!r}; rules are {known}")
         if name in chosen:
             raise RuleError(f"{name} is given twice in {spec!r}")
         chosen[name] = value
-    folder = chosen.pop(PROJECT, None)
+    folder, file = chosen.pop(PROJECT, None), chosen.pop(CHAT_RULES, None)
     return RuleSet(
         spec=spec.strip(),
         settings=_with_rules(settings, chosen) if chosen else settings,
         project=_project(folder) if folder else project,
+        chat_rules=_chat_rules(file, settings) if file else None,
     )
 
 
@@ -73,6 +79,7 @@ def differing_rules(a: RuleSet, b: RuleSet) -> dict[str, tuple[str, str]]:
     """Rules that differ -> the value on each side."""
     pairs = {name: (value, b.settings.rules[name]) for name, value in a.settings.rules.items()}
     pairs[PROJECT] = (str(a.project), str(b.project))
+    pairs[CHAT_RULES] = (_versions(a.chat_rules), _versions(b.chat_rules))
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
@@ -90,6 +97,7 @@ def in_words(differing: dict[str, tuple[str, str]]) -> str:
     """How b differs from a, in words; empty if nothing differs."""
     texts = {name: rule.difference for name, rule in RULES.items()}
     texts[PROJECT] = "the models of {b} instead of those of {a}"
+    texts[CHAT_RULES] = "chat rules {b} instead of {a}"
     joined = "; ".join(texts[name].format(a=a, b=b) for name, (a, b) in differing.items())
     return joined[:1].upper() + joined[1:]
 
@@ -104,6 +112,19 @@ def _with_rules(settings: Settings, chosen: dict[str, str]) -> Settings:
         for name in chosen:
             text = text.replace(f"{name_of(name)}:", f"{name}={chosen[name]}:")
         raise RuleError(text) from None
+
+
+def _chat_rules(file: str, settings: Settings) -> ChatRules:
+    found = chat_rules_at(Path(file).expanduser().absolute(), settings)
+    if found.problems:
+        raise RuleError("\n".join(found.problems))
+    return found
+
+
+def _versions(rules: ChatRules | None) -> str:
+    if rules is None:
+        return "as they were applied"
+    return " + ".join(f"{e['id']} {e['version']}" for e in rules.entries) or "none"
 
 
 def _project(folder: str) -> Path:

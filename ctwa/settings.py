@@ -113,11 +113,20 @@ class Settings(BaseSettings):
         "those become `direct`",
         limits=(1, 90),
     )
+    chat_qualifies: Literal["always", "without_crm"] = rule(
+        "always",
+        "chat rules qualify leads {b} instead of {a}",
+        "`without_crm`: a chat rule says nothing of leads of which a CRM has said anything",
+        "fewer qualified leads; nobody new is a lead or changes the source",
+    )
     exchange_rates: Literal["seed", "ecb"] = rule("seed", "exchange rates of {b} instead of {a}")
     reporting_currency: types.Currency = rule("BRL", "reporting currency {b} instead of {a}")
     reporting_timezone: types.Zone = rule("America/Sao_Paulo", "days of {b} instead of {a}")
     ecb_url: types.ServiceUrl = "https://data-api.ecb.europa.eu"
     default_country: types.Country = "BR"
+
+    # The file of the rules by which a chat qualifies (docs/chat-rules.md).
+    chat_rules: Path | None = None
 
     # Meta redelivers for up to 7 days; a body must be kept longer than that to be parsed again.
     vault_retention_days: int = Field(90, ge=8, le=3650)
@@ -225,7 +234,7 @@ class Settings(BaseSettings):
             path = getattr(self, name)
             path = data / f"{default}.duckdb" if path == Path() else path
             put(self, name, path.expanduser().absolute())
-        for name in ("backup_dir", "ctwa_home"):
+        for name in ("backup_dir", "chat_rules", "ctwa_home"):
             if (path := getattr(self, name)) is not None:
                 put(self, name, path.expanduser().absolute())
         return self
@@ -331,6 +340,9 @@ class Settings(BaseSettings):
             "CTWA_WAREHOUSE_PATH": str(self.warehouse_path),
             "CTWA_LAKE_PATH": self.lake_url.removeprefix("file://"),
             "CTWA_IDENTITY_PATH": f"{self.lake_url.removeprefix('file://')}/identity",
+            "CTWA_CHAT_SIGNALS_PATH": (
+                f"{self.lake_url.removeprefix('file://')}/event_log/chat_signals"
+            ),
             "CTWA_AS_OF": as_of.isoformat(),
             "CTWA_ACTIVATION_PATH": str(self.activation_dir),
             "CTWA_CONVERSION_STAGES": ",".join(

@@ -218,18 +218,27 @@ def commands() -> str:
     group = typer.main.get_command(app)
     context = click.Context(group, info_name="ctwa")
     lines = [
-        f"- [`ctwa {name}`](#ctwa-{name}): {_sentence(command.help)}"
-        for name, command in group.commands.items()  # type: ignore[attr-defined]
+        f"- [`ctwa {name}`](#ctwa-{name.replace(' ', '-')}): {_sentence(command.help or '')}"
+        for name, command in _commands_of(group)
     ]
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
+    for name, command in _commands_of(group):
         of_command = click.Context(command, info_name=name, parent=context)
         usage = " ".join(command.collect_usage_pieces(of_command))
-        lines += ["", f"## ctwa {name}", "", _paragraphs(command.help), ""]
+        lines += ["", f"## ctwa {name}", "", _paragraphs(command.help or ""), ""]
         lines += ["```", f"ctwa {name} {usage}", "```", ""]
         shown = [_parameter(p, of_command) for p in command.params]
         if any(shown):
             lines += ["| option | |", "|---|---|", *filter(None, shown)]
     return "\n".join(lines)
+
+
+def _commands_of(group: click.Command, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command with its whole name, those of groups in their places."""
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        if hasattr(command, "commands"):
+            yield from _commands_of(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def _sentence(text: str) -> str:

@@ -39,6 +39,7 @@ from ctwa.lock import refresh_lock
 from ctwa.progress import doing
 from ctwa.project import project_of
 from ctwa.settings import PROJECT_DIR, Settings
+from ingestion.event_log.trial import write_signals
 from ingestion.identity.tables import DATASET as IDENTITY
 from ingestion.identity.tables import Rules
 from ingestion.identity.update import lake_for_rules
@@ -95,22 +96,33 @@ def diff_rules(
     refuse_mixed_money(differing)
     words = in_words(differing)
     day = as_of or datetime.now(ZoneInfo(settings.reporting_timezone)).date()
-    with refresh_lock(settings.lock_path), _scratch(settings) as folder:
+    with refresh_lock(settings.lock_path), scratch(settings) as folder:
         ready_lake(settings)
-        warehouses = [folder / f"{name}.duckdb" for name in ("a", "b")]
-        for side, warehouse in zip(sides, warehouses, strict=True):
-            log.info("building %s", side.spec)
-            doing(f"building {side.spec}")
-            (build or build_side)(side, warehouse, day)
-        difference = compare(
-            *warehouses,
-            causes=causes_of_rules(differing),
-            prefix=f"{words}: " if words else "",
-        )
-        tables = credit_tables(difference, rules_a=sides[0].spec, rules_b=sides[1].spec, as_of=day)
+        tables, _ = compare_sides(sides, folder, day, build=build)
         save_comparison(settings, tables)
         published = publish_comparison(settings)
     return RuleComparison(tables, words, published)
+
+
+def compare_sides(
+    sides: Sequence[RuleSet], folder: Path, day: date, *, build: Build | None = None
+) -> tuple[dict[str, pa.Table], list[Path]]:
+    """Build both sides in `folder`; the tables of their comparison, and their warehouses. The
+    caller holds the refresh lock."""
+    warehouses = [folder / f"{name}.duckdb" for name in ("a", "b")]
+    for side, warehouse in zip(sides, warehouses, strict=True):
+        log.info("building %s", side.spec)
+        doing(f"building {side.spec}")
+        (build or build_side)(side, warehouse, day)
+    differing = differing_rules(*sides)
+    words = in_words(differing)
+    difference = compare(
+        *warehouses,
+        causes=causes_of_rules(differing),
+        prefix=f"{words}: " if words else "",
+    )
+    specs = {"rules_a": sides[0].spec, "rules_b": sides[1].spec}
+    return credit_tables(difference, **specs, as_of=day), warehouses
 
 
 def publish_comparison(settings: Settings) -> bool:
@@ -146,6 +158,10 @@ def build_side(side: RuleSet, warehouse: Path, as_of: date) -> None:
         "DBT_LOG_PATH": str(target / "logs"),
         "CTWA_IDENTITY_PATH": f"{identities.url.removeprefix('file://')}/{IDENTITY}",
     }
+    if side.chat_rules is not None:
+        signals = warehouse.with_suffix(".signals")
+        write_signals(side.settings, side.chat_rules, signals)
+        environment["CTWA_CHAT_SIGNALS_PATH"] = str(signals)
     select = [f"+{model}" for model in MODELS]
     done = subprocess.run(
         [*dbt_command(), "--quiet", "build", "--exclude-resource-type", "test", "unit_test",
@@ -163,7 +179,7 @@ def sweep_comparisons(settings: Settings) -> None:
 
 
 @contextmanager
-def _scratch(settings: Settings) -> Iterator[Path]:
+def scratch(settings: Settings) -> Iterator[Path]:
     """An empty folder in `<data>/comparisons`, removed afterwards, like those of killed runs."""
     sweep_comparisons(settings)
     folder = settings.data_dir / "comparisons" / str(os.getpid())

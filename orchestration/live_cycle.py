@@ -20,7 +20,7 @@ from ctwa.errors import CtwaError
 from ctwa.lock import refresh_lock
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.crm.hubspot.source import client_of_one_try, created_since, land_hubspot
-from ingestion.event_log.source import VaultDamageError
+from ingestion.event_log.source import LandedError
 from ingestion.source import SourceError
 from keeping.data_folder import put_right
 from keeping.erasure.steps import land
@@ -206,7 +206,7 @@ class Cycles:
     def _land(self, done: Done) -> None:
         try:
             counts = land(self._settings, with_dlt=False)
-        except VaultDamageError as error:  # everything readable has landed
+        except LandedError as error:  # everything readable has landed
             counts = error.counts
             done.problems.append(f"event_log: {describe(error)}")
         done.envelopes = counts.envelopes

@@ -129,17 +129,11 @@ def _campaigns() -> list[CampaignRef]:
     rows: list[tuple[str, AccountRef, str, str, str | None]] = [
         ("Botox | SP | CTWA", SAO_PAULO, "OUTCOME_ENGAGEMENT", "WHATSAPP", None),
         ('Avaliação grátis 😀 — "julho"', SAO_PAULO, "OUTCOME_LEADS", "WHATSAPP", None),
-        ("=cmd|' /C calc'!A0", SAO_PAULO, "OUTCOME_ENGAGEMENT", "WHATSAPP", None),
+        ("Preenchimento | SP | CTWA", SAO_PAULO, "OUTCOME_ENGAGEMENT", "WHATSAPP", None),
         ("Mixed destinations", SAO_PAULO, "OUTCOME_SALES", "MESSAGING_INSTAGRAM_WHATSAPP", None),
         ("Website only", SAO_PAULO, "OUTCOME_TRAFFIC", "WEBSITE", None),
-        (
-            "US | Spanish <script>alert(1)</script>",
-            NEW_YORK,
-            "OUTCOME_ENGAGEMENT",
-            "WHATSAPP",
-            None,
-        ),
-        ("US | Retargeting; DROP TABLE leads--", NEW_YORK, "OUTCOME_SALES", "WHATSAPP", None),
+        ("US | Spanish | CTWA", NEW_YORK, "OUTCOME_ENGAGEMENT", "WHATSAPP", None),
+        ("US | Retargeting", NEW_YORK, "OUTCOME_SALES", "WHATSAPP", None),
         ("Verão 2027 (new name)", SAO_PAULO, "OUTCOME_LEADS", "WHATSAPP", "Verão 2026"),
         ("Not ours", FOREIGN, "OUTCOME_LEADS", "WHATSAPP", None),
         # The same names as the first campaign's, in the account that came after its own.
@@ -198,7 +192,8 @@ def _ads(campaigns: list[CampaignRef]) -> list[AdRef]:
                 campaign=campaigns[campaign],
                 kind=kind,
                 headline=f"Fale conosco {texts}",
-                body=f"Avalia\u00e7\u00e3o \U0001f44b n\u00ba {texts}",
+                # Nasty where no visitor of the demo looks: names of campaigns are ordinary.
+                body=f"=cmd()|\U0001f44b {texts} <script>alert(1)</script>'); DROP TABLE ads--",
                 media_type="video" if i % 3 == 2 else "image",
                 popularity=popularity,
                 daily_budget_cents=budget,
@@ -222,8 +217,7 @@ def _google_campaigns() -> list[CampaignRef]:
         ("21900000004", GOOGLE_US, "DISPLAY", 350, None),
     ]
     names = (
-        "Marca | SP", 'Pesquisa: "botox" 😀', "PMax — tudo", "US brand'); DROP TABLE ads--",
-        "=Display",
+        "Marca | SP", 'Pesquisa: "botox" 😀', "PMax — tudo", "US brand", "Display",
     )  # fmt: skip
     return [
         CampaignRef(campaign_id, name, account, kind, "", before, cents)

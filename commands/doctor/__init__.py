@@ -36,6 +36,7 @@ def examine(
         ("versions", installation.versions),
         ("names of settings", installation.names),
         ("rules", installation.rules),
+        ("chat rules", installation.chat_rules),
         ("data directory", installation.data_directory),
         ("keys and stores", stores.stores),
         ("lake files", lambda s: stores.lake_files(s, deep=deep, fix=fix)),

@@ -21,6 +21,7 @@ from ctwa.live_state import STOPPED, LiveState
 from ctwa.setting_types import next_run
 from ctwa.settings import ENV_FILE, PROJECT_DIR, Settings
 from ingestion.apis.versions import in_use, judge
+from ingestion.parser.chat_rules import chat_rules_of
 from ingestion.source import Finding, off, ok, wrong
 
 MIN_FREE_BYTES = 2 * 2**30
@@ -85,6 +86,19 @@ def rules(settings: Settings) -> Iterator[Finding]:
     ]
     text = f"{'; '.join(changed)}; the others by default" if changed else "all by default"
     yield ok("rules", text)
+
+
+def chat_rules(settings: Settings) -> Iterator[Finding]:
+    """Whether every rule by which a chat qualifies can be applied."""
+    found = chat_rules_of(settings)
+    for problem in found.problems:
+        text, _, fix = problem.rpartition(": ")
+        yield wrong("chat rules", text, f"{fix}; then run `ctwa refresh --reparse`")
+    if found:
+        names = ", ".join(dict.fromkeys(entry["id"] for entry in found.entries))
+        yield ok("chat rules", f"{names}, by {settings.chat_rules}")
+    elif not found.problems:
+        yield off("chat rules", "CTWA_CHAT_RULES is not set: a CRM alone says who qualified")
 
 
 def data_directory(settings: Settings) -> Iterator[Finding]:

@@ -7,6 +7,11 @@
                 end
 {%- endmacro %}
 
+{# Sources of outcomes that are no CRM: chat rules, and what Meta infers from chats. #}
+{% macro not_crm_sources() -%}
+    ('chat', 'meta_automatic_events')
+{%- endmacro %}
+
 {# Rule R9: the stages that imply that a lead qualified. #}
 {% macro qualified_stages() -%}
     ('qualified', 'opportunity', 'won')

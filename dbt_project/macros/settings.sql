@@ -56,6 +56,12 @@
     {{ return(rule("link_code_days")) }}
 {%- endmacro %}
 
+{# `always`: a chat rule qualifies leads beside the CRM. `without_crm`: only those that no CRM has
+   said anything of. #}
+{% macro chat_qualifies() -%}
+    {{ return(rule("chat_qualifies")) }}
+{%- endmacro %}
+
 {# Stages of the funnel that become conversion events, each with the event's name: `stage:Name`. #}
 {% macro _conversion_pairs() -%}
     {{ return(var(

@@ -21,6 +21,8 @@ select
         when 'other_account' then 'the campaign is in another account: leave account_id empty, or correct it'
         when 'unknown_account' then 'no such account was read: compare platform and account_id with dim_accounts'
         when 'currency' then 'give the amounts in the account''s currency or in {{ reporting_currency() | replace("'", "") }}'
+        when 'not_a_number' then 'give amounts as plain numbers such as 1500.50'
+        when 'not_a_day' then 'give valid_from as a day such as 2026-12-01'
         when 'no_amount' then 'fill in cost_per_qualified_lead, monthly_budget or both'
         else 'amounts must be above 0: leave what has no target empty'
     end as mend

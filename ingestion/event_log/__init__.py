@@ -35,6 +35,7 @@ EVENT_LOG_SOURCE = Source(
         "statuses": "One row per delivery status of an outbound message, with its pricing.",
         "identity_links": "One row per pair of identities that one payload shows to be one person.",
         "outcomes": "One row per outcome a CRM sent: stage, time, value; repeats included.",
+        "chat_signals": "One row per condition of a chat rule that a message meets; no text.",
         "web_leads": "One row per form sent on the company's site; repeats included.",
         "link_clicks": "One row per click on the site's WhatsApp button; repeats included.",
         "exclusions": "One row per statement that a person or a business number does not count.",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ from ingestion.lake.commit import Commit
 from ingestion.lake.lake import Damage, Lake, conform
 from ingestion.lake.pipeline import Batch, typed_source
 from ingestion.parser import Parser
+from ingestion.parser.chat_rules import chat_rules_of
 from ingestion.parser.helper import in_two_processes
 from ingestion.parser.schema import EVENT_LOG
 from ingestion.source import SourceError
@@ -52,11 +53,29 @@ LOAD_ENVELOPES = 200_000
 """Envelopes in one load; limits memory and the disk space of dlt's working folder."""
 
 
-class VaultDamageError(SourceError):
+class LandedError(SourceError):
+    """Something is wrong, and everything that can be read has landed: `counts`."""
+
+    def __init__(self, text: str, counts: EventLogCounts) -> None:
+        self.counts = counts
+        super().__init__(text)
+
+
+class ChatRulesError(LandedError):
+    """Some chat rules are wrong, and did not apply to what landed; the others did."""
+
+    def __init__(self, counts: EventLogCounts, problems: Sequence[str]) -> None:
+        super().__init__(
+            f"{len(problems)} chat rule(s) did not apply: {'; '.join(problems)}. Correct the file, "
+            "then run `ctwa refresh --reparse`",
+            counts,
+        )
+
+
+class VaultDamageError(LandedError):
     """Part of the vault could not be read. Everything else has landed: `counts`."""
 
     def __init__(self, counts: EventLogCounts, known: str | None) -> None:
-        self.counts = counts
         parts = []
         if counts.damaged:
             parts.append(
@@ -74,7 +93,7 @@ class VaultDamageError(SourceError):
                 "check the disk and the memory; `ctwa replay BACKUP/vault.db` brings back those "
                 "that a backup still has"
             )
-        super().__init__("; ".join(parts))
+        super().__init__("; ".join(parts), counts)
 
 
 @dataclass(slots=True)
@@ -146,7 +165,7 @@ def land_event_log(
     erasures that were interrupted. `with_dlt`: as `Lake.from_settings`; for a few envelopes dlt
     takes a hundred times as long as all the rest. Raises `VaultMismatchError` if the vault is not
     the one the lake was filled from, and, after everything that can be read has landed,
-    `VaultDamageError` if the vault is damaged.
+    `VaultDamageError` if the vault is damaged and `ChatRulesError` if chat rules are wrong.
     """
     with refresh_lock(settings.lock_path):
         lake = Lake.from_settings(settings, with_dlt=with_dlt)
@@ -160,6 +179,8 @@ def land_event_log(
             known = vault.damage()
             if counts.damaged or known:
                 raise VaultDamageError(counts, known)
+            if problems := chat_rules_of(settings).problems:
+                raise ChatRulesError(counts, problems)
             return counts
 
 
@@ -181,7 +202,9 @@ def _land(
     batches = _count_damaged(batches, watermark, counts)
     if by_two:
         key = key_of(settings)
-        tables = in_two_processes(batches, key, settings.default_country, settings.site_id)
+        tables = in_two_processes(
+            batches, key, settings.default_country, settings.site_id, chat_rules_of(settings)
+        )
     else:
         tables = map(_parser(settings, names).parse, batches)
     read = _without_erased(tables, Sieve(ledger, names))
@@ -230,7 +253,8 @@ def spans(seqs: Iterable[int]) -> str:
 
 
 def _parser(settings: Settings, names: Pseudonymizer) -> Parser:
-    return Parser(names, settings.default_country, settings.site_id)
+    rules = chat_rules_of(settings)
+    return Parser(names, settings.default_country, settings.site_id, rules)
 
 
 def _without_erased(read: Iterable[Batch], sieve: Sieve) -> Iterator[tuple[Batch, set[int]]]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ctwa.phones import DEFAULT_COUNTRY
 from ctwa.pseudonym import Pseudonymizer
+from ingestion.parser.chat_rules import NO_RULES, ChatRules
 from ingestion.parser.company import LinkClicks, Outcomes, WebLeads
 from ingestion.parser.declarations import CONSENTS, EXCLUSIONS, Consents, Exclusions
 from ingestion.parser.hubspot import SOURCE as HUBSPOT
@@ -27,16 +28,21 @@ Reader = Callable[[bytes], None]
 
 
 class Parser:
-    """Pure: results depend on the envelope, the key, the country and the site only.
+    """Pure: results depend on the envelope, the key, the country, the site and the rules only.
 
     `default_country` (ISO 3166): where a phone is that somebody typed without a country code.
-    `site_id`: the site whose coded links count. Not for use by several threads at once.
+    `site_id`: the site whose coded links count. `chat_rules`: how a chat qualifies. Not for use by
+    several threads at once.
     """
 
     def __init__(
-        self, names: Pseudonymizer, default_country: str = DEFAULT_COUNTRY, site_id: str = ""
+        self,
+        names: Pseudonymizer,
+        default_country: str = DEFAULT_COUNTRY,
+        site_id: str = "",
+        chat_rules: ChatRules = NO_RULES,
     ) -> None:
-        self._names, self._country = names, default_country
+        self._names, self._country, self._chat_rules = names, default_country, chat_rules
         self._keys = Keys(names, site_id)
 
     def parse(self, batch: pa.RecordBatch) -> dict[str, pa.Table]:
@@ -50,7 +56,7 @@ class Parser:
             return self._parse(batch)
 
     def _parse(self, batch: pa.RecordBatch) -> dict[str, pa.Table]:
-        rows = Rows()
+        rows = Rows(self._chat_rules)
         readers = self._readers(rows)
         columns = (
             batch.column("seq").to_pylist(),
@@ -123,6 +129,7 @@ _PHONES = {
     "messages": ((10,), 13),
     "statuses": ((8,), 12),
     "outcomes": ((7,), 6),
+    "chat_signals": ((8,), 11),
     "web_leads": ((5,), 9),
     "consents": ((3,), 8),
     "identity_links": ((5, 7), 10),

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from ingestion.parser.chat_signals import ChatSignals
 from ingestion.parser.company import Outcome, add_outcome
 from ingestion.parser.limits import Reject
 from ingestion.parser.messages import Business, Messages
@@ -71,10 +72,11 @@ def _pricing(status: dict[str, Any]) -> Pricing:
 class Statuses:
     """Turns status elements into rows."""
 
-    __slots__ = ("_keys", "_rows")
+    __slots__ = ("_keys", "_rows", "_signals")
 
     def __init__(self, keys: Keys, rows: Rows) -> None:
         self._keys, self._rows = keys, rows
+        self._signals = ChatSignals(keys, rows) if rows.chat_rules else None
 
     def add(self, status: Any, business: Business, contacts: Contacts) -> list[Link]:
         """Add the row of `status`; returns the links it shows. Raises `Reject`."""
@@ -107,6 +109,8 @@ class Statuses:
             or str(status.get("recipient_id")) in TEST_SENDERS
         )
         rows.statuses.append((*rows.place(), *content, key, is_test))
+        if self._signals is not None and not is_test:
+            self._signals.payment(status, business, contacts)
         return [] if is_test else links
 
     def _recipient(

@@ -21,6 +21,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from ctwa.pseudonym import Pseudonymizer
+from ingestion.parser.chat_rules import NO_RULES, ChatRules
 from ingestion.parser.envelopes import Parser
 from ingestion.parser.schema import EVENT_LOG
 
@@ -35,14 +36,19 @@ _UNREAD = 4
 
 
 def in_two_processes(
-    batches: Iterable[pa.RecordBatch], key: bytes, country: str, site_id: str
+    batches: Iterable[pa.RecordBatch],
+    key: bytes,
+    country: str,
+    site_id: str,
+    chat_rules: ChatRules = NO_RULES,
 ) -> Iterator[Tables]:
     """The tables of every batch, in order; see `Parser`.
 
     If the helper ends early, this process parses what is left itself.
     """
-    parser = Parser(Pseudonymizer(key), country, site_id)
-    with _helper(key, country, site_id) as helper, ThreadPoolExecutor(1) as thread:
+    parser = Parser(Pseudonymizer(key), country, site_id, chat_rules)
+    start = {"key": key.hex(), "country": country, "site_id": site_id, "rules": chat_rules.entries}
+    with _helper(start) as helper, ThreadPoolExecutor(1) as thread:
 
         def ask(batch: pa.RecordBatch) -> Tables | None:
             try:
@@ -72,14 +78,13 @@ def in_two_processes(
 
 
 @contextmanager
-def _helper(key: bytes, country: str, site_id: str) -> Iterator[subprocess.Popen[bytes]]:
+def _helper(start: dict[str, Any]) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "ingestion.parser.helper"]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     # Our thread that reads waits for the interpreter after each pipeful, so pipes are large.
     pipes |= {"stderr": subprocess.DEVNULL, "pipesize": _PIPE_BYTES}
     with subprocess.Popen(command, **pipes) as process:
         try:
-            start = {"key": key.hex(), "country": country, "site_id": site_id}
             with suppress(OSError):  # it has ended: the first batch will show that
                 _send(process.stdin, json.dumps(start).encode())
             yield process
@@ -131,7 +136,8 @@ def _main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks decides
     start = json.loads(_received(sys.stdin.buffer))
     names = Pseudonymizer(bytes.fromhex(start["key"]))
-    parser = Parser(names, start["country"], start["site_id"])
+    rules = ChatRules(tuple(start["rules"]))
+    parser = Parser(names, start["country"], start["site_id"], rules)
     _send(sys.stdout.buffer, b"ready")
     while content := _received(sys.stdin.buffer):
         for batch in pa.ipc.open_stream(content):

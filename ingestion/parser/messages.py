@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from ingestion.parser.chat_signals import ChatSignals
 from ingestion.parser.limits import Reject, Unfit, left_out, plain
 from ingestion.parser.people import (
     NOBODY,
@@ -79,10 +80,11 @@ _ENDS = {
 class Messages:
     """Turns message elements into rows, with the links they show."""
 
-    __slots__ = ("_keys", "_rows")
+    __slots__ = ("_keys", "_rows", "signals")
 
     def __init__(self, keys: Keys, rows: Rows) -> None:
         self._keys, self._rows = keys, rows
+        self.signals = ChatSignals(keys, rows) if rows.chat_rules else None
 
     def add(
         self,
@@ -156,6 +158,8 @@ class Messages:
             rows.reject("referral", (*path, "referral"), problem)
         if links and not is_test:
             self.add_links(links, business, content[10])
+        if self.signals is not None and not is_test and not message.get("group_id"):
+            self.signals.message(message, type_, direction, business, person, content[10])
 
     def _context(self, message: dict[str, Any]) -> tuple[str | None, bool]:
         """Key of the message that this one answers, and whether it was forwarded."""

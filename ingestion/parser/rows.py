@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctwa.phones import DEFAULT_COUNTRY
+from ingestion.parser.chat_rules import NO_RULES, ChatRules
 from ingestion.parser.limits import Reject, Unfit, left_out, read_body
 from ingestion.parser.people import Keys, Link
 from ingestion.parser.schema import EVENT_LOG, PARSER_VERSION
@@ -29,23 +30,26 @@ class Rows:
 
     `seq`, `received_us` and `source` belong to the current envelope; `ordinal` counts its rows in
     all tables, so that (seq, ordinal) identifies a row. `message_elements` and `rejected_messages`
-    count its messages (R1); `unfit` lists values of its body that cannot be trusted.
+    count its messages (R1); `unfit` lists values of its body that cannot be trusted. `chat_rules`
+    are those by which its texts are read.
     """
 
     __slots__ = (
-        "account_events", "consents", "envelopes", "exclusions", "handovers", "identity_links",
-        "link_clicks",
-        "message_elements", "messages", "ordinal", "outcomes", "quarantine", "received_us",
-        "rejected_messages", "seq", "source", "statuses", "unfit", "web_leads",
+        "account_events", "chat_rules", "chat_signals", "consents", "envelopes", "exclusions",
+        "handovers", "identity_links", "link_clicks", "message_elements", "messages", "ordinal",
+        "outcomes", "quarantine", "received_us", "rejected_messages", "seq", "source", "statuses",
+        "unfit", "web_leads",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, chat_rules: ChatRules = NO_RULES) -> None:
+        self.chat_rules = chat_rules
         self.envelopes: list[tuple[str, int, int, int]] = []
         """Of each envelope what is not in the batch or the other tables (`OWN_COLUMNS`)."""
         self.messages: list[tuple[Any, ...]] = []
         self.statuses: list[tuple[Any, ...]] = []
         self.identity_links: list[tuple[Any, ...]] = []
         self.outcomes: list[tuple[Any, ...]] = []
+        self.chat_signals: list[tuple[Any, ...]] = []
         self.web_leads: list[tuple[Any, ...]] = []
         self.link_clicks: list[tuple[Any, ...]] = []
         self.exclusions: list[tuple[Any, ...]] = []

@@ -182,6 +182,38 @@ OUTCOMES = pa.schema(
     ]
 )
 
+CHAT_SIGNALS = pa.schema(
+    [
+        *_ORIGIN,
+        *_BUSINESS,
+        pa.field("message_key", pa.string(), nullable=False),  # also of a call or a payment
+        pa.field("message_id_key", pa.string(), nullable=False),
+        *_PERSON,
+        pa.field("said_at", TS, nullable=False),
+        # The edit or deletion that this row comes from; such a row without a rule withdraws what
+        # the message said before.
+        pa.field("revision_key", pa.string()),
+        pa.field("is_deleted", pa.bool_(), nullable=False),
+        # The rule as it was when this was read: its id in the file, and a hash of what it said.
+        pa.field("rule_id", pa.string()),
+        pa.field("rule_version", pa.string()),
+        pa.field("stage", pa.string()),
+        pa.field("once_per", pa.string()),  # lead | conversation
+        # Which way of meeting the rule, which condition of it, and how many there are: the rule is
+        # met when one conversation has all of one way.
+        pa.field("alternative", pa.int32()),
+        pa.field("part", pa.int32()),
+        pa.field("parts", pa.int32()),
+        pa.field("is_text", pa.bool_()),  # an edit withdraws it
+        # Of replies: how many it takes, and within what time from the conversation's beginning.
+        pa.field("replies", pa.int32()),
+        pa.field("within_seconds", pa.int64()),
+        pa.field("value", MONEY),
+        pa.field("currency", pa.string()),
+        pa.field("content_key", pa.string(), nullable=False),
+    ]
+)
+
 WEB_LEADS = pa.schema(
     [
         *_ORIGIN,
@@ -286,6 +318,7 @@ EVENT_LOG: dict[str, pa.Schema] = {
     "statuses": STATUSES,
     "identity_links": IDENTITY_LINKS,
     "outcomes": OUTCOMES,
+    "chat_signals": CHAT_SIGNALS,
     "web_leads": WEB_LEADS,
     "link_clicks": LINK_CLICKS,
     "exclusions": EXCLUSIONS,

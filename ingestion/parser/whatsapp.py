@@ -296,12 +296,14 @@ class WhatsApp:
         self._each(now, "messages", "message", add, holder=thread, holder_path=path, doubt=doubt)
 
     def _calls(self, now: Change) -> None:
-        """A call that came from an ad is a touch (E22); other calls are not needed."""
+        """A call that came from an ad is a touch (E22); of others only chat rules read the end."""
 
         def add(call: Any, path: Path) -> None:
             self._messages.add(call, now.business, now.contacts, path, kind="call", field=now.field)
 
         for k, call in enumerate(children(now.value, "calls")[:MAX_LIST]):
+            if self._messages.signals is not None:
+                self._messages.signals.call(call, now.business, now.contacts)
             if type(call) is dict and type(call.get("referral")) in (dict, Unfit):
                 self._one(call, (*now.path, "calls", k), "message", add, now.doubt)
 
@@ -333,8 +335,7 @@ class WhatsApp:
                 first[key] = min(at, first.get(key, at))
         first.pop(None, None)
         otherwise = min(at for at, *_ in seen) if seen else moment(now.time, self._rows.received_us)
-        if otherwise is None:
-            otherwise = self._rows.received_us
+        otherwise = self._rows.received_us if otherwise is None else otherwise
         for person, links in named:
             times = [first[key] for key in person[:2] if key in first]
             self._messages.add_links(links, now.business, min(times, default=otherwise))
@@ -395,6 +396,5 @@ class WhatsApp:
         add: Callable[[Any, Path], None],
         doubt: str | None,
     ) -> None:
-        if type(item) is Unfit:
-            doubt = doubt or item.reason
+        doubt = doubt or (item.reason if type(item) is Unfit else None)
         self._rows.take(element, item, path, add, doubt)

@@ -112,6 +112,9 @@ class Anonymous:
             row["ctwa_clid"] = ERASED_CLICK if row["ctwa_clid"] else row["ctwa_clid"]
             url = row["referral_source_url"]
             row["referral_source_url"] = url and url.partition("?")[0]
+        elif table == "chat_signals":
+            revision = row["revision_key"]
+            row["revision_key"] = self._alias["message_key"].get(revision, revision)
         elif table == "exclusions":
             row["reason"] = ERASED_REASON  # the typed text may name the person
         elif table == "web_leads":

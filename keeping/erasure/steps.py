@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from ctwa.lock import refresh_lock
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
-from ingestion.event_log.source import EventLogCounts, VaultDamageError, land_event_log
+from ingestion.event_log.source import EventLogCounts, LandedError, land_event_log
 from ingestion.identity.erased import Erasure, Ledger, Period, marker
 from ingestion.lake.lake import Lake
 from ingestion.vault import open_vault
@@ -124,13 +124,13 @@ def land(settings: Settings, *, reparse: bool = False, with_dlt: bool = True) ->
     """Land what waits in the vault (`land_event_log`), then finish interrupted erasures.
 
     Every landing of an installation goes through here: a pending erasure must not wait for the next
-    `ctwa forget`. Raises what `land_event_log` raises; if the vault is damaged, at the end.
+    `ctwa forget`. Raises what `land_event_log` raises; a `LandedError` at the end.
     """
     with refresh_lock(settings.lock_path):
-        damage: VaultDamageError | None = None
+        damage: LandedError | None = None
         try:
             counts = land_event_log(settings, reparse=reparse, with_dlt=with_dlt)
-        except VaultDamageError as error:  # everything readable has landed
+        except LandedError as error:  # everything readable has landed
             damage, counts = error, error.counts
         ledger = Ledger.of(settings)
         if ledger.bodies or ledger.in_state("pending"):

@@ -91,8 +91,8 @@ def find(lake: Lake, person: Person, before: datetime) -> Found:
     if not person.keys:
         return found
     for table in (
-        "messages", "statuses", "exclusions", "consents", "handovers", "identity_links",
-        "web_leads",
+        "messages", "statuses", "chat_signals", "exclusions", "consents", "handovers",
+        "identity_links", "web_leads",
     ):  # fmt: skip
         found.rows[table] = _select(lake, table, is_theirs(table, person), before)
     keys = {r["message_key"] for t in ("messages", "statuses") for r in found.rows[t].values()}
@@ -205,7 +205,7 @@ def is_theirs(table: str, person: Person) -> str:
     deciding = person.identities - person.shared if table in _CLAIMED else person.identities
     tests = [_is_among(column, deciding) for column in columns]
     # In a message the user id decides, as in the models, and a phone only if there is none.
-    alone = " and bsuid_key is null" if table in ("messages", "statuses") else ""
+    alone = " and bsuid_key is null" if table in ("messages", "statuses", "chat_signals") else ""
     for column in columns:
         if column in ("phone_key", "identity_key"):
             tests += [f"({test}{alone})" for test in _in_their_time(column, table, person)]

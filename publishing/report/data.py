@@ -19,7 +19,7 @@ from publishing.report.columns import table
 from publishing.report.facts import ReportError, lead_entity, load_facts
 from publishing.report.zones import Budget, encode_facts
 
-FORMAT = 2
+FORMAT = 3
 NEEDED = (
     "attribution_health", "channel_performance", "dim_accounts", "dim_ads", "dim_campaigns",
     "fct_ad_spend", "fct_leads", "spend_reconciliation",

@@ -8,7 +8,9 @@ zone of its own, that of the level below is used. Each zone is a table by column
     periods, rows_in    first days of the periods, as steps; and how many rows each of them has
     entity              what a row is about, an index into `entities`, as steps within the period
     ages                of every qualified lead, in the order of the rows, within how many days of
-                        the first touch it qualified: "within 14 days" and "at equal age" count them
+                        the first touch it qualified: "within 14 days" and "at equal age" count
+                        them. A text of steps within each row, since there may be many: a digit of
+                        `AGE_DIGITS`, or `-` and two digits from 62 days on
     spend ... won       sums
 """
 
@@ -26,6 +28,7 @@ from publishing.report.columns import counts, millionths, steps, words
 from publishing.report.facts import AMOUNTS, KEYS, MEASURES, sums
 
 EPOCH = date(1970, 1, 1)
+AGE_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 _LEVELS = {"ad": "entity", "campaign": "campaign_entity", "total": "total_entity"}
 _GRAINS = {
@@ -151,11 +154,17 @@ def _zone(
     ).fetchall()
     columns: list[Any] = list(zip(*found, strict=True)) or [()] * (2 + len(MEASURES))
     periods, rows_in = _runs(columns[0])
-    ages = connection.execute(
-        f"select age from ages where day >= ? and day < ? "  # noqa: S608
-        f"order by greatest({period}, ?), {entity}, age",
-        [start, end, start],
-    ).fetchall()
+    digit = f"'{AGE_DIGITS}'[{{}} + 1]"
+    (ages,) = connection.execute(
+        "select string_agg(case when step < 62 then "  # noqa: S608
+        f"{digit.format('step')} else '-' || {digit.format('step // 62')} || "
+        f"{digit.format('step % 62')} end, '' order by period, entity, age, step desc) from ("
+        "select *, least(3843, age - coalesce("
+        "lag(age) over (partition by period, entity order by age), 0)) as step "
+        f"from (select greatest({period}, ?) as period, {entity} as entity, age "
+        "from ages where day >= ? and day < ?))",
+        [start, start, end],
+    ).fetchone() or ("",)
     made = {
         "grain": grain,
         "from": start,
@@ -164,7 +173,7 @@ def _zone(
         "periods": steps(periods),
         "rows_in": rows_in,
         "entity": _restarting(columns[1], rows_in),
-        "ages": [age for (age,) in ages],
+        "ages": ages or "",
     }
     for name, column in zip(MEASURES, columns[2:], strict=True):
         made[name] = millionths(column) if name in AMOUNTS else counts(column)

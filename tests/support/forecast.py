@@ -220,7 +220,7 @@ _MARTS = """
     create or replace table marts.fct_outcomes as
     select
         'crm' as source, lead_id as event_id, lead_id, qualified_at as occurred_at,
-        'qualified' as funnel_stage
+        'qualified' as funnel_stage, false as is_overruled
     from born where qualified_at is not null;
     create or replace table event_log.outcomes as
     select

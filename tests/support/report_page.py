@@ -11,6 +11,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from publishing.report.zones import AGE_DIGITS
+
 MEASURES = (
     "spend", "won_value", "message_cost", "impressions", "clicks", "conversations", "leads",
     "replied", "qualified", "won",
@@ -80,7 +82,7 @@ def facts(payload: Mapping[str, Any], level: str = "ad") -> Iterator[dict[str, A
     }
     for zone in zones(raw, level):
         measures = {name: numbers(zone[name]) for name in MEASURES}
-        ages = iter(zone["ages"])
+        characters = iter(zone["ages"])
         row = 0
         for day, count in zip(accumulate(zone["periods"]), zone["rows_in"], strict=True):
             for entity in accumulate(zone["entity"][row : row + count]):
@@ -92,9 +94,19 @@ def facts(payload: Mapping[str, Any], level: str = "ad") -> Iterator[dict[str, A
                     "account": raw["entities"]["account"][entity],
                     **{name: texts[entity] for name, texts in entities.items()},
                     **made,
-                    "ages": [next(ages) for _ in range(int(made["qualified"] or 0))],
+                    "ages": list(
+                        accumulate(_step(characters) for _ in range(int(made["qualified"] or 0)))
+                    ),
                 }
                 row += 1
+
+
+def _step(characters: Iterator[str]) -> int:
+    """The next step of the text of ages."""
+    first = next(characters)
+    if first != "-":
+        return AGE_DIGITS.index(first)
+    return AGE_DIGITS.index(next(characters)) * 62 + AGE_DIGITS.index(next(characters))
 
 
 def zones(raw: Mapping[str, Any], level: str) -> list[dict[str, Any]]:

@@ -65,6 +65,7 @@ reached as (
     from {{ ref('fct_outcomes') }}
     where
         lead_id is not null
+        and not coalesce(is_overruled, false)
         and funnel_stage in {{ reached_by[stage] }}
     {% endfor %}
 

@@ -52,10 +52,32 @@ function zoneOf(raw) {
     entity,
     columns,
     units: Object.fromEntries(names.map((name) => [name, unitOf(raw[name])])),
-    ages: Int32Array.from(raw.ages),
+    ages: agesOf(raw.ages, ageStarts),
     ageStarts,
     within: new Map(),
   };
+}
+
+// Ages as they are written (zones.py): steps within a row, one character for most.
+const AGE_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+function agesOf(text, starts) {
+  const made = new Int32Array(starts[starts.length - 1]);
+  const values = new Int32Array(128);
+  for (let d = 0; d < AGE_DIGITS.length; d += 1) values[AGE_DIGITS.charCodeAt(d)] = d;
+  let at = 0;
+  for (let row = 0; row < starts.length - 1; row += 1) {
+    for (let k = starts[row], age = 0; k < starts[row + 1]; k += 1) {
+      if (text[at] === "-") {
+        age += values[text.charCodeAt(at + 1)] * 62 + values[text.charCodeAt(at + 2)];
+        at += 3;
+      } else {
+        age += values[text.charCodeAt(at)];
+        at += 1;
+      }
+      made[k] = age;
+    }
+  }
+  return made;
 }
 
 // Qualified leads of each row within so many days of the first touch. Ages are in order.

@@ -133,6 +133,7 @@ function forecastChart(rows) {
       number(row.high, 1),
     ]),
     option: {
+      grid: { ...chartBase().grid, top: legendHeight(names) },
       xAxis: categoryAxis(rows.map((row) => bucketName(row.start, row.grain))),
       yAxis: valueAxis((v) => number(v), { minInterval: 1 }),
       tooltip: tooltip((points) => {

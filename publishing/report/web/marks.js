@@ -85,12 +85,14 @@ function markedChart(canvas) {
     },
     place() {
       if (!marks.length || !canvas.chart) return;
-      const used = new Map();
+      // Side by side where there is room, else one below the other.
+      const rows = [];
       [...layer.children].forEach((sign, place) => {
-        const { at } = marks[place];
-        const row = used.get(at) ?? 0;
-        used.set(at, row + 1);
-        sign.style.left = `${Math.round(canvas.chart.convertToPixel({ xAxisIndex: 0 }, at)) - 9}px`;
+        const left = Math.round(canvas.chart.convertToPixel({ xAxisIndex: 0 }, marks[place].at)) - 9;
+        let row = 0;
+        while (rows[row]?.some((other) => Math.abs(other - left) < 20)) row += 1;
+        rows[row] = [...(rows[row] ?? []), left];
+        sign.style.left = `${left}px`;
         sign.style.top = `${24 + 20 * row}px`;
       });
     },

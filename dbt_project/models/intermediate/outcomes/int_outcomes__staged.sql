@@ -1,6 +1,7 @@
 /*
     Grain: one row per outcome, (source, event id), with its stage of the funnel (rule R9) and its
-    converted value (R13).
+    converted value (R13). Outcomes come from CRMs, and of source `chat` from the rules of the
+    installation (`is_of_rule`).
 
     A CRM corrects an event by sending its id again: the copy with the latest time counts, then (for
     CRMs that we read) the one recorded latest (`recorded_at`), then the one with the greater
@@ -18,6 +19,36 @@
 
 with
 
+{% set columns = [
+    'source', 'event_id', 'stage', 'stage_label', 'occurred_at', 'phone_key', 'bsuid_key',
+    'message_id_key', 'value', 'currency',
+] %}
+reported as (
+
+    select
+        {{ columns | join(', ') }},
+        email_key,
+        web_lead_key,
+        crm_record_key,
+        content_key,
+        recorded_at,
+        false as is_of_rule
+    from {{ source('event_log', 'outcomes') }}
+
+    union all
+
+    select
+        {{ columns | join(', ') }},
+        null as email_key,
+        null as web_lead_key,
+        null as crm_record_key,
+        event_id as content_key,
+        null as recorded_at,
+        true as is_of_rule
+    from {{ ref('int_chat_outcomes__met') }}
+
+),
+
 all_copies as (
 
     select
@@ -29,7 +60,7 @@ all_copies as (
                 then {{ dbt.split_part('event_id', "':'", 2) }}
         end as deal
 
-    from {{ source('event_log', 'outcomes') }}
+    from reported
 
 ),
 
@@ -158,6 +189,7 @@ valued as (
         case when ranked.deal is null then ranked.value else amounts.value end as value, -- noqa: RF04
         case when ranked.deal is null then ranked.currency else amounts.currency end as currency,
         ranked.copies,
+        ranked.is_of_rule,
         ranked.occurred_at
 
     from ranked

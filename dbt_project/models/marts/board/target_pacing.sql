@@ -12,74 +12,81 @@
 {% set month_start = cohort_period("'month'", last_day) %}
 {% set month_end = cohort_period_end("'month'", month_start) %}
 {% set week = "between " ~ dbt.dateadd('day', -6, last_day) ~ " and " ~ last_day %}
+{% set target = "platform, coalesce(campaign_id, 'of ' || account_id, '')" %}
 with
 
-targets as (
+given as (
 
     select
         coalesce(lower(trim(platform)), '') as platform,
         nullif(trim(account_id), '') as account_id,
         nullif(trim(campaign_id), '') as campaign_id,
-        cost_per_qualified_lead,
-        monthly_budget,
         upper(trim(currency)) as currency,
-        valid_from,
-        count(*) over (
-            partition by lower(trim(platform)), coalesce(trim(campaign_id), 'of ' || trim(account_id), ''), valid_from
-        ) as twins
+        nullif(trim(cost_per_qualified_lead), '') as cost_text,
+        nullif(trim(monthly_budget), '') as budget_text,
+        nullif(trim(valid_from), '') as day_text
     from {{ ref('targets') }}
-    where coalesce(valid_from, {{ as_of() }}) <= least({{ as_of() }}, {{ month_end }})
 
 ),
 
-latest as (
+targets as (
 
     select
         *,
+        try_cast(cost_text as decimal(18, 6)) as cost_per_qualified_lead,
+        try_cast(budget_text as decimal(18, 6)) as monthly_budget,
+        try_cast(day_text as date) as valid_from,
+        count(*) over (partition by {{ target }}, day_text) as twins,
         row_number() over (
-            partition by platform, coalesce(campaign_id, 'of ' || account_id, '')
-            order by valid_from desc nulls last, cost_per_qualified_lead asc, monthly_budget asc
+            partition by {{ target }}
+            order by
+                case when day_text is not null and try_cast(day_text as date) is null then 0 else 1 end asc,
+                try_cast(day_text as date) desc nulls last, cost_text asc, budget_text asc
         ) as place
-    from targets
+    from given
+    where coalesce(try_cast(day_text as date), {{ as_of() }}) <= least({{ as_of() }}, {{ month_end }})
 
 ),
 
 checked as (
 
     select
-        latest.platform,
-        case when latest.campaign_id is null then 'account' else 'campaign' end as level,
-        latest.platform || ':' || coalesce(latest.campaign_id, latest.account_id, '') as entity_key,
-        coalesce(latest.account_id, campaigns.account_id) as account_id,
+        targets.platform,
+        case when targets.campaign_id is null then 'account' else 'campaign' end as level,
+        targets.platform || ':' || coalesce(targets.campaign_id, targets.account_id, '') as entity_key,
+        coalesce(targets.account_id, campaigns.account_id) as account_id,
         ad_accounts.account_name,
-        latest.campaign_id,
+        targets.campaign_id,
         campaigns.campaign_name,
-        latest.valid_from,
-        latest.currency,
-        latest.cost_per_qualified_lead as target_cost,
-        latest.monthly_budget,
-        latest.currency = ad_accounts.currency as is_native,
+        targets.valid_from,
+        targets.currency,
+        targets.cost_per_qualified_lead as target_cost,
+        targets.monthly_budget,
+        targets.currency = ad_accounts.currency as is_native,
         case
-            when latest.twins > 1 then 'given_twice'
-            when latest.campaign_id is not null and campaigns.campaign_id is null then 'unknown_campaign'
-            when latest.account_id <> campaigns.account_id then 'other_account'
+            when targets.twins > 1 then 'given_twice'
+            when targets.day_text is not null and targets.valid_from is null then 'not_a_day'
+            when
+                (targets.cost_text is not null and targets.cost_per_qualified_lead is null)
+                or (targets.budget_text is not null and targets.monthly_budget is null)
+                then 'not_a_number'
+            when targets.campaign_id is not null and campaigns.campaign_id is null then 'unknown_campaign'
+            when targets.account_id <> campaigns.account_id then 'other_account'
             when ad_accounts.account_id is null then 'unknown_account'
-            when latest.currency is null or latest.currency not in (ad_accounts.currency, {{ reporting_currency() }})
+            when targets.currency is null or targets.currency not in (ad_accounts.currency, {{ reporting_currency() }})
                 then 'currency'
-            when latest.cost_per_qualified_lead is null and latest.monthly_budget is null then 'no_amount'
-            when latest.cost_per_qualified_lead <= 0 or latest.monthly_budget <= 0 then 'not_positive'
+            when targets.cost_per_qualified_lead is null and targets.monthly_budget is null then 'no_amount'
+            when targets.cost_per_qualified_lead <= 0 or targets.monthly_budget <= 0 then 'not_positive'
         end as problem_code
 
-    from latest
+    from targets
     left join {{ ref('dim_campaigns') }} as campaigns
-        on
-            latest.platform = campaigns.platform
-            and latest.campaign_id = campaigns.campaign_id
+        on {{ same_values('targets', 'campaigns', ['platform', 'campaign_id']) }}
     left join {{ ref('dim_accounts') }} as ad_accounts
         on
-            latest.platform = ad_accounts.platform
-            and coalesce(latest.account_id, campaigns.account_id) = ad_accounts.account_id
-    where latest.place = 1
+            targets.platform = ad_accounts.platform
+            and coalesce(targets.account_id, campaigns.account_id) = ad_accounts.account_id
+    where targets.place = 1
 
 ),
 
@@ -148,10 +155,7 @@ paced as (
 
     from checked
     left join spent on {{ same_values('checked', 'spent', ['level', 'entity_key']) }}
-    left join open_days
-        on
-            checked.platform = open_days.platform
-            and checked.account_id = open_days.account_id
+    left join open_days on {{ same_values('checked', 'open_days', ['platform', 'account_id']) }}
 
 ),
 
@@ -199,9 +203,7 @@ expected as (
 
     from paced
     left join forecast
-        on
-            {{ same_values('paced', 'forecast', ['level', 'entity_key']) }}
-            and forecast.place = 1
+        on {{ same_values('paced', 'forecast', ['level', 'entity_key']) }} and forecast.place = 1
 
 )
 

@@ -46,15 +46,14 @@ told as (
 
     select
         outcomes.lead_id,
-        min(greatest(outcomes.occurred_at, received.received_at)) as told_at
+        min(greatest(outcomes.occurred_at, coalesce(received.received_at, outcomes.occurred_at)))
+            as told_at
 
     from {{ ref('fct_outcomes') }} as outcomes
-    inner join received
-        on
-            outcomes.source = received.source
-            and outcomes.event_id = received.event_id
+    left join received -- a chat rule's outcome is known at once
+        on outcomes.source = received.source and outcomes.event_id = received.event_id
     where
-        outcomes.lead_id is not null
+        not coalesce(outcomes.is_overruled, false)
         and outcomes.funnel_stage in {{ qualified_stages() }}
     group by outcomes.lead_id
 

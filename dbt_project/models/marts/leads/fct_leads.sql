@@ -45,6 +45,24 @@ outcomes as (
     where
         lead_id is not null
         and funnel_stage is not null
+        and not coalesce(is_overruled, false)
+
+),
+
+-- Who says that the lead qualified: a chat rule, whether or not it counts, or a CRM that knows it.
+verdicts as (
+
+    select
+        lead_id,
+        {% for name, of in [('chat', "= 'chat'"), ('crm', 'not in ' ~ not_crm_sources())] %}
+        max(case when source {{ of }} and funnel_stage in {{ qualified_stages() }} then 1 else 0 end)
+            as by_{{ name }},
+        {% endfor %}
+        max(case when source not in {{ not_crm_sources() }} then 1 else 0 end) as is_known_to_crm
+
+    from {{ ref('fct_outcomes') }}
+    where funnel_stage is not null
+    group by lead_id
 
 ),
 
@@ -128,6 +146,16 @@ described as (
         leads.has_replied,
         reached.current_stage,
         reached.qualified_at is not null as is_qualified,
+        case
+            when reached.qualified_at is null then null
+            when verdicts.by_chat = 1 and verdicts.by_crm = 1 then 'crm_and_chat'
+            when verdicts.by_chat = 1 then 'chat'
+            when verdicts.by_crm = 1 then 'crm'
+            else 'meta'
+        end as qualified_by,
+        coalesce(
+            verdicts.by_chat = 1 and verdicts.is_known_to_crm = 1 and verdicts.by_crm = 0, false
+        ) as is_disputed,
         coalesce(reached.current_stage in {{ qualified_stages() }}, false) as is_currently_qualified,
         {% for days in cohort_windows() %}
         coalesce(
@@ -189,6 +217,8 @@ described as (
             and leads.source_touch_id = pages.touch_id
     left join reached
         on leads.lead_id = reached.lead_id
+    left join verdicts
+        on leads.lead_id = verdicts.lead_id
     left join message_costs
         on leads.lead_id = message_costs.lead_id
     left join {{ ref('fct_conversations') }} as opened

@@ -8,6 +8,10 @@
     person's leads it is the one that the named message belongs to; else the latest that had begun
     by then, else the first, because a CRM may know somebody before they write (E61).
 
+    What a chat rule says (source `chat`) counts beside the CRM's words; under
+    CTWA_CHAT_QUALIFIES=without_crm it is overruled for leads of which a CRM has said anything, and
+    stays, marked.
+
     Outcomes without a lead stay, with `lead_id` null (E60), and so do those whose stage has no
     mapping yet, with `funnel_stage` null. Rebuilt in full at every run: an outcome may wait for its
     lead, and a lead may turn out to be another person's.
@@ -164,12 +168,40 @@ matched as (
         outcomes.value,
         outcomes.currency,
         outcomes.value_reporting,
-        outcomes.occurred_at
+        outcomes.occurred_at,
+        {{ "outcomes.is_of_rule" if chat_qualifies() == "without_crm" else "false" }}
+            as gives_way
 
     from outcomes
     left join preferred
         on outcomes.outcome_key = preferred.outcome_key
 
+),
+
+of_crm as (
+
+    select distinct lead_id from matched
+    where
+        lead_id is not null
+        and funnel_stage is not null
+        and source not in {{ not_crm_sources() }}
+
 )
 
-select * from matched
+select
+    matched.source,
+    matched.event_id,
+    matched.lead_id,
+    matched.matched_by,
+    matched.stage,
+    matched.stage_label,
+    matched.funnel_stage,
+    matched.value,
+    matched.currency,
+    matched.value_reporting,
+    matched.occurred_at,
+    matched.gives_way and of_crm.lead_id is not null as is_overruled
+
+from matched
+left join of_crm
+    on matched.lead_id = of_crm.lead_id

@@ -84,12 +84,17 @@ lead_days as (
 
     select
         first_touch_date as report_date,
-        count(*) as excluded_leads
+        sum(case when is_excluded then 1 else 0 end) as excluded_leads,
+        {% for who in ['crm', 'chat', 'crm_and_chat'] %}
+        sum(case when qualified_by = '{{ who }}' and not is_excluded then 1 else 0 end)
+            as qualified_by_{{ who }},
+        {% endfor %}
+        sum(case when is_disputed and not is_excluded then 1 else 0 end) as disputed_leads
 
     from {{ ref('fct_leads') }}
     where
-        is_excluded
-        and not coalesce(is_test, false)
+        not coalesce(is_test, false)
+        and (is_excluded or qualified_by is not null or is_disputed)
     group by first_touch_date
 
 ),
@@ -176,7 +181,10 @@ select
             'conversations', 'with_referral', 'resolved', 'pending', 'gone', 'ad_suspected',
             'withheld', 'direct', 'outbound', 'boosted_post_candidates',
         ]),
-        ('lead_days', ['excluded_leads']),
+        ('lead_days', [
+            'excluded_leads', 'qualified_by_crm', 'qualified_by_chat', 'qualified_by_crm_and_chat',
+            'disputed_leads',
+        ]),
         ('conflict_days', ['refused_links']),
         ('outcome_days', ['outcomes', 'unmatched_outcomes']),
         ('capture_days', [

@@ -84,7 +84,7 @@ happened as (
     from {{ ref('fct_outcomes') }} as outcomes
     inner join leads
         on outcomes.lead_id = leads.lead_id
-    where outcomes.funnel_stage = 'won'
+    where outcomes.funnel_stage = 'won' and not coalesce(outcomes.is_overruled, false)
 
 ),
 

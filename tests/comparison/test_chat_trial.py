@@ -1,0 +1,125 @@
+"""`ctwa rules try`: what rules would change, shown before they are switched on; never a text."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from datetime import date
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from commands.cli import app
+from comparison.report import print_comparison, print_trial
+from comparison.sides import RuleError, RuleSet, parse_rules
+from ctwa.settings import Settings
+from ingestion.event_log.source import land_event_log
+from ingestion.event_log.trial import write_signals
+from ingestion.lake.lake import Lake
+from ingestion.parser.chat_rules import read_chat_rules
+from orchestration.chat_trial import try_chat_rules
+from tests.dbt.test_chat_rules import RULES, story
+from tests.ingestion.test_event_log import deliver
+from tests.support.warehouse import DbtWorld
+
+DAY = date(2026, 7, 1)
+MORE = """
+- {id: anything, stage: lead, when: {they_wrote: {pattern: "."}}}
+- {id: elsewhere, stage: lead, numbers: ["+55 11 90000-0000"], when: {they_wrote: [agendar]}}
+- {id: nowhere, stage: lead, when: {template: [never_sent]}}
+"""
+
+
+def build(side: RuleSet, warehouse: Path, as_of: date) -> None:
+    """One side as `build_side` builds it, by the plan."""
+    lake = warehouse.with_suffix(".copy")
+    shutil.copytree(side.settings.lake_url, lake)
+    if side.chat_rules is not None:
+        signals = warehouse.with_suffix(".signals")
+        write_signals(side.settings, side.chat_rules, signals)
+        shutil.rmtree(lake / "event_log" / "chat_signals")
+        shutil.copytree(signals, lake / "event_log" / "chat_signals")
+    changed = {"lake_url": str(lake), "warehouse_path": warehouse}
+    world = DbtWorld(
+        warehouse.parent, as_of=as_of, settings=side.settings.model_copy(update=changed)
+    )
+    world.build("+fct_leads", "+fct_touches", "+fct_outcomes", "+campaign_performance",
+                "+channel_performance", tests=False)  # fmt: skip
+
+
+@pytest.fixture
+def landed(settings: Settings) -> Settings:
+    """An installation without chat rules."""
+    deliver(settings, *story().bodies)
+    land_event_log(settings)
+    return settings
+
+
+def test_what_rules_would_find_is_shown_and_nothing_is_changed(
+    landed: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(RULES + MORE)
+    rules = read_chat_rules(path, landed.reporting_timezone)
+    assert rules.problems == ()
+    tried = try_chat_rules(landed, rules, "rules.yml", as_of=DAY, build=build)
+
+    zone = ZoneInfo(landed.reporting_timezone)
+    expected = Counter((rule, at.astimezone(zone).date()) for rule, _, at, _, _ in story().truth)
+    found = {(r["rule_id"], r["day"]): r["outcomes"] for r in tried.by_day}
+    assert {k: n for k, n in found.items() if k[0] != "anything"} == expected
+    assert tried.signals.bodies == len(story().bodies)
+    assert [note.partition(" ")[0].strip(":") for note in tried.notes] == [
+        "anything", "elsewhere", "elsewhere", "nowhere",
+    ]  # fmt: skip
+    assert "no message of the kept bodies is of the number 5511" in tried.notes[1]
+    assert "template (never_sent) is met by no message" in tried.notes[3]
+    assert len(tried.moved) == 5
+    assert [row["stage_after"] for row in tried.moved[:2]] == ["won", "opportunity"]
+    gained = [r for r in tried.tables["credit_diff"].to_pylist() if r["change"] == "requalified"]
+    assert {r["cause"] for r in gained} == {"chat_rules"}
+
+    console = Console(record=True, width=160)
+    print_trial(console, tried.by_day, tried.moved, tried.notes, "BRL")
+    print_comparison(console, tried.tables, "", "BRL")
+    shown = console.export_text()
+    assert "quote" in shown
+    assert "desculpe" not in shown
+    assert "31987" not in shown
+    assert Lake.from_settings(landed).max_value("event_log", "chat_signals", "seq") == 0
+    assert not landed.marts_path.exists()
+    assert not (landed.data_dir / "comparison.duckdb").exists()
+
+
+def test_outcomes_of_purged_bodies_are_part_of_what_is_compared(
+    landed: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(RULES)
+    with_rules = landed.model_copy(update={"chat_rules": path})
+    land_event_log(with_rules, reparse=True)
+    before = (
+        Lake.from_settings(landed)
+        .query("select count(*) as n from {t}", t="event_log/chat_signals")["n"][0]
+        .as_py()
+    )
+    assert before > 0
+    path.write_text("[]")
+    found = write_signals(landed, read_chat_rules(path, "UTC"), tmp_path / "none")
+    assert found.met == {}
+    names = {file.name for file in (tmp_path / "none").iterdir()}
+    assert {"0.schema.parquet", "about.json"} <= names
+
+
+def test_a_file_that_cannot_be_used_is_named(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text("- {id: a, stage: hot, when: {replies: 1}}")
+    with pytest.raises(RuleError, match="'hot' is not mapped"):
+        parse_rules(f"chat_rules={path}", settings)
+    run = CliRunner().invoke(app, ["rules", "try", str(path)], env={"COLUMNS": "200"})
+    assert run.exit_code == 2
+    assert "'hot' is not mapped" in run.output
+    assert "has no rule that could be tried" in run.output
