@@ -54,7 +54,8 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("data")
     # A folder made by `ctwa init`, with the company's own seeds and models (ctwa/project.py).
-    home: Path | None = None
+    # Not `home`: pydantic also reads variables by the names of fields, and HOME is the user's.
+    ctwa_home: Path | None = None
     vault_url: str = ""
     lake_url: str = ""
     warehouse_path: Path = Path()
@@ -243,7 +244,7 @@ class Settings(BaseSettings):
             path = getattr(self, name)
             path = data / f"{default}.duckdb" if path == Path() else path
             put(self, name, path.expanduser().absolute())
-        for name in ("backup_dir", "chat_rules", "home"):
+        for name in ("backup_dir", "chat_rules", "ctwa_home"):
             if (path := getattr(self, name)) is not None:
                 put(self, name, path.expanduser().absolute())
         return self
