@@ -23,6 +23,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 QUIET_SECONDS = 10.0
 """Off a terminal, a line comes after this long without any other."""
+_FIRST_SECONDS = 1.0
+"""The first one comes then: a command that has ended by then says nothing but its result."""
 
 
 class _Display(Protocol):
@@ -49,8 +51,8 @@ def shown(
     """While it lasts, show `text` and later what `doing` says.
 
     On a terminal (`console`, by default standard error) that is one moving line with the time since
-    the beginning. Elsewhere `say` gets `text` at once, and after each `quiet_seconds` in which
-    nothing was logged, what is being done and for how long the command has been running. Inside
+    the beginning. Elsewhere `say` gets `text` after a second, and after each `quiet_seconds` in
+    which nothing was logged, what is being done and for how long the command has been running. Inside
     another `shown`, only the text changes.
     """
     global _display
@@ -119,7 +121,7 @@ def _descriptor_of_its_own(console: Console) -> Any:
 
 
 class _Lines:
-    """A line when it begins, and whenever it has been quiet for long."""
+    """A line soon after it begins, and whenever it has been quiet for long."""
 
     def __init__(self, say: Callable[[str], None], quiet_seconds: float) -> None:
         self._say, self._quiet = say, quiet_seconds
@@ -130,7 +132,6 @@ class _Lines:
     @contextmanager
     def open(self, text: str) -> Iterator[None]:
         self._text = text
-        self._say(text)
         heard = _Heard(self._mark)
         root = logging.getLogger()
         # What no handler writes, nobody has read.
@@ -152,6 +153,11 @@ class _Lines:
         self._last = time.monotonic()
 
     def _watch(self) -> None:
+        # What is done at once needs no line of its own.
+        if self._ended.wait(min(_FIRST_SECONDS, self._quiet)):
+            return
+        self._last = time.monotonic()
+        self._say(self._text)
         while not self._ended.wait(min(1.0, self._quiet / 4)):
             now = time.monotonic()
             if now - self._last >= self._quiet:

@@ -17,6 +17,7 @@ from ingestion.vault import open_vault
 from ingestion.vault.vault import NewEnvelope
 from tests.support.kept import WAIT_SECONDS, kept
 
+_MACROS = ("generate_schema_name", "settings", "adapter/faults")
 _PROJECT = """
 name: ctwa
 version: "0.1.0"
@@ -208,7 +209,7 @@ def project(_prepared: tuple[Path, Path], settings: Settings) -> Path:
 def _write_project(root: Path) -> Path:
     """Only what differs: another process may have the project in use."""
     macros, generic = "dbt_project/macros", "dbt_project/tests/generic"
-    own = ["profiles.yml", *(f"{macros}/{n}.sql" for n in ("generate_schema_name", "settings"))]
+    own = ["profiles.yml", *(f"{macros}/{n}.sql" for n in _MACROS)]
     own += [f"{generic}/{path.name}" for path in (PROJECT_DIR / generic).iterdir()]
     wanted = {name: text.lstrip("\n") for name, text in _FILES.items()}
     wanted |= {name: (PROJECT_DIR / name).read_text() for name in own}
