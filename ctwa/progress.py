@@ -52,8 +52,8 @@ def shown(
 
     On a terminal (`console`, by default standard error) that is one moving line with the time since
     the beginning. Elsewhere `say` gets `text` after a second, and after each `quiet_seconds` in
-    which nothing was logged, what is being done and for how long the command has been running. Inside
-    another `shown`, only the text changes.
+    which nothing was logged, what is being done and for how long the command has been running.
+    Inside another `shown`, only the text changes.
     """
     global _display
     if _display is not None:
