@@ -262,6 +262,8 @@ def _google_ads(campaigns: list[CampaignRef]) -> list[AdRef]:
 
 CAMPAIGNS = _campaigns()
 ADS = _ads(CAMPAIGNS)
+WITHOUT_CRM_AD = next(ad for ad in ADS if ad.name == _OF_BRANCH)
+"""It leads to the branch's number; nobody else comes by it."""
 GOOGLE_CAMPAIGNS = _google_campaigns()
 GOOGLE_ADS = _google_ads(GOOGLE_CAMPAIGNS)
 PMAX = GOOGLE_CAMPAIGNS[2]

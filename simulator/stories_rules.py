@@ -95,13 +95,12 @@ def visit_booked_by_a_button(s: Scene) -> None:
     ana, ad, at = s.person(), WITHOUT_CRM_AD, s.moment(before=9)
     s.hears(ana, at, number=WITHOUT_CRM, referral=s.referral(ad))
     reply = {"type": "button_reply", "button_reply": {"id": "book_visit", "title": "Agendar"}}
-    tap = {"kind": "interactive", "content": reply}
-    first = s.hears(ana, at + 3 * HOUR, number=WITHOUT_CRM, **tap)
+    first = s.hears(ana, at + 3 * HOUR, number=WITHOUT_CRM, kind="interactive", content=reply)
     met = s.by_rule("visit_booked", "opportunity", at + 3 * HOUR, first, WITHOUT_CRM)
     s.lead(ana, at, "ctwa_click", ad, funnel=Funnel(at + 3 * HOUR, True), event_ids=(met,))
     bia, other, at = s.person(), s.ad(), s.moment(before=9)
     s.hears(bia, at, referral=s.referral(other))
-    s.hears(bia, at + HOUR, **tap)
+    s.hears(bia, at + HOUR, kind="interactive", content=reply)
     s.lead(bia, at, "ctwa_click", other)
 
 

@@ -48,6 +48,7 @@ from simulator.people import (
     GoogleClick,
     Lead,
     Outcome,
+    RuleMet,
 )
 from simulator.scene import Scene
 from simulator.stories import Story
