@@ -3,7 +3,7 @@ PY := .venv/bin/python
 STAMP := .venv/.ready
 PACKAGES := activation benchmarks commands comparison ctwa ctwa_attribution ingestion keeping orchestration publishing simulator
 
-.PHONY: help setup wheel demo test test-deep test-browser lint lint-python lint-sql fmt docs docs-site dbt-docs dev \
+.PHONY: help setup setup-spark wheel demo test test-deep test-browser test-spark lint lint-python lint-sql fmt docs docs-site dbt-docs dev \
 	bench ui-tour report-vendor lock clean
 .DEFAULT_GOAL := help
 
@@ -11,7 +11,7 @@ help:
 	@echo "make demo       the whole product on a synthetic company, checked against its truth"
 	@echo "make test       the tests (under 10 minutes)"
 	@echo "make dev        Dagster UI, daemon and receiver on this machine"
-	@echo "make wheel lint fmt docs docs-site dbt-docs bench test-deep test-browser ui-tour lock clean"
+	@echo "make wheel lint fmt docs docs-site dbt-docs bench test-deep test-browser test-spark ui-tour lock clean"
 
 # Compiled here: services may write their data folders only, and would compile at every start.
 setup: $(STAMP)
@@ -27,6 +27,10 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib/python3*/site-packages || true
 	@touch $@
 
+# For CTWA_ENGINE=spark (docs/scale-out.md): 500 MB, so only where it is wanted.
+setup-spark: setup
+	@$(PY) -m uv pip install --quiet --python $(PY) --no-deps --require-hashes -r requirements-spark.lock
+
 # All of the product below one name (docs/decisions/0007), in dist/.
 wheel: setup
 	@$(PY) -m hatchling build --target wheel
@@ -35,16 +39,21 @@ demo: setup
 	@.venv/bin/ctwa demo
 
 test: setup
-	@$(PY) -m pytest -m "not deep and not browser" -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -m "not deep and not browser and not spark" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-deep: setup
-	@$(PY) -m pytest -m "not browser" -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -m "not browser and not spark" -n 2 --dist loadfile --no-loadscope-reorder
 
 # The site's snippet and the report in headless Chromium (Debian's package chromium).
 test-browser: setup
 	@test -x /usr/bin/chromium || { echo "install chromium first: apt-get install chromium"; exit 1; }
 	@$(PY) -m uv pip install --quiet --python $(PY) --group ui
 	@$(PY) -m pytest -m browser tests/browser
+
+# A master, two workers, Connect and its catalogue in PostgreSQL on loopback, against DuckDB.
+test-spark: setup-spark
+	@command -v java >/dev/null || { echo "install Java first: apt-get install openjdk-17-jre-headless"; exit 1; }
+	@$(PY) -m pytest -m spark tests/spark
 
 dev: setup
 	@.venv/bin/ctwa dev
@@ -94,10 +103,14 @@ ui-tour: setup
 	@$(PY) -m uv pip install --quiet --python $(PY) --group ui
 	@$(PY) tests/ui/tour.py
 
-# Pinned versions with their hashes and without addresses: no index, no annotations.
+# Pinned versions with their hashes and without addresses: no index, no annotations. Spark's lock
+# holds only what the other does not.
+LOCK := $(PY) -m uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+	--no-emit-find-links --generate-hashes
 lock:
-	@$(PY) -m uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-		--no-emit-find-links --generate-hashes --all-extras --group dev --upgrade pyproject.toml -o requirements.lock
+	@$(LOCK) --extra metrics --extra postgres --group dev --upgrade pyproject.toml -o requirements.lock
+	@$(LOCK) --extra spark --upgrade --constraint requirements.lock \
+		$$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock) pyproject.toml -o requirements-spark.lock
 
 clean:
 	rm -rf .venv data build target logs

@@ -29,14 +29,26 @@ def demo(
     data_dir: Annotated[
         Path, typer.Option(help="Wiped first; kept afterwards for you to look at.")
     ] = Path("data/demo"),
+    serve_on: Annotated[
+        bool,
+        typer.Option(
+            "--serve", help="Go on afterwards: UI with every source on, new messages arriving."
+        ),
+    ] = False,
+    port: Annotated[int, typer.Option(help="With --serve: port of the receiver.")] = 8080,
+    ui_port: Annotated[int, typer.Option(help="With --serve: port of the Dagster UI.")] = 3000,
 ) -> None:
     """Run the whole product on a synthetic company and check the marts against its truth.
 
-    Example: `ctwa demo --seed 11`
+    Example: `ctwa demo --serve`
     """
+    if serve_on:  # before the minutes that it takes
+        check_address("127.0.0.1", port)
+        check_address("127.0.0.1", ui_port, "--ui-port")
     from simulator.demo import demo as run_demo
 
-    raise typer.Exit(run_demo(data_dir, seed=seed, leads=leads))
+    ports = (port, ui_port) if serve_on else None
+    raise typer.Exit(run_demo(data_dir, seed=seed, leads=leads, serve=ports))
 
 
 def serve(

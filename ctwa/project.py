@@ -29,7 +29,8 @@ class HomeError(CtwaError):
 
 def seed_file(settings: Settings, name: str) -> Path:
     """The CSV of a seed that counts: the company's own, else the package's."""
-    own = settings.home / OWN_SEEDS / f"{name}.csv" if settings.home else None
+    home = settings.ctwa_home
+    own = home / OWN_SEEDS / f"{name}.csv" if home else None
     return own if own and own.is_file() else _seeds() / f"{name}.csv"
 
 
@@ -38,10 +39,10 @@ def project_of(settings: Settings) -> Path:
 
     Raises `HomeError` for a folder that is not there, and for a seed that is none of the package.
     """
-    if settings.home is None:
+    if settings.ctwa_home is None:
         return PROJECT_DIR
     folder = settings.dbt_target_dir / "project"
-    wanted = dict(_links(settings.home))
+    wanted = dict(_links(settings.ctwa_home))
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink()}
     for name in found - wanted.keys():
         (folder / name).unlink(missing_ok=True)

@@ -238,6 +238,19 @@ def _postgres(value: SecretStr) -> SecretStr:
     return value
 
 
+SPARK_ADDRESS = "needs the address of a Spark Connect server, such as sc://host:15002"
+
+
+def _spark(value: SecretStr) -> SecretStr:
+    found = re.fullmatch(r"sc://[^:/;\s]+(:\d{1,5})?(/(;[^;\s]+)*)?", value.get_secret_value())
+    if not found or (found[1] and int(found[1][1:]) not in PORTS):
+        raise ValueError(
+            "expects the address of a Spark Connect server, such as sc://host:15002 or "
+            "sc://host:443/;use_ssl=true;token=..."
+        )
+    return value
+
+
 def _mail_server(value: SecretStr) -> SecretStr:
     text, pattern = value.get_secret_value(), r"smtps?://([^\s/@]+@)?[^\s/@:]+(:\d{1,5})?/?"
     if text and not (re.fullmatch(pattern, text) and has_port(text)):
@@ -293,6 +306,7 @@ SiteId = Annotated[
     ),
 ]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres)]
+SparkUrl = Annotated[SecretStr, AfterValidator(_spark)]
 MailServerUrl = Annotated[SecretStr, AfterValidator(_mail_server)]
 AlertWebhookUrl = Annotated[SecretStr, AfterValidator(_alert_webhook)]
 HashKey = Annotated[SecretStr, AfterValidator(_whole_key)]

@@ -54,7 +54,8 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("data")
     # A folder made by `ctwa init`, with the company's own seeds and models (ctwa/project.py).
-    home: Path | None = None
+    # Not `home`: pydantic also reads variables by the names of fields, and HOME is the user's.
+    ctwa_home: Path | None = None
     vault_url: str = ""
     lake_url: str = ""
     warehouse_path: Path = Path()
@@ -63,6 +64,12 @@ class Settings(BaseSettings):
     pii_key: types.HashKey | None = None
     # A group on this machine that may read what is published, and nothing else.
     marts_group: str = ""
+    # Where the models run (docs/scale-out.md). The address may hold a token.
+    engine: Literal["duckdb", "spark"] = "duckdb"
+    spark_url: types.SparkUrl | None = None
+    # The lake as the cluster sees it, and where it keeps what it builds.
+    engine_lake_url: str = ""
+    engine_path: str = ""
 
     # The attribution rules. Do not reorder them: published files hold them as one text.
     conversation_gap_days: int = rule(
@@ -206,12 +213,16 @@ class Settings(BaseSettings):
     crm_webhook_secret: SecretStr | None = None
 
     @model_validator(mode="after")
-    def _test_has_its_code(self) -> Settings:
+    def _has_what_it_needs(self) -> Settings:
         if self.meta_conversions_mode == "test" and not self.meta_test_event_code:
             raise ValueError(
                 "META_TEST_EVENT_CODE: META_CONVERSIONS_MODE=test needs the code that Events "
                 "Manager shows under Test events"
             )
+        if self.engine == "spark" and self.spark_url is None:
+            raise ValueError(f"CTWA_SPARK_URL: CTWA_ENGINE=spark {types.SPARK_ADDRESS}")
+        if self.engine == "spark" and self.column_lineage:
+            raise ValueError("CTWA_COLUMN_LINEAGE: is only there for CTWA_ENGINE=duckdb")
         return self
 
     @model_validator(mode="before")
@@ -233,7 +244,7 @@ class Settings(BaseSettings):
             path = getattr(self, name)
             path = data / f"{default}.duckdb" if path == Path() else path
             put(self, name, path.expanduser().absolute())
-        for name in ("backup_dir", "chat_rules", "home"):
+        for name in ("backup_dir", "chat_rules", "ctwa_home"):
             if (path := getattr(self, name)) is not None:
                 put(self, name, path.expanduser().absolute())
         return self

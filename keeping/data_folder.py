@@ -100,6 +100,8 @@ def _modes(settings: Settings) -> Iterator[str]:
         changed += _kept_private(top)
         for path in _walk(top):
             changed += _kept_private(path)
+            if path != top and path.is_symlink():
+                continue  # to the package's files (ctwa/project.py), which belong to others
             if path.exists() and not os.access(path, os.R_OK | os.W_OK):
                 foreign.append(path)
     if not os.access(data, os.W_OK | os.X_OK):

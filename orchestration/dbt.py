@@ -97,6 +97,8 @@ def _assets_of(
 
 
 def _build_of(settings: Settings) -> Callable[..., Iterator[Any]]:
+    if settings.engine == "spark":
+        return _built_on_spark
     if settings.column_lineage:
         from orchestration.dbt_lineage import built_by_dbt
 
@@ -126,6 +128,28 @@ def _built_by_plan(
             full=full,
             selected=selected_parts(context, manifest),
         )
+    run.save(verdicts)
+    context.log.info(run.summary())
+    yield from events_of(run, context, manifest)
+
+
+def _built_on_spark(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    manifest: Mapping[str, Any],
+    day: date,
+    full: bool,
+    project_dir: Path,
+) -> Iterator[Any]:
+    """Events of a build on the cluster, whose marts are in the warehouse after it."""
+    from orchestration.spark import run_on_spark
+
+    verdicts = run_folder(settings) / "run_results.json"
+    verdicts.unlink(missing_ok=True)
+    selected = selected_parts(context, manifest)
+    run = run_on_spark(
+        settings, day, manifest, full=full, selected=selected, project_dir=project_dir
+    )
     run.save(verdicts)
     context.log.info(run.summary())
     yield from events_of(run, context, manifest)

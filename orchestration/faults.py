@@ -15,6 +15,7 @@ _PLAIN = (
         r"\1 has a value outside its list (\2)",
     ),
     (r"^Invalid Input Error: (.*)$", r"\1"),  # raised by `sound_rows`
+    (r"\[USER_RAISED_EXCEPTION\] (.*?)(?: SQLSTATE: \w+)?$", r"\1"),  # the same on Spark
 )
 
 

@@ -70,6 +70,10 @@ class LiveBusyError(CtwaError):
     exit_code = 75
 
 
+class LiveEngineError(CtwaError):
+    """The models are built by another engine than the worker's own."""
+
+
 Rebuild = Callable[[], list[str]]
 """Runs a whole refresh; returns what failed."""
 
@@ -77,8 +81,13 @@ Rebuild = Callable[[], list[str]]
 def live(settings: Settings) -> int:
     """Work until SIGTERM or SIGINT, which end it after the current cycle; returns an exit code.
 
-    Raises `LiveBusyError` if another one runs.
+    Raises `LiveBusyError` if another one runs, `LiveEngineError` where Spark builds the models.
     """
+    if settings.engine != "duckdb":
+        raise LiveEngineError(
+            "CTWA_ENGINE=spark: `ctwa live` builds with DuckDB only. Without it, Dagster's sensor "
+            "starts a run after new envelopes"
+        )
     _preload(settings)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

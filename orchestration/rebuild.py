@@ -56,6 +56,7 @@ class BuildState:
     """Highest envelope and highest reads of the lake: never fall, unless it was restored."""
     last_read_no: int
     last_google_read_no: int
+    engine: str = "duckdb"
 
     @classmethod
     def current(cls, settings: Settings, lake: Lake, project_dir: Path = PROJECT_DIR) -> BuildState:
@@ -68,6 +69,7 @@ class BuildState:
             last_seq=lake.max_value("event_log", "envelopes", "seq"),
             last_read_no=lake.max_value("meta_ads", "spend_days", "read_no"),
             last_google_read_no=lake.max_value("google_ads", "spend_days", "read_no"),
+            engine=settings.engine,
         )
 
     def save(self, settings: Settings) -> None:
@@ -95,6 +97,7 @@ class BuildState:
             built = json.loads(_state_path(settings).read_text())
         except (OSError, ValueError):
             return ["it is not known what the warehouse was built with"]
+        built.setdefault("engine", "duckdb")  # the only one before there was a choice
         reasons = [
             text for name, text in _CHANGES.items() if built.get(name) != getattr(self, name)
         ]
@@ -197,6 +200,7 @@ _CHANGES = {
     "project_version": "the version of ctwa-attribution changed",
     "code": "the models, macros or seeds changed",
     "lake": "CTWA_LAKE_URL changed",
+    "engine": "CTWA_ENGINE changed",
 }
 
 

@@ -40,6 +40,7 @@ from simulator.installation import (
     only_settings,
     running_receiver,
 )
+from simulator.serving import go_on
 from simulator.truth import truth
 from simulator.world import World, build_world
 
@@ -52,8 +53,11 @@ def demo(
     seed: int = 7,
     leads: int = 400,
     console: Console | None = None,
+    serve: tuple[int, int] | None = None,
 ) -> int:
     """Run it; 0 only if every mart equals the truth, row by row.
+
+    `serve`: ports of receiver and UI; the company then goes on until it is stopped.
 
     `data_dir` is wiped first, if an earlier demo made it or it is empty. Two nights are played, so
     that the second is incremental: late and repeated webhooks, restated spend, renamed ads.
@@ -66,7 +70,8 @@ def demo(
     say = report.Story(console)
     try:
         with _calm(), _terminable():
-            return _run(fresh_folder(data_dir or DEFAULT_DIR), build_world(seed, leads), say)
+            folder = fresh_folder(data_dir or DEFAULT_DIR)
+            return _run(folder, build_world(seed, leads), say, serve)
     except DemoError as error:
         say.fail(str(error))
     except KeyboardInterrupt:
@@ -75,7 +80,7 @@ def demo(
     return 1
 
 
-def _run(data: Path, world: World, say: report.Story) -> int:
+def _run(data: Path, world: World, say: report.Story, serve: tuple[int, int] | None) -> int:
     started = time.monotonic()
     say.title(world)
     with (
@@ -93,12 +98,18 @@ def _run(data: Path, world: World, say: report.Story) -> int:
             _switch(api, world)
             google.state = google_now(world, 2)
             bodies += _night_two(world, settings, url, bodies, say)
-    if wrong := [*api.wrong, *google.wrong, *crm.wrong]:
-        raise DemoError(f"an API was asked wrongly: {wrong[0]}")
-    result = check(world, settings, bodies)
-    report.cost_tables(say.console, settings.marts_path)
-    report.verdict(say.console, result)
-    report.where_next(say.console, settings, time.monotonic() - started)
+        if wrong := [*api.wrong, *google.wrong, *crm.wrong]:
+            raise DemoError(f"an API was asked wrongly: {wrong[0]}")
+        result = check(world, settings, bodies)
+        report.cost_tables(say.console, settings.marts_path)
+        report.verdict(say.console, result)
+        report.where_next(say.console, settings, time.monotonic() - started)
+        if serve is not None and result.is_equal:
+            say.heading("Going on: people write every few seconds; Ctrl-C ends it")
+            say.step(f"Dagster UI at http://127.0.0.1:{serve[1]} in half a minute, sources on")
+            say.step(f"the report {settings.marts_path.with_name('report.html')} renews itself")
+            with only_settings(settings):
+                return go_on(settings, *serve)
     return 0 if result.is_equal else 1
 
 

@@ -237,3 +237,26 @@ def test_no_model_reads_the_clock_or_picks_by_luck() -> None:
     for path in (ROOT / "dbt_project/models").rglob("*.sql"):
         code = re.sub(r"/\*.*?\*/|\{#.*?#\}|--[^\n]*", "", path.read_text().lower(), flags=re.S)
         assert not re.search(forbidden, code), path
+
+
+def test_what_differs_between_warehouses_stands_in_the_adapter_macros() -> None:
+    """Types, functions and syntax that only one engine has (docs/scale-out.md)."""
+    words = re.compile(
+        r"::|\b(varchar|timestamptz|hugeint|strftime|date_format|to_char|unnest|explode|qualify"
+        r"|arg_max|arg_min|any_value|string_agg|group_concat|safe_cast|ilike|asof|exclude"
+        r"|read_parquet|generate_series|epoch\w*|list_\w+|struct_pack|from_utc_timestamp"
+        r"|at time zone|distinct on|delete from|filter\s*\(\s*where)\b"
+    )
+    adapter = ROOT / "dbt_project/macros/adapter"
+    found = {}
+    for path in sorted((ROOT / "dbt_project").rglob("*.sql")):
+        code = re.sub(
+            r"/\*.*?\*/|\{#.*?#\}|--[^\n]*", "", path.read_text().lower(), flags=re.DOTALL
+        )
+        if not path.is_relative_to(adapter) and (word := words.search(code)):
+            found[path.name] = word.group()
+    assert found == {"sound_rows.sql": "string_agg"}  # a word of both
+    seeds = [p.read_text() for p in (ROOT / "dbt_project/seeds").glob("*.yml")]
+    assert not any("varchar" in text or "timestamptz" in text for text in seeds), "string, ..."
+    assert words.search("cast(a as varchar)")
+    assert words.search("select a::int")

@@ -36,6 +36,7 @@ def examine(
         ("versions", installation.versions),
         ("names of settings", installation.names),
         ("rules", installation.rules),
+        ("engine", installation.engine),
         ("chat rules", installation.chat_rules),
         ("data directory", installation.data_directory),
         ("keys and stores", stores.stores),

@@ -53,6 +53,29 @@ def versions(_settings: Settings) -> Iterator[Finding]:
         yield ok("versions", f"Python {python}, packages as in requirements.lock")
 
 
+def engine(settings: Settings) -> Iterator[Finding]:
+    """Whether the cluster that builds the models can be used; nothing where DuckDB does."""
+    if settings.engine == "duckdb":
+        return
+    from orchestration.spark import SparkError, look
+
+    try:
+        found = look(settings)
+    except SparkError as error:
+        text, _, fix = str(error).rpartition(": ")
+        yield wrong("Spark", text or str(error), fix if text else "as it says")
+        return
+    if found["catalogue"] == "in-memory":
+        yield wrong(
+            "Spark",
+            "the catalogue is in the server's memory: with it every table is forgotten",
+            "give the server a Hive metastore (docs/scale-out.md)",
+        )
+    else:
+        text = "lake readable, schemas can be made, time zone "
+        yield ok("Spark", f"{found['version']}, {text}{found['timezone']}")
+
+
 def names(_settings: Settings) -> Iterator[Finding]:
     """The settings file, and names in it or in the environment that are not settings."""
     path, found = Path(ENV_FILE).absolute(), set_names()

@@ -52,13 +52,15 @@
    upstream rows at all. It depends on the two tables only, so running it twice does no harm. #}
 {% macro forget_vanished_people(upstream, only='true') -%}
     {% if is_incremental() %}
-        delete from {{ this }}
-        where person_key not in (
+        {%- set condition -%}
+            person_key not in (
             select upstream.person_key
             from {{ upstream }} as upstream
             where
                 upstream.person_key is not null
                 and {{ only }}
         )
+        {%- endset -%}
+        {{ delete_from_this(condition) }}
     {% endif %}
 {%- endmacro %}

@@ -1,11 +1,15 @@
-{# How sentences for people show an amount, a share, a count, an ad or a platform. #}
+{# How sentences for people show an amount, a share, a count, an ad or a platform. What is rounded is made
+   a decimal first: of a double, engines round 535.045 differently. #}
 {% macro money_text(amount, currency) -%}
-    {{ currency }} || ' ' || cast(cast(round({{ amount }}, 2) as decimal(18, 2)) as varchar)
+    {{ currency }} || ' ' || cast(cast(round(cast({{ amount }} as decimal(26, 8)), 2) as decimal(18, 2)) as {{ dbt.type_string() }})
 {%- endmacro %}
 
 {# `12 %`, or with one decimal `12.5 %`. #}
 {% macro percent_text(share, decimals=0) -%}
-    cast(cast(round(100 * {{ share }}, {{ decimals }}) as decimal(18, {{ decimals }})) as varchar) || ' %'
+    cast(
+        cast(round(cast(100 * {{ share }} as decimal(26, 8)), {{ decimals }}) as decimal(18, {{ decimals }}))
+        as {{ dbt.type_string() }}
+    ) || ' %'
 {%- endmacro %}
 
 {# `1 lead`, `2 leads`. #}

@@ -95,7 +95,7 @@ where
 union all
 select
     report_date,
-    cast(null as varchar) as platform,
+    cast(null as {{ dbt.type_string() }}) as platform,
     {{ reporting_currency() }} as currency,
     in_fact,
     in_channels as in_report,

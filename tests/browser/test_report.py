@@ -535,6 +535,7 @@ def test_monday_forecast_and_answers_are_those_of_the_marts(
     with reading(chromium, url_of(settings), locale=locale) as reader:
         lines = reader.page.locator(".monday li")  # it is the first page
         assert lines.count() == 2
+        assert reader.page.locator("#restated a").get_attribute("href").startswith("#/health")
         assert stop in lines.nth(0).inner_text()
         assert "80" in lines.nth(0).locator(".because").inner_text()
         assert HOSTILE[:9] in lines.nth(0).inner_text()

@@ -19,8 +19,9 @@ from commands import init as init_module
 from commands.cli import app
 from commands.home import written
 from ctwa.project import HomeError, project_of, seed_file
-from ctwa.settings import PROJECT_DIR, Settings
+from ctwa.settings import PROJECT_DIR, Settings, load_settings
 from ingestion.files.outcome_import import unmapped
+from keeping.data_folder import put_right
 from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.ads_state import Account, AdsState
 
@@ -140,7 +141,7 @@ def test_a_seed_of_the_folder_counts_and_one_that_is_deleted_is_the_package_s(
     own = home / "seeds" / "lead_stages.csv"
     own.write_text("source,stage,funnel_stage,valid_from,valid_to\n*,Fechado,won,2000-01-01,\n")
     (home / "models" / "by_day.sql").write_text("select 1 as one\n")
-    settings = make_settings(home=home)
+    settings = make_settings(ctwa_home=home)
 
     project = project_of(settings)
 
@@ -161,15 +162,44 @@ def test_a_seed_of_the_folder_counts_and_one_that_is_deleted_is_the_package_s(
     assert not (project / "dbt_project/beside/own/by_day.sql").exists()
 
 
+def test_the_home_of_the_account_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = load_settings(_env_file=None)
+    assert settings.ctwa_home is None
+    assert project_of(settings) == PROJECT_DIR
+
+
+def test_files_of_the_package_stay_as_they_are_when_the_data_folder_is_repaired(
+    tmp_path: Path, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may belong to another account, on a disk that is read-only."""
+    (tmp_path / "acme").mkdir()
+    settings = make_settings(ctwa_home=tmp_path / "acme")
+    link = project_of(settings) / "dbt_project.yml"
+    asked: list[Path] = []
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: asked.append(path) or access(path, mode))
+    mode = (PROJECT_DIR / "dbt_project.yml").stat().st_mode
+
+    put_right(settings)
+
+    assert link.is_symlink()
+    assert settings.dbt_target_dir in asked
+    assert link not in asked
+    assert (PROJECT_DIR / "dbt_project.yml").stat().st_mode == mode
+
+
 def test_a_seed_that_nothing_reads_is_named(
     tmp_path: Path, make_settings: Callable[..., Settings]
 ) -> None:
     (tmp_path / "seeds").mkdir()
     (tmp_path / "seeds" / "stages.csv").write_text("a\n")
     with pytest.raises(HomeError, match=r"stages\.csv is no seed.*lead_stages\.csv"):
-        project_of(make_settings(home=tmp_path))
+        project_of(make_settings(ctwa_home=tmp_path))
     with pytest.raises(HomeError, match="ctwa init"):
-        project_of(make_settings(home=tmp_path / "nowhere"))
+        project_of(make_settings(ctwa_home=tmp_path / "nowhere"))
 
 
 @pytest.mark.deep

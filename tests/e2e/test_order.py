@@ -77,7 +77,7 @@ class Company(DbtWorld):
         found["attribution_health"] = print_of([d for row in days if (d := _happened(row))])
         alarms = self.rows("marts.health_alarms", "alarm")
         found["health_alarms"] = print_of([a for a in alarms if a["alarm"] not in OF_DELIVERY])
-        # No ad of so small a company has shown enough for a budget to be moved, and it has no targets.
+        # It has no targets, and no ad of it has shown enough for a budget to be moved.
         empty = {mart for mart, (rows, _) in found.items() if not rows}
         assert empty <= {"budget_shift", "target_pacing"}, found
         return found

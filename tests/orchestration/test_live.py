@@ -16,7 +16,7 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
-from ctwa.live_state import LiveState
+from ctwa.live_state import FILE, LiveState
 from ctwa.lock import refresh_lock
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.lake.lake import Lake
@@ -344,6 +344,7 @@ def test_killed_after_any_step_the_next_worker_converges(
 ) -> None:
     append(3)
     assert code_of(support.start(built, project, dies=step)) == -9
+    (built.data_dir / FILE).unlink()  # what it said about itself is not needed
     healed(built, project, 4)
     exactly(built, 4)
 
@@ -354,6 +355,7 @@ def test_a_worker_that_trusts_what_has_landed_is_found_out(
     """The known-bad: such a worker would never build what a killed one had landed."""
     append(3)
     assert code_of(support.start(built, project, dies="land")) == -9
+    (built.data_dir / FILE).unlink()
     healed(built, project, 4, bad="trusts what has landed")
     with pytest.raises(AssertionError):
         exactly(built, 4)

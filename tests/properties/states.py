@@ -43,6 +43,8 @@ OF_THE_COMPANY = {
     "marts.monday",
 }
 """Estimates of one campaign that rest on the company's other leads too, and ranks among them."""
+BOARD = "intermediate.int_board_windows__estimated"
+"""Of this table only the level of the whole company does."""
 
 _ID = re.compile(r"[0-9a-f]{32}|deal-\d{5}-\d|\d{15,}")
 
@@ -93,7 +95,8 @@ def state_of(
                 and not any(type(value) is int for value in row if value)
             ):
                 continue  # a day on which nothing but deliveries happened
-            owners = set() if table in OF_THE_COMPANY else _owners(row, cases.owners)
+            is_companys = table in OF_THE_COMPANY or (table == BOARD and "company" in row)
+            owners = set() if is_companys else _owners(row, cases.owners)
             place = by_salt[owners.pop()] if len(owners) == 1 else mixed if owners else shared
             place.setdefault(table, Counter())[row] += 1
     return State(columns, by_salt, shared, mixed)

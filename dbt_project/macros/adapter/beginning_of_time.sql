@@ -8,5 +8,5 @@
 {%- endmacro %}
 
 {% macro duckdb__beginning_of_time() -%}
-    cast('1970-01-01 00:00:00+00' as timestamptz)
+    cast('1970-01-01 00:00:00+00' as {{ type_instant() }})
 {%- endmacro %}

@@ -6,7 +6,7 @@
 {%- endmacro %}
 
 {% macro default__exact_rate(numerator, denominator) -%}
-    cast({{ numerator }} / {{ denominator }} as decimal(18, 8))
+    cast(cast({{ numerator }} as decimal(18, 8)) / cast({{ denominator }} as decimal(18, 8)) as decimal(18, 8))
 {%- endmacro %}
 
 {% macro duckdb__exact_rate(numerator, denominator) -%}

@@ -1,13 +1,5 @@
-{# Whether the warehouse knows a time zone's name; converting with an unknown one fails the whole
-   model. #}
+{# Whether a time zone's name is one that every engine knows (IANA's, from pytz): converting with an
+   unknown one fails the whole model. Null is not known. #}
 {% macro is_known_timezone(timezone) -%}
-    {{ return(adapter.dispatch('is_known_timezone', 'ctwa')(timezone)) }}
-{%- endmacro %}
-
-{% macro default__is_known_timezone(timezone) -%}
-    {{ timezone }} is not null
-{%- endmacro %}
-
-{% macro duckdb__is_known_timezone(timezone) -%}
-    coalesce({{ timezone }} in (select zones.name from pg_timezone_names() as zones), false)
+    coalesce({{ timezone }} in ('{{ modules.pytz.all_timezones | join("', '") }}'), false)
 {%- endmacro %}

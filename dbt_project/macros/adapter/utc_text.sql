@@ -4,7 +4,7 @@
 {%- endmacro %}
 
 {% macro default__utc_text(timestamp) -%}
-    to_char({{ timestamp }}, 'YYYY-MM-DD HH24:MI') || ' UTC'
+    date_format({{ timestamp }}, 'yyyy-MM-dd HH:mm') || ' UTC'
 {%- endmacro %}
 
 {% macro duckdb__utc_text(timestamp) -%}

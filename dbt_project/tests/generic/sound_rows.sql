@@ -37,12 +37,7 @@
 {%- set parts = [] %}
 {%- if faults %}
     {%- set part %}
-    select unnest([
-        {%- for fault, condition in faults %}
-        {'fault': '{{ fault }}', 'cases': count(*) filter (where {{ condition }})}
-        {{- ',' if not loop.last }}
-        {%- endfor %}
-    ], recursive := true)
+    {{ counted_faults(faults) }}
     from {{ model }}
     {%- endset %}
     {%- do parts.append(part) %}
@@ -97,7 +92,7 @@ having
     -- An aggregate has a row even if there is no fault, and `error` must not be called then.
     case
         when count(*) = 0 then false
-        else error('{{ model.identifier }}: ' || string_agg(fault || cases, '; ')) is null
+        else {{ raised("'" ~ model.identifier ~ ": ' || string_agg(fault || cases, '; ')") }} is null
     end
 
 {%- endif %}

@@ -3,7 +3,7 @@
 function monday(root) {
   const list = h("ol", { class: "monday" });
   const nothing = h("p", { class: "notice calm", role: "note" }, t("monday.nothing"));
-  const parts = [h("p", { class: "note" }, t("monday.note")), list, nothing, targetsCard()];
+  const parts = [h("p", { class: "note" }, t("monday.note")), list, nothing, restatedNotice(), targetsCard()];
   root.append(...parts.filter(Boolean));
   return () => {
     const lines = DATA.monday ?? [];
@@ -13,6 +13,20 @@ function monday(root) {
       lines.map((line) => h("li", { class: "card" }, mondayLine(line))),
     );
   };
+}
+
+// Published figures of the last four weeks that were changed by more than a little: no line of the mart,
+// which is made before anybody can know.
+function restatedNotice() {
+  const range = [Math.max(FIRST_DAY, LAST_DAY - 27), LAST_DAY];
+  const [last] = restatedMarks(bucketsOf(range, "week"), range).slice(-1);
+  if (!last) return null;
+  return h(
+    "p",
+    { class: "notice", role: "note", id: "restated" },
+    `${last.text} `,
+    h("a", { href: address({ page: "health", tables: {} }) }, t("monday.evidence")),
+  );
 }
 
 function mondayLine(line) {

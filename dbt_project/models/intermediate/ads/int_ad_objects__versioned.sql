@@ -56,7 +56,7 @@ named_reads as (
         'campaign' as object_level,
         campaign_id as object_id,
         campaign_name as object_name,
-        cast(null as varchar) as adset_id,
+        cast(null as {{ dbt.type_string() }}) as adset_id,
         campaign_id,
         read_no,
         read_at

@@ -24,7 +24,7 @@ keyed as (
         platform,
         account_id,
         spend_date,
-        platform || ':' || account_id || ':' || cast(spend_date as varchar) as account_day_key,
+        platform || ':' || account_id || ':' || cast(spend_date as {{ dbt.type_string() }}) as account_day_key,
         currency,
         account_spend,
         account_impressions,

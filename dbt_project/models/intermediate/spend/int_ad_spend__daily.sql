@@ -156,7 +156,7 @@ remainder_rows as (
         campaigns.account_day_key,
         'campaign:' || campaigns.campaign_id as ad_id,
         'campaign' as row_kind,
-        cast(null as varchar) as adset_id,
+        cast(null as {{ dbt.type_string() }}) as adset_id,
         campaigns.campaign_id,
         campaigns.currency,
         {% for measure in measures %}
@@ -207,8 +207,8 @@ united as (
         touched_days.account_day_key,
         'unallocated' as ad_id,
         'unallocated' as row_kind,
-        cast(null as varchar) as adset_id,
-        cast(null as varchar) as campaign_id,
+        cast(null as {{ dbt.type_string() }}) as adset_id,
+        cast(null as {{ dbt.type_string() }}) as campaign_id,
         touched_days.currency,
         {% for measure in measures %}
         touched_days.account_{{ measure }} - coalesce(object_totals.{{ measure }}, 0) as {{ measure }},

@@ -9,8 +9,8 @@
 
 select
     *,
-    cast(null as varchar) as spend_status,
-    cast(null as varchar) as unread_reason
+    cast(null as {{ dbt.type_string() }}) as spend_status,
+    cast(null as {{ dbt.type_string() }}) as unread_reason
 from {{ ref('int_ad_spend__converted') }}
 
 union all

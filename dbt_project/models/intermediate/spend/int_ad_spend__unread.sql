@@ -70,8 +70,8 @@ of_accounts as (
         'unallocated' as ad_id,
         spend_date,
         'unallocated' as row_kind,
-        cast(null as varchar) as campaign_id,
-        cast(null as varchar) as adset_id,
+        cast(null as {{ dbt.type_string() }}) as campaign_id,
+        cast(null as {{ dbt.type_string() }}) as adset_id,
         platform || '_unallocated' as channel,
         spend_status,
         unread_reason
@@ -156,7 +156,7 @@ select
     campaign_id,
     adset_id,
     channel,
-    cast(null as varchar) as currency,
+    cast(null as {{ dbt.type_string() }}) as currency,
     {% for amount in ['spend', 'spend_reporting'] %}
     cast(case when spend_status = 'partial' then 0 end as decimal(18, 6)) as {{ amount }},
     {% endfor %}
@@ -166,7 +166,7 @@ select
     {% endfor %}
     cast(null as bigint) as source_rows,
     false as is_day_complete,
-    cast(null as timestamptz) as read_at,
+    cast(null as {{ type_instant() }}) as read_at,
     spend_status,
     unread_reason
 from unknown

@@ -68,9 +68,9 @@ share_texts as (
             else
                 what || case when subject <> '' then ', ' || subject else '' end
                 || ': ' || {{ percent_text('measured', 1) }}
-                || coalesce(' of ' || cast(cast(cases as bigint) as varchar), '')
+                || coalesce(' of ' || cast(cast(cases as bigint) as {{ dbt.type_string() }}), '')
                 || case when is_day_enough then ' on ' else ' in the seven days to ' end
-                || cast(judged_date as varchar) || '; usual is '
+                || cast(judged_date as {{ dbt.type_string() }}) || '; usual is '
                 || case
                     when expected_low is null then 'at most ' || {{ percent_text('expected_high', 1) }}
                     when expected_high is null then 'at least ' || {{ percent_text('expected_low', 1) }}
@@ -78,7 +78,7 @@ share_texts as (
                         {{ percent_text('expected_low', 1) }} || ' to ' || {{ percent_text('expected_high', 1) }}
                 end
         end as message,
-        cast(null as varchar) as own_mend
+        cast(null as {{ dbt.type_string() }}) as own_mend
 
     from shares
 
@@ -100,11 +100,11 @@ feed_texts as (
             when status = 'off' then 'too little to judge by'
             when status = 'ok' then 'every source that used to bring something still does'
             else
-                'Nothing from ' || feed || ' for ' || cast(silent_days as varchar)
-                || ' days, since ' || cast(last_date as varchar) || ', although it was read or up; '
-                || 'the longest pause before was ' || cast(longest_pause as varchar) || ' days'
+                'Nothing from ' || feed || ' for ' || cast(silent_days as {{ dbt.type_string() }})
+                || ' days, since ' || cast(last_date as {{ dbt.type_string() }}) || ', although it was read or up; '
+                || 'the longest pause before was ' || cast(longest_pause as {{ dbt.type_string() }}) || ' days'
         end as message,
-        cast(null as varchar) as own_mend
+        cast(null as {{ dbt.type_string() }}) as own_mend
 
     from {{ ref('int_feeds__silent') }}
 
@@ -147,10 +147,10 @@ unknown_field_texts as (
         cast(0 as decimal(18, 6)) as expected_high,
         recent_changes as distance,
         'The webhook field ' || field || ' brought messages or people that this version does not '
-        || 'read in full: ' || cast(cast(recent_changes as bigint) as varchar)
+        || 'read in full: ' || cast(cast(recent_changes as bigint) as {{ dbt.type_string() }})
         || case when recent_changes = 1 then ' change' else ' changes' end
         || ' in the last seven days' as message,
-        cast(null as varchar) as own_mend
+        cast(null as {{ dbt.type_string() }}) as own_mend
     from unknown_fields
     where recent_changes > 0
     union all
@@ -168,7 +168,7 @@ unknown_field_texts as (
                 then 'every webhook with messages or people came in a field that is read'
             else 'nothing to judge by'
         end as message,
-        cast(null as varchar) as own_mend
+        cast(null as {{ dbt.type_string() }}) as own_mend
     from {{ source('event_log', 'envelopes') }}
 
 ),
@@ -224,7 +224,7 @@ select
     coalesce(ranked.message, 'nothing to judge by')
     || case
         when ranked.warnings > 1
-            then '; and ' || cast(ranked.warnings - 1 as varchar) || ' more like it'
+            then '; and ' || cast(ranked.warnings - 1 as {{ dbt.type_string() }}) || ' more like it'
         else ''
     end as message,
     case when ranked.status = 'warn' then coalesce(ranked.own_mend, alarms.mend) end as mend,

@@ -199,9 +199,9 @@ final as (
         || {{ money_text('from_cost', 'currency') }} || ' per qualified lead) to '
         || {{ ad_text('to_ad_name', 'to_ad_id') }} || ' (about '
         || {{ money_text('to_cost', 'currency') }} || '): some '
-        || cast(cast(gain as decimal(18, 1)) as varchar) || ' more qualified leads a week ('
-        || cast(cast(gain_low as decimal(18, 1)) as varchar) || ' to '
-        || cast(cast(gain_high as decimal(18, 1)) as varchar)
+        || cast(cast(gain as decimal(18, 1)) as {{ dbt.type_string() }}) || ' more qualified leads a week ('
+        || cast(cast(gain_low as decimal(18, 1)) as {{ dbt.type_string() }}) || ' to '
+        || cast(cast(gain_high as decimal(18, 1)) as {{ dbt.type_string() }})
         || '), if additional money buys what earlier money bought on average; a suggestion, '
         || 'applied by nobody but you.'
         || case

@@ -54,7 +54,7 @@ days as (
     {% for level, described, key, parent, report in [
         ('ad', 'ads', 'ad_id', 'ads.campaign_id', 'ad_performance'),
         ('adset', 'ads', 'ad_id', 'ads.adset_campaign_id', 'ad_performance'),
-        ('campaign', 'campaigns', 'campaign_id', 'cast(null as varchar)', 'campaign_performance'),
+        ('campaign', 'campaigns', 'campaign_id', null_text(), 'campaign_performance'),
     ] %}
     select
         '{{ level }}' as level,

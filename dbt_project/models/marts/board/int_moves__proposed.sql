@@ -55,7 +55,7 @@ running as (
         case when board.verdict = 'cut' then 'stop' else 'scale' end as kind,
         recent.*,
         {% for column in keys[3:] %}
-        {{ 'board.' ~ column if column in of_board[level] else 'cast(null as varchar)' }} as {{ column }},
+        {{ 'board.' ~ column if column in of_board[level] else null_text() }} as {{ column }},
         {% endfor %}
         board.leads,
         board.qualified_leads,
@@ -82,7 +82,7 @@ running as (
         'look_into' as kind,
         recent.*,
         {% for column in keys[3:] %}
-        {{ 'board.' ~ column if column in of_board['campaign'] else 'cast(null as varchar)' }} as {{ column }},
+        {{ 'board.' ~ column if column in of_board['campaign'] else null_text() }} as {{ column }},
         {% endfor %}
         beside.leads,
         beside.qualified_leads,

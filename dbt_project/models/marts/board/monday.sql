@@ -107,7 +107,7 @@ found as (
     select
         {% for column in keys %}
         {{ {'kind': "'look_into'", 'what': what}.get(
-            column, column if column in known else 'cast(null as varchar)'
+            column, column if column in known else null_text()
         ) }} as {{ column }},
         {% endfor %}
         {% for end in ['stake', 'stake_low', 'stake_high'] %}

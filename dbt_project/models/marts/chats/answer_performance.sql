@@ -205,7 +205,7 @@ select
     estimated.leads,
     cast(estimated.qualified_leads as bigint) as qualified_leads,
     cast(estimated.qualified_leads / cast(estimated.leads as double) as decimal(9, 6)) as qualified_rate,
-    cast(estimated.median_response_seconds as bigint) as median_response_seconds,
+    {{ whole_number('estimated.median_response_seconds') }} as median_response_seconds,
     estimated.compared_leads,
     estimated.reference_leads,
     cast(

@@ -68,7 +68,7 @@ moved as (
         origin,
         '{{ level }}' as level,
         {{ key }} as entity_key,
-        {{ "cast(null as varchar)" if level == 'all' else 'min(pool_key)' }} as pool_key,
+        {{ null_text() if level == 'all' else 'min(pool_key)' }} as pool_key,
         lag_days,
         sum(at_risk) as at_risk,
         sum(events) as events
@@ -97,7 +97,7 @@ entities as (
 lags as (
 
     select {{ dbt.datediff("cast('2000-01-01' as date)", 'day_date', 'day') }} as lag_days
-    from ({{ days_until("cast('2000-01-01' as date)", "cast('2000-03-31' as date)") }}) as days
+    from ({{ days_until("cast('2000-01-01' as date)", "cast('2000-03-31' as date)") }}) as spine
 
 ),
 
@@ -189,15 +189,15 @@ wholes as (
 
     select
         own.*,
-        others.share as other_share,
-        max(case when own.lag_days = own.last_lag then others.share end)
+        wider.share as other_share,
+        max(case when own.lag_days = own.last_lag then wider.share end)
             over (partition by own.origin, own.level, own.entity_key) as other_reached
     from own
-    inner join {{ others }} as others
+    inner join {{ others }} as wider
         on
-            own.origin = others.origin
-            and own.lag_days = others.lag_days
-            {{ 'and own.pool_key = others.entity_key' if others == 'pools' }}
+            own.origin = wider.origin
+            and own.lag_days = wider.lag_days
+            {{ 'and own.pool_key = wider.entity_key' if others == 'pools' }}
     where own.level in {{ levels }}
 
 ),

@@ -55,7 +55,7 @@ days as (
         platform,
         account_id,
         campaign_id,
-        {{ 'ad_id' if level == 'ad' else 'cast(null as varchar) as ad_id' }},
+        {{ 'ad_id' if level == 'ad' else null_text() ~ ' as ad_id' }},
         cohort_date,
         seen_days,
         is_silent,

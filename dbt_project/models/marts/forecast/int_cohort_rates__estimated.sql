@@ -27,7 +27,7 @@ lags as (
 alike as (
 
     {% for level, key, parent in [
-        ('pool', 'pool_key', 'cast(null as varchar)'), ('unit', 'unit_key', 'pool_key'),
+        ('pool', 'pool_key', null_text()), ('unit', 'unit_key', 'pool_key'),
         ('ad', "unit_key || ':' || ad_id", 'unit_key')
     ] %}
     select

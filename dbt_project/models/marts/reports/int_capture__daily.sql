@@ -114,7 +114,7 @@ field_days as (
         sum(changes) as unknown_field_changes,
         sum(changes_with_people) as unknown_field_changes_with_people,
         {{ dbt.listagg(
-            "case when place <= 10 then field || ' (' || cast(changes as varchar) || ')' end",
+            "case when place <= 10 then field || ' (' || cast(changes as " ~ dbt.type_string() ~ ") || ')' end",
             "', '", 'order by place'
         ) }} as unknown_fields
 

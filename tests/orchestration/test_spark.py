@@ -1,0 +1,177 @@
+"""What can be said of the engine `spark` without a cluster; with one: tests/spark."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from ctwa.settings import Settings, SettingsError, load_settings
+from orchestration import live, spark, spark_dbt
+from orchestration.faults import plain_message
+from orchestration.rebuild import BuildState
+from orchestration.spark import SparkError, collect
+
+URL = "sc://127.0.0.1:1"
+_COLUMNS = {
+    "mart_id": ("varchar", [{"type": "not_null"}]),
+    "seen_at": ("timestamptz", []),
+    "verdict": ("varchar", [{"type": "check", "expression": "verdict in ('hold', 'cut')"}]),
+}
+MANIFEST: dict[str, Any] = {
+    "nodes": {
+        "model.ctwa.mart": {
+            "resource_type": "model",
+            "schema": "marts",
+            "alias": "mart",
+            "config": {"contract": {"enforced": True}},
+            "columns": {
+                name: {"name": name, "data_type": kind, "constraints": constraints}
+                for name, (kind, constraints) in _COLUMNS.items()
+            },
+        },
+        "model.ctwa.outbox": {
+            "resource_type": "model",
+            "schema": "activation",
+            "alias": "outbox",
+            "config": {},
+            "columns": {},
+        },
+    }
+}
+
+
+@pytest.fixture
+def on_spark(make_settings: Callable[..., Settings]) -> Settings:
+    settings = make_settings(engine="spark", spark_url=URL)
+    settings.data_dir.mkdir(parents=True)
+    return settings
+
+
+def _built(folder: Path, rows: str) -> dict[str, dict[str, Any]]:
+    """As Spark leaves it: columns in its own order, moments without a zone's name."""
+    tables = {}
+    for name, query in (
+        (
+            "marts.mart",
+            f"select verdict, seen_at, mart_id from (values {rows})"
+            " as t(mart_id, seen_at, verdict)",
+        ),
+        ("activation.outbox", "select 'x' as outbox_id"),
+    ):
+        path = folder / f"{name}.parquet"
+        duckdb.sql(f"copy ({query}) to '{path}' (format parquet)")
+        ((count,),) = duckdb.sql(f"select count(*) from '{path}'").fetchall()
+        tables[name] = {"files": [str(path)], "rows": count}
+    return tables
+
+
+GOOD = "('1', timestamptz '2026-01-02 03:04:05+00', 'hold'), ('2', null, null)"
+
+
+def test_what_spark_built_becomes_the_warehouse(on_spark: Settings, tmp_path: Path) -> None:
+    collect(on_spark, _built(tmp_path, GOOD), MANIFEST)
+    with duckdb.connect(str(on_spark.warehouse_path), read_only=True) as warehouse:
+        described = warehouse.execute("describe marts.mart").fetchall()
+        assert [(row[0], row[1], row[2]) for row in described] == [
+            ("mart_id", "VARCHAR", "NO"),
+            ("seen_at", "TIMESTAMP WITH TIME ZONE", "YES"),
+            ("verdict", "VARCHAR", "YES"),
+        ]
+        assert warehouse.execute("select count(seen_at), count(*) from marts.mart").fetchall() == [
+            (1, 2)
+        ]
+        assert warehouse.execute("from activation.outbox").fetchall() == [("x",)]
+
+
+@pytest.mark.parametrize("bad", ["(null, null, 'hold')", "('3', null, 'maybe')"])
+def test_a_row_against_its_contract_leaves_the_warehouse_of_yesterday(
+    on_spark: Settings, tmp_path: Path, bad: str
+) -> None:
+    collect(on_spark, _built(tmp_path, GOOD), MANIFEST)
+    before = on_spark.warehouse_path.read_bytes()
+    with pytest.raises(SparkError, match=r"marts\.mart cannot be collected"):
+        collect(on_spark, _built(tmp_path, f"{GOOD}, {bad}"), MANIFEST)
+    assert on_spark.warehouse_path.read_bytes() == before
+
+
+def test_a_row_that_is_lost_on_the_way_is_noticed(on_spark: Settings, tmp_path: Path) -> None:
+    tables = _built(tmp_path, GOOD)
+    tables["marts.mart"]["rows"] = 3
+    with pytest.raises(SparkError, match=r"marts\.mart has 3 rows on Spark, but 2 were collected"):
+        collect(on_spark, tables, MANIFEST)
+    assert not on_spark.warehouse_path.exists()
+
+
+def test_a_killed_collection_is_not_in_the_way(on_spark: Settings, tmp_path: Path) -> None:
+    draft = on_spark.warehouse_path.with_name(f"{on_spark.warehouse_path.name}.collecting")
+    draft.write_bytes(b"half")
+    collect(on_spark, _built(tmp_path, GOOD), MANIFEST)
+    assert not draft.exists()
+
+
+def test_a_missing_part_is_named_before_anything_is_built(
+    on_spark: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "pyspark" else found(n))
+    with pytest.raises(
+        SparkError, match="needs pyspark, which is not installed: `make setup-spark`"
+    ):
+        spark.ensure_installed()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (URL, r"no Spark Connect server answers at 127\.0\.0\.1:1 \(.*\): start it, or correct"),
+        ("sc://no.such.host.invalid:15002", "answers at no.such.host.invalid:15002"),
+    ],
+)
+def test_a_server_that_is_not_there_is_named_at_once(url: str, says: str) -> None:
+    with pytest.raises(spark_dbt.Refused, match=says):
+        spark_dbt._reach(url)
+
+
+@pytest.mark.parametrize("url", ["spark://host:7077", "host:15002", "sc://host:99999"])
+def test_an_address_of_another_kind_is_refused_by_the_settings(url: str) -> None:
+    with pytest.raises(SettingsError, match="CTWA_SPARK_URL: expects the address of a Spark Conn"):
+        load_settings(_env_file=None, engine="spark", spark_url=url)
+
+
+def test_spark_without_an_address_is_refused_and_its_token_is_never_shown() -> None:
+    with pytest.raises(SettingsError, match="CTWA_SPARK_URL: CTWA_ENGINE=spark needs the address"):
+        load_settings(_env_file=None, engine="spark")
+    settings = load_settings(
+        _env_file=None, engine="spark", spark_url="sc://host:443/;use_ssl=true;token=s3cret"
+    )
+    assert "s3cret" not in repr(settings)
+
+
+def test_another_engine_is_a_reason_to_build_everything_again(
+    make_settings: Callable[..., Settings],
+) -> None:
+    duck = make_settings()
+    duck.data_dir.mkdir(parents=True)
+    duck.warehouse_path.touch()
+    state = BuildState("1", "code", duck.rules, duck.lake_url, 1, 1, 1)
+    state.save(duck)
+    assert state.reasons_to_rebuild(duck) == []
+    other = BuildState("1", "code", duck.rules, duck.lake_url, 1, 1, 1, engine="spark")
+    assert other.reasons_to_rebuild(duck) == ["CTWA_ENGINE changed"]
+
+
+def test_the_live_worker_says_that_it_builds_with_duckdb(on_spark: Settings) -> None:
+    with pytest.raises(live.LiveEngineError, match="builds with DuckDB only"):
+        live.live(on_spark)
+
+
+def test_a_fault_that_a_test_raises_on_spark_reads_as_on_duckdb() -> None:
+    message = (
+        "Runtime Error\n  [USER_RAISED_EXCEPTION] dim_ads: ad_id is null, rows: 2 SQLSTATE: P0001"
+    )
+    assert plain_message(message) == "dim_ads: ad_id is null, rows: 2"
