@@ -213,6 +213,7 @@ function sharesChart(rows, total) {
       money(measureOf("cpql", row)),
     ]),
     option: {
+      grid: { ...chartBase().grid, top: legendHeight(names) },
       xAxis: valueAxis((v) => percent(v, 0)),
       yAxis: categoryAxis(shown.map(nameOf), {
         inverse: true,
