@@ -171,11 +171,14 @@ def _rule_version(warehouse: Path) -> str:
 
 
 def _rules_between(before: str, after: str) -> set[str]:
-    """Names of rules that differ; none if the earlier rules are unknown."""
+    """Names of rules that differ; none if the earlier rules are unknown. A rule that an earlier
+    version did not have had its default."""
     if not before or before == after:
         return set()
-    one, other = ({tuple(p.partition("=")) for p in t.split(",")} for t in (before, after))
-    return {name for name, _, _ in one ^ other}
+    old, new = (dict(part.split("=", 1) for part in text.split(",")) for text in (before, after))
+    fields = Settings.model_fields
+    defaults = {name: str(fields[name].default) for name in new if name in fields}
+    return {name for name in old.keys() | new.keys() if (defaults | old).get(name) != new.get(name)}
 
 
 def _version(name: str) -> str:

@@ -123,7 +123,7 @@ def _chat_rules(file: str, settings: Settings) -> ChatRules:
 
 def _versions(rules: ChatRules | None) -> str:
     if rules is None:
-        return "as they were applied"
+        return "those in force"
     return " + ".join(f"{e['id']} {e['version']}" for e in rules.entries) or "none"
 
 

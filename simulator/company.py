@@ -108,6 +108,9 @@ TEST_LINE = BusinessNumber("104200000000001", "206600000000015", "551140028999")
 PLATFORM_TEST = BusinessNumber("0", "123456123", "16505551111")
 """Meta's own, which the Test button of the App Dashboard writes to: in no count (E84)."""
 
+WITHOUT_CRM = BusinessNumber("104200000000003", "206600000000016", "554140028944")
+"""A branch that sells in the chat and keeps no CRM: its rules say who qualified."""
+
 NUMBERS = (MAIN, SECOND, OTHER_WABA)
 
 _CAMPAIGN_BASE = 120226305854800726
@@ -123,6 +126,7 @@ OTHER_POST_ID = "120226305854899002"
 """No ad shows this one."""
 
 IN_LISBON, NEW_AD = "carrossel v1 (new account)", "resolved a night late"
+_OF_BRANCH = "só no chat"
 
 
 def _campaigns() -> list[CampaignRef]:
@@ -139,6 +143,7 @@ def _campaigns() -> list[CampaignRef]:
         # The same names as the first campaign's, in the account that came after its own.
         ("Botox | SP | CTWA", LISBON, "OUTCOME_ENGAGEMENT", "WHATSAPP", None),
         ("made yesterday", SAO_PAULO, "OUTCOME_ENGAGEMENT", "WHATSAPP", None),
+        ("Curitiba | no CRM", SAO_PAULO, "OUTCOME_ENGAGEMENT", "WHATSAPP", None),
     ]
     return [
         CampaignRef(str(_CAMPAIGN_BASE + i), name, account, objective, destination, before)
@@ -171,6 +176,7 @@ def _ads(campaigns: list[CampaignRef]) -> list[AdRef]:
         (9, IN_LISBON, "active", 2, 2_345),
         (10, NEW_AD, "active", 0, 1_777),
         (7, "boosted post on Instagram", "active", 1, 1_099),
+        (11, _OF_BRANCH, "active", 0, 2_100),
     ]
     delivers = {
         "archived in spring": (10_000, 20),  # stopped; its leads still arrive (E47)
@@ -256,6 +262,8 @@ def _google_ads(campaigns: list[CampaignRef]) -> list[AdRef]:
 
 CAMPAIGNS = _campaigns()
 ADS = _ads(CAMPAIGNS)
+WITHOUT_CRM_AD = next(ad for ad in ADS if ad.name == _OF_BRANCH)
+"""It leads to the branch's number; nobody else comes by it."""
 GOOGLE_CAMPAIGNS = _google_campaigns()
 GOOGLE_ADS = _google_ads(GOOGLE_CAMPAIGNS)
 PMAX = GOOGLE_CAMPAIGNS[2]

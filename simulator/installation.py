@@ -32,6 +32,7 @@ from simulator.google_advertiser import MANAGER
 from simulator.google_api import GoogleApi
 from simulator.google_state import GoogleState
 from simulator.hubspot_api import HubspotApi
+from simulator.stories_rules import install_rules
 from simulator.world import World
 
 _MARKER = ".ctwa-demo"
@@ -113,6 +114,7 @@ def demo_settings(
         "meta_app_secret": secrets.token_hex(16),
         "meta_verify_token": secrets.token_urlsafe(16),
         "intake_secret": secrets.token_hex(16),
+        "chat_rules": install_rules(data),
         "site_id": SITE_ID,
         "site_origins": SITE,
         "hubspot_url": crm.url,

@@ -175,7 +175,13 @@ def status(
     return row
 
 
-def echo(person: Person, number: BusinessNumber, wamid: str, at: datetime) -> dict[str, Any]:
+def echo(
+    person: Person,
+    number: BusinessNumber,
+    wamid: str,
+    at: datetime,
+    text: str = "Olá, aqui é da clínica",
+) -> dict[str, Any]:
     """`message_echoes[]` element: written in the WhatsApp Business app."""
     return {
         "from": number.display,
@@ -184,8 +190,17 @@ def echo(person: Person, number: BusinessNumber, wamid: str, at: datetime) -> di
         "id": wamid,
         "timestamp": stamp(at),
         "type": "text",
-        "text": {"body": "Olá, aqui é da clínica"},
+        "text": {"body": text},
     }
+
+
+def revised(echo: dict[str, Any], original: str, text: str | None) -> dict[str, Any]:
+    """The echo of a change to an earlier message: its new text, or None: it was deleted."""
+    kind = "revoke" if text is None else "edit"
+    change: dict[str, Any] = {"original_message_id": original}
+    if text is not None:
+        change["message"] = {"type": "text", "text": {"body": text}}
+    return {k: v for k, v in echo.items() if k != "text"} | {"type": kind, kind: change}
 
 
 def standby_echo(

@@ -115,6 +115,22 @@ class CrmStage:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleMet:
+    """One expected row of `fct_outcomes` that a rule of the chat makes, of a number's message."""
+
+    rule: str
+    stage: str
+    at: datetime
+    number: str
+    wamid: str
+
+    @property
+    def event_id(self) -> str:
+        """How stories name it; in the marts the message's key stands in the id's place."""
+        return f"{self.rule}:{self.wamid}"
+
+
+@dataclass(frozen=True, slots=True)
 class Exclusion:
     """Somebody in the company excludes a person or a number from counts (E20)."""
 

@@ -43,6 +43,7 @@ from simulator.people import (
     Night,
     Outcome,
     Person,
+    RuleMet,
 )
 
 REPORTING_ZONE = "America/Sao_Paulo"
@@ -103,6 +104,7 @@ class Scene:
     conflicts: list[Conflict] = field(default_factory=list)
     chats: list[Chat] = field(default_factory=list)
     tests: list[Lead] = field(default_factory=list)
+    rules_met: list[RuleMet] = field(default_factory=list)
     _made: int = 0
 
     def _next(self) -> int:
@@ -224,6 +226,46 @@ class Scene:
         where = {"number": number, "field": "smb_message_echoes", "part": "message_echoes"}
         self.emits(at, element, message_key=(number.display, wamid), night=night, **where)
         return wamid
+
+    def writes(
+        self,
+        person: Person,
+        at: datetime,
+        text: str,
+        *,
+        number: BusinessNumber = MAIN,
+        night: Night | None = None,
+    ) -> str:
+        """A colleague writes this text from the WhatsApp Business app. Returns the message id."""
+        wamid = self.wamid(person)
+        element = payloads.echo(person, number, wamid, at, text)
+        where = {"number": number, "field": "smb_message_echoes", "part": "message_echoes"}
+        self.emits(at, element, message_key=(number.display, wamid), night=night, **where)
+        return wamid
+
+    def changes(
+        self,
+        person: Person,
+        at: datetime,
+        original: str,
+        text: str | None,
+        *,
+        number: BusinessNumber = MAIN,
+        night: Night | None = None,
+    ) -> None:
+        """The colleague edits that message to this text; None: deletes it for everyone."""
+        wamid = self.wamid(person)
+        element = payloads.revised(payloads.echo(person, number, wamid, at), original, text)
+        where = {"number": number, "field": "smb_message_echoes", "part": "message_echoes"}
+        self.emits(at, element, message_key=(number.display, wamid), night=night, **where)
+
+    def by_rule(
+        self, rule: str, stage: str, at: datetime, wamid: str, number: BusinessNumber
+    ) -> str:
+        """State that this message meets the rule; returns the id of the outcome."""
+        met = RuleMet(rule, stage, at, number.display, wamid)
+        self.rules_met.append(met)
+        return met.event_id
 
     def answers_for_us(
         self, person: Person, at: datetime, *, number: BusinessNumber = MAIN, ids: str = "phone"

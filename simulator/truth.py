@@ -141,7 +141,7 @@ def truth(
     touches = {(ids[id(lead)],): {"touches": lead.touches} for lead in world.leads}
     spend = _spend_rows(world, rates)
     facts = [(told[id(lead)], leads[ids[id(lead)],]) for lead in world.leads]
-    outcomes = _outcome_rows(world, ids)
+    outcomes = _outcome_rows(world, ids, pseudonymizer)
     health: Row = {
         "unmatched_outcomes": sum(r["lead_id"] is None for r in outcomes.values())
         + len(world.stages_of_nobody),
@@ -360,7 +360,7 @@ def _conflicts(world: World, ids: dict[int, str]) -> Rows:
     }
 
 
-def _outcome_rows(world: World, ids: dict[int, str]) -> Rows:
+def _outcome_rows(world: World, ids: dict[int, str], pseudonymizer: Pseudonymizer) -> Rows:
     owner = {event: ids[id(lead)] for lead in world.leads for event in lead.event_ids}
     rows: Rows = {}
     for outcome in world.outcomes:
@@ -375,6 +375,16 @@ def _outcome_rows(world: World, ids: dict[int, str]) -> Rows:
             "funnel_stage": outcome.funnel_stage,
             "value": value,
             "currency": body.get("currency"),
+        }
+    for met in world.rules_met:
+        event_id = f"{met.rule}:{pseudonymizer.message(met.number, met.wamid)}"
+        rows["chat", event_id] = {
+            "lead_id": owner[met.event_id],
+            "occurred_at": met.at,
+            "stage": met.stage,
+            "funnel_stage": met.stage,
+            "value": None,
+            "currency": None,
         }
     return rows
 

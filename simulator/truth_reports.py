@@ -59,7 +59,9 @@ def cash(facts: Facts, outcomes: Iterable[Outcome], spend: Rows, rates: Rates) -
         where = (row["platform"], campaign_of_lead(row))
         if lead.funnel.qualified_at:
             cells[lead.funnel.qualified_at.astimezone(zone).date(), *where].qualifications += 1
-        won = [_sale(told[e]) for e in lead.event_ids if told[e].funnel_stage == "won"]
+        # No rule of a chat wins anything here.
+        of_crm = (told[e] for e in lead.event_ids if e in told)
+        won = [_sale(o) for o in of_crm if o.funnel_stage == "won"]
         won += [(s.at, s.value, s.currency) for s in lead.stages if s.funnel_stage == "won"]
         for number, (at, amount, currency) in enumerate(sorted(won, key=lambda sale: sale[0])):
             cell = cells[at.astimezone(zone).date(), *where]

@@ -25,6 +25,7 @@ from simulator import (
     stories_odd,
     stories_outcomes,
     stories_people,
+    stories_rules,
     stories_shared,
     stories_web,
 )
@@ -47,6 +48,7 @@ from simulator.people import (
     GoogleClick,
     Lead,
     Outcome,
+    RuleMet,
 )
 from simulator.scene import Scene
 from simulator.stories import Story
@@ -67,6 +69,7 @@ STORIES: tuple[Story, ...] = (
     *stories_web.told,
     *stories_crm.told,
     *stories_identifiers.told,
+    *stories_rules.told,
 )
 
 _JUNK = (
@@ -101,6 +104,7 @@ class World:
     chats: tuple[Chat, ...]
     tests: tuple[Lead, ...]
     """Leads of test traffic: in `fct_leads`, and in no count (E84)."""
+    rules_met: tuple[RuleMet, ...]
     nights: tuple[AdsState, ...]
     google_nights: tuple[GoogleState, ...]
     junk: tuple[bytes, ...] = _JUNK
@@ -181,6 +185,7 @@ def build_world(
         conflicts=tuple(c for s in scenes for c in s.conflicts),
         chats=tuple(c for s in scenes for c in s.chats),
         tests=tuple(t for s in scenes for t in s.tests),
+        rules_met=tuple(m for s in scenes for m in s.rules_met),
         nights=nights(seed, today, made, count),
         google_nights=google_nights(seed, today, made, google_clicks, count),
     )

@@ -93,6 +93,7 @@ def test_a_story_states_what_comes_of_all_it_emits(story: Story) -> None:
         assert all(x.declared_at < end for x in scene.exclusions)
         assert len({lead.identity for lead in scene.leads}) == len(scene.leads)
         sent = {o.body["event_id"] for o in scene.outcomes}
+        sent |= {met.event_id for met in scene.rules_met}
         owned = [event for lead in scene.leads for event in lead.event_ids]
         assert set(owned) <= sent
         assert len(set(owned)) == len(owned), "two leads have one outcome"

@@ -36,6 +36,7 @@ from simulator.delivery import Delivery, deliveries
 from simulator.google_api import GoogleApi, serve_google_api
 from simulator.hubspot_api import HubspotApi, serve_hubspot_api
 from simulator.installation import google_settings
+from simulator.stories_rules import install_rules
 from simulator.truth import truth
 from simulator.truth_unread import Silence
 from simulator.world import World
@@ -67,6 +68,7 @@ class WorldRun(DbtWorld):
             "hubspot_url": crm.url,
             "hubspot_token": crm.token,
             "CTWA_SITE_ID": SITE_ID,
+            "CTWA_CHAT_RULES": str(install_rules(root)),
             **google_settings(google),
             "CTWA_PII_KEY": PII_KEY,
             "meta_graph_url": api.url,

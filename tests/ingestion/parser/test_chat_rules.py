@@ -269,6 +269,17 @@ def test_a_wrong_rule_is_named_with_the_fix_and_the_good_ones_stay(
         assert [entry["id"] for entry in found.entries] == ["good"]
 
 
+@pytest.mark.parametrize("page", ["chat-rules.md", "pt-BR/chat-rules.md", "es/chat-rules.md"])
+def test_every_example_of_the_documentation_is_a_rule(page: str, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / page).read_text()
+    examples = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(examples) >= 3
+    for example in examples:
+        found = rules_of(example, tmp_path)
+        assert found.rules
+        assert found.problems == ()
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
