@@ -68,7 +68,8 @@ def run(full: bool, build: str, nodes: Sequence[str]) -> dict[str, Any]:
         return {"results": said, "full": full}
     if full:
         build = uuid.uuid4().hex
-        _tidy(spark, {(n.schema, n.alias) for n in (r.node for r in results) if _is_stored(n)})
+        made = {(n.schema, n.alias) for n in (r.node for r in results) if _is_stored(n)}
+        _tidy(spark, made | _sources())
         spark.sql(f"alter schema marts set dbproperties ('{BUILD_PROPERTY}' = '{build}')")
     return {"results": said, "full": full, "build": build, "tables": _tables(spark)}
 
@@ -182,6 +183,12 @@ def _known_as(spark: Any) -> str:
     text = " ".join(str(row[1]) for row in rows)
     found = re.search(re.escape(BUILD_PROPERTY) + r",(\w+)", text)
     return found.group(1) if found else ""
+
+
+def _sources() -> set[tuple[str, str]]:
+    """The views of the lake: one of them lies in a schema of models."""
+    manifest = json.loads(Path(os.environ["DBT_TARGET_PATH"], "manifest.json").read_text())
+    return {(s["schema"], s["identifier"]) for s in manifest["sources"].values()}
 
 
 def _is_stored(node: Any) -> bool:
