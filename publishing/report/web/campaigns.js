@@ -195,6 +195,10 @@ function sharesChart(rows, total) {
   const spend = shown.map((row) => ratio(row.spend, total.spend));
   const qualified = shown.map((row) => ratio(row.qualified, total.qualified));
   const nameOf = (row) => (row.twin ? `${row.title} ${row.twin}` : row.title);
+  const isNarrow = innerWidth < 640;
+  // What tells twins apart is at the end, which the axis would cut off.
+  const labelOf = (row) =>
+    row.twin ? `${row.title.slice(0, isNarrow ? 7 : 22).trimEnd()} ${row.twin}` : row.title;
   const names = [t("campaigns.share_spend"), t("campaigns.share_qualified")];
   const worst = shown
     .map((row, at) => ({ row, gap: (spend[at] || 0) - (qualified[at] || 0) }))
@@ -221,8 +225,9 @@ function sharesChart(rows, total) {
         axisLabel: {
           color: cssColour("ink-soft"),
           fontFamily: FONT,
-          width: innerWidth < 640 ? 110 : 230,
+          width: isNarrow ? 110 : 230,
           overflow: "truncate",
+          formatter: (_, at) => labelOf(shown[at]),
         },
       }),
       tooltip: tooltip((points) => {
