@@ -24,7 +24,7 @@ def usable_settings() -> Settings | None:
     Only good enough to send an alert that says which are wrong.
     """
     fields = {name_of(field): field for field in Settings.model_fields}
-    instead: dict[str, Any] = {"meta_conversions_mode": "off"}
+    instead: dict[str, Any] = {name_of("meta_conversions_mode"): "off"}
     for _ in range(3):  # settings that contradict each other show once each alone is right
         try:
             return Settings(**instead)
@@ -32,7 +32,7 @@ def usable_settings() -> Settings | None:
             for one in error.errors():
                 field = fields.get(str(one["loc"][0]).upper()) if one["loc"] else None
                 if field is not None:
-                    instead[field] = Settings.model_fields[field].default
+                    instead[name_of(field)] = Settings.model_fields[field].default
         except (OSError, UnicodeDecodeError):
             return None
     return None

@@ -48,13 +48,11 @@ class Settings(BaseSettings):
         alias_generator=AliasGenerator(validation_alias=name_of),
         extra="ignore",
         frozen=True,
-        populate_by_name=True,
         case_sensitive=False,
     )
 
     data_dir: Path = Path("data")
     # A folder made by `ctwa init`, with the company's own seeds and models (ctwa/project.py).
-    # Not `home`: pydantic also reads variables by the names of fields, and HOME is the user's.
     ctwa_home: Path | None = None
     vault_url: str = ""
     lake_url: str = ""
@@ -375,9 +373,14 @@ RULES: dict[str, Rule] = types.rules_of(Settings)
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read environment and `.env`. Raises `SettingsError` with a line for each wrong value."""
+    """Read environment and `.env`. Raises `SettingsError` with a line for each wrong value.
+
+    `overrides` by field or variable. `populate_by_name` would read fields from the environment,
+    too, where DATA_DIR is somebody else's.
+    """
+    fields = Settings.model_fields
     try:
-        return Settings(**overrides)
+        return Settings(**{name_of(n) if n in fields else n: v for n, v in overrides.items()})
     except ValidationError as error:
         raise SettingsError("\n".join(dict.fromkeys(map(_line, error.errors())))) from None
     except UnicodeDecodeError:

@@ -93,6 +93,16 @@ def test_a_blank_line_in_env_means_not_set(tmp_path: Path) -> None:
     assert not settings.meta_is_on
 
 
+def test_variables_of_other_programs_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    default = load_settings(_env_file=None)
+    for field in Settings.model_fields:
+        if name_of(field) != field.upper():
+            monkeypatch.setenv(field.upper(), "/somebody/else")
+
+    assert load_settings(_env_file=None) == default
+    assert load_settings(_env_file=None, data_dir="here").data_dir == Path("here").absolute()
+
+
 def test_secrets_are_never_printed(tmp_path: Path) -> None:
     canary = "canary-4711-secret"
     settings = load_settings(
