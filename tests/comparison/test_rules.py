@@ -32,7 +32,7 @@ def test_what_is_not_named_is_as_in_the_settings(settings: Settings) -> None:
 def test_every_rule_has_words(settings: Settings, rule: str) -> None:
     values = {
         "lead_scope": "brand", "first_touch": "paid", "reporting_currency": "USD",
-        "reporting_timezone": "UTC", "exchange_rates": "ecb",
+        "reporting_timezone": "UTC", "exchange_rates": "ecb", "chat_qualifies": "without_crm",
     }  # fmt: skip
     given = f"{rule}={values.get(rule, '11')}"
     words = in_words(

@@ -124,6 +124,7 @@ def test_no_byte_of_the_person_is_left_anywhere(landed: Settings) -> None:
     assert done.erased.rows == {
         "messages": 6, "statuses": 2, "outcomes": 3, "web_leads": 2, "exclusions": 1,
         "consents": 0, "handovers": 0, "identity_links": 7, "link_clicks": 0,
+        "chat_signals": 0,
     }  # fmt: skip
     assert done.needs_refresh
 

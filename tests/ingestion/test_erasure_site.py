@@ -118,7 +118,7 @@ def test_every_key_of_a_person_is_looked_for() -> None:
     """A new column with somebody's key must be erased too."""
     others = {
         "message_key", "message_id_key", "context_message_id_key", "content_key", "body_key",
-        "form_key", "link_code_key",
+        "form_key", "link_code_key", "revision_key",
     }  # fmt: skip
     for table, schema in EVENT_LOG.items():
         keys = {name for name in schema.names if name.endswith("_key")} - others

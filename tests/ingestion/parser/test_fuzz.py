@@ -31,6 +31,7 @@ GOOD_ID = "wamid.GOODSIBLING"
 OPEN_COLUMNS = (
     "business_number_id", "phone_number_id", "waba_id", "referral_", "ctwa_clid", "type", "status",
     "stage", "event", "field", "conversation_origin", "pricing_", "currency",
+    "value",  # digits that are posted as an amount are one
 )  # fmt: skip
 
 VALUES: list[Any] = [
