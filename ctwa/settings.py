@@ -373,14 +373,11 @@ RULES: dict[str, Rule] = types.rules_of(Settings)
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read environment and `.env`. Raises `SettingsError` with a line for each wrong value.
-
-    `overrides` by field or variable. `populate_by_name` would read fields from the environment,
-    too, where DATA_DIR is somebody else's.
-    """
-    fields = Settings.model_fields
+    """Read environment and `.env`. Raises `SettingsError` with a line for each wrong value."""
+    # By variable: `populate_by_name` would also read somebody else's DATA_DIR from the environment.
+    given = {name_of(n) if n in Settings.model_fields else n: v for n, v in overrides.items()}
     try:
-        return Settings(**{name_of(n) if n in fields else n: v for n, v in overrides.items()})
+        return Settings(**given)
     except ValidationError as error:
         raise SettingsError("\n".join(dict.fromkeys(map(_line, error.errors())))) from None
     except UnicodeDecodeError:
