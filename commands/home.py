@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dotenv import dotenv_values, set_key
 
 from ctwa.errors import CtwaError
 from ctwa.files import write_durably
@@ -14,7 +17,8 @@ from ctwa.settings import ENV_FILE, PROJECT_DIR
 SEEDS = ("lead_stages", "business_numbers", "exchange_rates", "alarms", "own_message_rates")
 """The seeds that a company edits."""
 
-_NAME = re.compile(r"^([A-Z][A-Z0-9_]+)=(.*)$", re.MULTILINE)
+_PLAIN = re.compile(r"[\w.,:/@+*|-]+")
+"""Values that need no quotes, for whatever reads the file."""
 _WORKSPACE = """\
 # For `dagster dev` in this folder.
 load_from:
@@ -48,29 +52,27 @@ def make_folder(place: Path) -> None:
 
 
 def write_env(place: Path, answers: Mapping[str, str]) -> None:
-    """Write the answers into `.env`, readable by its owner only; other lines stay as they are."""
+    """Write the answers into `.env`, readable by its owner only; other lines stay as they are.
+
+    Raises `InitError` for an answer of several lines, and writes nothing then.
+    """
+    for name, value in answers.items():
+        if len(value.splitlines()) > 1:
+            raise InitError(f"{name}: the answer has more than one line: paste the value alone")
     path = place / ENV_FILE
     template = PROJECT_DIR / ".env.example"
     text = (path if path.exists() else template).read_text(encoding="utf-8-sig")
-    for name, value in answers.items():
-        line = f"{name}={_quoted(value)}"
-        if re.search(rf"^{name}=", text, re.MULTILINE):
-            escaped = line.replace("\\", r"\\")
-            text = re.sub(rf"^{name}=.*$", escaped, text, flags=re.MULTILINE)
-        else:
-            text = f"{text.rstrip()}\n{line}\n"
-    write_durably(path, text, mode=0o600)
+    with TemporaryDirectory() as folder:
+        copy = Path(folder, ENV_FILE)
+        copy.write_text(text, encoding="utf-8")
+        for name, value in answers.items():
+            is_plain = not value or _PLAIN.fullmatch(value)
+            set_key(copy, name, value, quote_mode="never" if is_plain else "always")
+        write_durably(path, copy.read_text(encoding="utf-8"), mode=0o600)
     path.chmod(0o600)
 
 
-def _quoted(value: str) -> str:
-    if "\n" in value:
-        raise InitError("an answer has more than one line: paste the value alone")
-    plain = not value or re.fullmatch(r"[\w.,:/@+*|-]+", value)
-    return value if plain else "'{}'".format(value.replace("\\", "\\\\").replace("'", "\\'"))
-
-
 def written(place: Path) -> dict[str, str]:
-    """Variables of the `.env` there, as they are written."""
-    path = place / ENV_FILE
-    return dict(_NAME.findall(path.read_text(encoding="utf-8-sig"))) if path.exists() else {}
+    """Variables of the `.env` there, and their values."""
+    found = dotenv_values(place / ENV_FILE, interpolate=False, encoding="utf-8-sig")
+    return {name: value or "" for name, value in found.items()}

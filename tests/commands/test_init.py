@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from commands import init as init_module
 from commands.cli import app
-from commands.home import written
+from commands.home import InitError, write_env, written
 from ctwa.project import HomeError, project_of, seed_file
 from ctwa.settings import PROJECT_DIR, Settings, load_settings
 from ingestion.files.outcome_import import unmapped
@@ -76,9 +76,12 @@ def test_a_folder_is_made_and_the_service_is_asked(tmp_path: Path, api: AdsApi) 
 
 
 def test_a_second_time_keeps_what_is_there(tmp_path: Path, api: AdsApi) -> None:
-    acme = tmp_path / "acme"
+    acme = tmp_path / "Acme's \\ 2 #1"
     _init(acme, *_options(api), META_ACCESS_TOKEN=TOKEN)
+    env = acme / ".env"
+    env.write_text(env.read_text().replace("CTWA_INTAKE_SECRET=", "export CTWA_INTAKE_SECRET="))
     first = written(acme)
+    assert first["CTWA_HOME"] == str(acme)
     stages = acme / "seeds" / "lead_stages.csv"
     stages.write_text(stages.read_text() + "crm,Fechado,won,2000-01-01,\n")
 
@@ -87,6 +90,13 @@ def test_a_second_time_keeps_what_is_there(tmp_path: Path, api: AdsApi) -> None:
     assert again.exit_code == 0, again.output
     assert stages.read_text().endswith("crm,Fechado,won,2000-01-01,\n")
     assert written(acme) == first | {"CTWA_REPORTING_CURRENCY": "EUR"}
+
+
+def test_an_answer_of_two_lines_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(InitError, match="META_APP_SECRET: the answer has more than one line"):
+        write_env(tmp_path, {"CTWA_REPORTING_CURRENCY": "EUR", "META_APP_SECRET": "two\nlines"})
+
+    assert not (tmp_path / ".env").exists()
 
 
 def test_a_refused_token_is_said_with_its_fix(tmp_path: Path, api: AdsApi) -> None:
