@@ -62,7 +62,7 @@ def write_env(place: Path, answers: Mapping[str, str]) -> None:
     path = place / ENV_FILE
     template = PROJECT_DIR / ".env.example"
     text = (path if path.exists() else template).read_text(encoding="utf-8-sig")
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir=place) as folder:  # holds secrets, should we be killed
         copy = Path(folder, ENV_FILE)
         copy.write_text(text, encoding="utf-8")
         for name, value in answers.items():
