@@ -21,7 +21,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ctwa.lock import LockLostError, LockUnavailableError
+from ctwa.errors import LockLostError, LockUnavailableError
 from ctwa.process import pid_space, process_start, worker_id
 
 log = logging.getLogger(__name__)

@@ -54,14 +54,6 @@ class RefreshBusyError(CtwaError):
         """`process 4711`, or `process 4711 on db-host`."""
 
 
-class LockUnavailableError(CtwaError):
-    """The database that holds the lock cannot be used: it is not known whether it is free."""
-
-
-class LockLostError(CtwaError):
-    """Another host has taken the lock since; nothing more of this run may count."""
-
-
 @contextmanager
 def refresh_lock(
     place: Settings | Path,

@@ -29,10 +29,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ctwa.errors import CtwaError
+from ctwa.errors import CtwaError, LockLostError
 from ctwa.files import private_files
 from ctwa.live_state import HEARTBEAT_SECONDS, STOPPED, LiveState
-from ctwa.lock import LockLostError, RefreshBusyError, refresh_lock, someone_waits
+from ctwa.lock import RefreshBusyError, refresh_lock, someone_waits
 from ctwa.project import project_of
 from ctwa.settings import Settings
 from ingestion.crm.hubspot.source import client_of_one_try

@@ -13,7 +13,8 @@ from activation.conversions import ConversionsError, send_conversions
 from activation.conversions_api import EventsApi
 from activation.ledger import LedgerError, ledger_path
 from activation.outbox import OutboxError
-from ctwa.lock import LockLostError, RefreshBusyError, refresh_lock
+from ctwa.errors import LockLostError
+from ctwa.lock import RefreshBusyError, refresh_lock
 from ctwa.settings import Settings
 from simulator.ads_faults import Fault
 from simulator.conversions_api import EventsFault

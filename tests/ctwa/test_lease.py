@@ -18,14 +18,8 @@ import pyarrow as pa
 import pytest
 
 from ctwa import lease
-from ctwa.lock import (
-    LockLostError,
-    LockUnavailableError,
-    RefreshBusyError,
-    confirm_lock,
-    refresh_lock,
-    someone_waits,
-)
+from ctwa.errors import LockLostError, LockUnavailableError
+from ctwa.lock import RefreshBusyError, confirm_lock, refresh_lock, someone_waits
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.lake.lake import Lake
 from publishing.marts import publish_marts
@@ -37,7 +31,8 @@ HOST = """
 import sys, time
 from pathlib import Path
 from ctwa import lease
-from ctwa.lock import LockLostError, confirm_lock, refresh_lock
+from ctwa.errors import LockLostError
+from ctwa.lock import confirm_lock, refresh_lock
 from ctwa.settings import load_settings
 name, folder, url, shared, seconds = sys.argv[1:6]
 lease._me = lambda: f"1:{name}:boot:{sys.argv[6]}:1"
