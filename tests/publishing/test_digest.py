@@ -101,8 +101,10 @@ def test_e164_the_digest_speaks_the_readers_language(
 
 def test_e164_the_digest_says_which_published_weeks_were_changed(settings: Settings) -> None:
     def restated(days_ago: int, spend: str, cause: str = "restated_spend") -> dict[str, Any]:
-        return {"restated_on": AS_OF - timedelta(days=3), "cause": cause,
-                "report_date": AS_OF - timedelta(days=days_ago), "spend_reporting_delta": spend}  # fmt: skip
+        day, on = AS_OF - timedelta(days=days_ago), AS_OF - timedelta(days=3)
+        return {
+            "restated_on": on, "cause": cause, "report_date": day, "spend_reporting_delta": spend,
+        }  # fmt: skip
 
     changes = [
         restated(10, "-12"), restated(9, "4"),  # the week has 300: more than a twentieth
