@@ -256,6 +256,17 @@ def dbt(context: typer.Context) -> None:
     raise typer.Exit(run_dbt(load_settings(), context.args))
 
 
+def metrics(context: typer.Context) -> None:
+    """Query the metrics by MetricFlow on the published marts, also while a refresh runs.
+
+    Everything after `mf` goes to MetricFlow. Example:
+    `ctwa mf query --metrics spend,leads,cost_per_qualified_lead --group-by metric_time__month`
+    """
+    from orchestration.dbt_by_hand import run_metricflow
+
+    raise typer.Exit(run_metricflow(load_settings(), context.args))
+
+
 def diff_rules(
     a: Annotated[
         str, typer.Argument(help="`current`, or the rules that differ: name=value,name=value")
