@@ -25,7 +25,7 @@ def run_dbt(settings: Settings, arguments: Sequence[str]) -> int:
     A new installation gets the empty tables that the models read. Raises `RefreshBusyError` while
     a refresh runs, and `HomeError`.
     """
-    with refresh_lock(settings.lock_path):
+    with refresh_lock(settings):
         project = project_of(settings)
         ready_lake(settings)
         settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
