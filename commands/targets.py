@@ -88,7 +88,8 @@ def goal(text: str) -> tuple[tuple[str, str], tuple[str, str]]:
     if not (equals and colon and platform in ("meta", "google")):
         raise InitError(f"--target {text}: write meta:ACCOUNT=COST,BUDGET or google:…, such as "
                         "meta:1234567890=85,20000; either amount may be empty")  # fmt: skip
-    return (platform, account_id.strip()), (cost.strip(), budget.strip())
+    account_id = account_id.strip().removeprefix("act_").replace("-", "")
+    return (platform, account_id), (cost.strip(), budget.strip())
 
 
 def set_targets(

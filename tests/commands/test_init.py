@@ -307,6 +307,9 @@ def test_the_first_ten_minutes_of_a_newcomer(tmp_path: Path, api: AdsApi) -> Non
     run("refresh")
     assert "leads_by_channel" in run("dbt", "--quiet", "ls", "--select", "leads_by_channel")
     assert "rows" in run("report")
+    assert "metric_time__month" in run(
+        "mf", "query", "--metrics", "leads", "--group-by", "metric_time__month"
+    )
     with duckdb.connect(str(acme / "data" / "warehouse.duckdb"), read_only=True) as warehouse:
         rows = warehouse.sql("from seeds.lead_stages where stage = 'Fechado'").fetchall()
     assert len(rows) == 1
