@@ -111,8 +111,9 @@ def _is_like(value: object, default: object) -> bool:
     """Whether it is of the default's kind: a whole number, a number, or a list of these."""
     if isinstance(default, list):
         return isinstance(value, list) and bool(value) and all(_is_like(v, 1) for v in value)
-    kinds = (int, float) if isinstance(default, float) else (int,)
-    return isinstance(value, kinds) and not isinstance(value, bool) and value >= 0
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value >= 0 and (isinstance(default, float) or isinstance(value, int))
 
 
 def _write_project(place: Path, own: dict[str, Any]) -> None:

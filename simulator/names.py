@@ -166,9 +166,10 @@ def language_of(wanted: str | None, environment: Mapping[str, str]) -> Language:
 
 
 def _named(meta: AdsState, google: GoogleState) -> Iterator[Any]:
-    for table in (meta.accounts, meta.campaigns, meta.ads):
-        yield from table.values()
-    for table in (google.customers, google.campaigns, google.ads):
+    tables: tuple[Mapping[str, Any], ...] = (
+        meta.accounts, meta.campaigns, meta.ads, google.customers, google.campaigns, google.ads,
+    )  # fmt: skip
+    for table in tables:
         yield from table.values()
 
 
