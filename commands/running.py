@@ -366,5 +366,7 @@ def report(
     out.print(
         f"{written.path}: {written.rows:,} rows, {written.bytes:,} bytes, as of {written.as_of}"
     )
+    if written.pictures:
+        out.print(written.pictures)
     if show:
         webbrowser.open(written.path.as_uri())
