@@ -327,6 +327,7 @@ AccountIds = Listed[
         AfterValidator(lambda part: part.removeprefix("act_")),
     ]
 ]
+PageIds = Listed[Annotated[str, _matching("[0-9]+", "comma-separated page ids, e.g. 123,456")]]
 CustomerId = Annotated[
     str,
     _matching("([0-9][0-9-]*)?", "customer ids such as 123-456-7890, comma-separated"),
