@@ -153,7 +153,9 @@ def test_spend_of_the_forms_ads_stands_beside_their_leads(world: DbtWorld) -> No
     # ad, first, twice, forwarded, unnamed, pending
     assert (row["leads"], row["qualified_leads"]) == (6, 1)
     assert (row["spend_reporting"], row["cost_per_lead"]) == (Decimal(60), Decimal(10))
-    campaign = world.one("marts.campaign_performance", f"campaign_id = '{CAMPAIGN}'")
+    campaign = world.one(
+        "marts.campaign_performance", f"campaign_id = '{CAMPAIGN}' and report_date = '{DAY}'"
+    )
     assert (campaign["leads"], campaign["spend"]) == (4, Decimal(60))
 
 
