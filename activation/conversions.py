@@ -68,7 +68,7 @@ def send_conversions(
     somebody has to fix something (with what was done before that), `OutboxError`, `VaultError`,
     `LedgerError`. If it is killed, run it again: what may have been sent is not sent again.
     """
-    with refresh_lock(settings.lock_path), ConversionsLedger.open(settings) as ledger:
+    with refresh_lock(settings), ConversionsLedger.open(settings) as ledger:
         run = _Run(settings, ledger, lambda: microseconds(now()))
         try:
             run.plan()

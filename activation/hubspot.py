@@ -54,6 +54,7 @@ from activation.hubspot_contacts import (
 from activation.ledger import open_ledger, transaction
 from activation.outbox import read_leads, read_records
 from activation.people import identities_of
+from ctwa.lock import confirm_lock
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
 from ingestion.crm.hubspot.account import look_at_properties
@@ -151,6 +152,7 @@ class _Run:
         """Write what differs, each contact in the ledger before and after."""
         jobs = [job for contact in found if (job := self._job(contact))]
         writing = [job for job in jobs if job.changes]
+        confirm_lock()
         with transaction(self._ledger):
             for job in jobs:
                 if job.changes:

@@ -27,6 +27,7 @@ from activation.crm_ledger import SCHEMA, Post, begin_posting, end_posting, read
 from activation.ledger import ledger_path, open_ledger, transaction
 from activation.outbox import Lead, read_leads
 from activation.people import identities_of
+from ctwa.lock import confirm_lock
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
 from ingestion.source import SourceError
@@ -318,6 +319,7 @@ class _Run:
                 post.state = NO_IDENTITY
                 save_posts(self._ledger, [post])
                 continue
+            confirm_lock()
             answer = self._poster.post(post.event_id, bodies.body(post))
             answers[answer.answer] += 1
             failed = failed + 1 if answer.fate == "later" else 0

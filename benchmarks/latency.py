@@ -30,6 +30,7 @@ from benchmarks.figures import BenchmarkError
 from benchmarks.measure import environment, peak_memory
 from benchmarks.receiver import SECRET, free_port, signed, wait_until_healthy
 from benchmarks.worlds import settings_of
+from ctwa.progress import doing
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import PROJECT_DIR
 from ingestion.crm.hubspot.account import PROPERTIES, create_properties
@@ -91,6 +92,7 @@ def measure(
         running = _running(data_dir, commands or serving(port), crm.settings if crm else {})
         processes = stack.enter_context(running)
         peaks = [stack.enter_context(peak_memory(process.pid)) for process in processes]
+        doing("starting what serves")
         wait_until_healthy(port, START_SECONDS)
         posts = _Posts(data_dir, port, processes, crm)
         posts.run(rate=1, seconds=1, patience=FIRST_SECONDS)  # so that the start is not measured
@@ -232,8 +234,10 @@ class _Posts:
         watcher.start()
         arrivals = [waits.seen, *([waits.written] if self.crm else [])]
         try:
+            doing(f"posting {rate:g} a second for {seconds:g} seconds")
             asyncio.run(_post_all(self.port, requests, rate, waits))
             deadline = time.monotonic() + patience
+            doing("waiting until all of their leads are visible")
             while min(map(len, arrivals)) < len(requests) and time.monotonic() < deadline:
                 self._check_alive()
                 time.sleep(LOOK_SECONDS)

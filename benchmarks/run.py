@@ -16,6 +16,7 @@ from rich.console import Console
 from benchmarks.bodies import people_of_news
 from benchmarks.figures import HEAD, BenchmarkError, Figure, WrongAnswerError, check_leads
 from benchmarks.measure import Measured, in_process, machine
+from ctwa.progress import doing
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -50,6 +51,7 @@ def run(parts: Sequence[str] = (), sizes: Sizes | None = None, page: Path | None
         if parts and name not in parts:
             continue
         out.print(f"\n{title}\n")
+        doing(name)
         started = time.monotonic()
         try:
             figures = measure(sizes or Sizes())
@@ -265,6 +267,8 @@ def _compare_leads(world: str, base: Measured) -> None:
 
 
 def _in(module: str, function: str, **kwargs: Any) -> Measured:
+    sizes = ", ".join(f"{name} {kwargs[name]:,}" for name in ("count", "ads") if name in kwargs)
+    doing(f"{function.replace('_', ' ')} {sizes}".rstrip())
     return in_process(f"benchmarks.{module}", function, **kwargs)
 
 

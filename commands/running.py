@@ -191,7 +191,9 @@ def bench(
     from benchmarks.run import run as run_bench
 
     sizes = Sizes(envelopes=envelopes, deep=deep, seconds=seconds)
-    raise typer.Exit(run_bench(parts or (), sizes, page))
+    with working("measuring", "ctwa.bench"):
+        code = run_bench(parts or (), sizes, page)
+    raise typer.Exit(code)
 
 
 # ---- addresses ---------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ def mend_vault() -> None:
     from ingestion.vault.vault import VaultDamagedError
 
     settings = load_settings()
-    with refresh_lock(settings.lock_path):
+    with refresh_lock(settings):
         try:
             vault = open_vault(settings.vault_url)
         except VaultDamagedError:

@@ -20,6 +20,14 @@ class CtwaError(Exception):
     sysexits.h) if the same command will work later."""
 
 
+class LockUnavailableError(CtwaError):
+    """The database that holds the lock cannot be used: it is not known whether it is free."""
+
+
+class LockLostError(CtwaError):
+    """Another host has taken the lock since; nothing more of this run may count."""
+
+
 class DataFolderError(CtwaError):
     """The data folder is incomplete: something is missing, or a copy has changed it."""
 

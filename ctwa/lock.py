@@ -7,6 +7,10 @@ freed only when the last process of the run has ended.
 `ctwa live` holds it for a few seconds again and again, and marks it as held `briefly`. So a process
 that needs the lock waits for the end of such a cycle instead of giving up, and no cycle begins
 while another process waits (`someone_waits`).
+
+Where the vault is PostgreSQL, several hosts may work on it, so there the lock is a lease in its
+database as well (`ctwa.lease`). The host that has it can lose it, if it is paused for long: what
+makes a run count asks `confirm_lock` first.
 """
 
 from __future__ import annotations
@@ -18,14 +22,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ctwa.errors import CtwaError
+
+if TYPE_CHECKING:
+    from ctwa.lease import Lease
+    from ctwa.settings import Settings
 
 BRIEF_SECONDS = 300.0
 """How long a process waits for a lock that is held briefly: longer than any cycle takes."""
 _POLL_SECONDS = 0.1
 _BRIEFLY = "briefly"
+_LOCK_FILE = "refresh.lock"
 _held: dict[Path, int] = {}
+_leases: dict[Path, Lease] = {}
 _guard = threading.Lock()
 
 
@@ -34,20 +45,46 @@ class RefreshBusyError(CtwaError):
 
     exit_code = 75
 
+    def __init__(self, who: str, advice: str = "") -> None:
+        super().__init__(
+            f"another refresh is running, or a comparison of rules or an erasure ({who}); "
+            f"wait until it ends{advice}"
+        )
+        self.who = who
+        """`process 4711`, or `process 4711 on db-host`."""
+
 
 @contextmanager
-def refresh_lock(path: Path, *, wait_seconds: float = 0, briefly: bool = False) -> Iterator[None]:
+def refresh_lock(
+    place: Settings | Path,
+    *,
+    wait_seconds: float = 0,
+    briefly: bool = False,
+    file: str = _LOCK_FILE,
+) -> Iterator[None]:
     """Hold the lock; reentrant within this process. Raises `RefreshBusyError` after the wait.
 
-    `briefly`: for so short a time that other processes wait for it and do not give up.
+    With settings it is the lock `file` of this data directory and, where the vault is PostgreSQL,
+    of all hosts; then also raises `LockUnavailableError` if the database is away. A path is a lock
+    of this host. `briefly`: for so short a time that other processes wait for it and do not give
+    up.
     """
-    path = path.absolute()
+    path = (place if isinstance(place, Path) else place.data_dir / file).absolute()
     with _guard:
         nested = path in _held
         if nested:
             _held[path] += 1
-    fd = -1 if nested else _acquire(path, wait_seconds, briefly)
+    fd = -1
     if not nested:
+        started = time.monotonic()
+        fd = _acquire(path, wait_seconds, briefly)
+        try:
+            if url := _database_of(place):
+                left = wait_seconds - (time.monotonic() - started)
+                _leases[path] = _lease(url, file, left, briefly)
+        except BaseException:
+            os.close(fd)
+            raise
         with _guard:
             _held[path] = 1
     try:
@@ -55,20 +92,59 @@ def refresh_lock(path: Path, *, wait_seconds: float = 0, briefly: bool = False) 
     finally:
         with _guard:
             _held[path] -= 1
-            if _held[path] == 0:
+            is_over = _held[path] == 0
+            if is_over:
                 del _held[path]
+        if is_over and (lease := _leases.pop(path, None)):
+            lease.free()
         if fd >= 0:
             os.close(fd)  # a child that inherited it keeps the lock until it ends
 
 
-def someone_waits(path: Path) -> bool:
+def someone_waits(place: Settings | Path) -> bool:
     """Whether a process waits for the lock now."""
-    with _queue(path.absolute()) as queue:
+    path = (place if isinstance(place, Path) else place.lock_path).absolute()
+    with _queue(path) as queue:
         try:
             fcntl.flock(queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        return False
+    if url := _database_of(place):
+        from ctwa.lease import is_wanted
+
+        return is_wanted(url, _LOCK_FILE)
+    return False
+
+
+def confirm_lock() -> None:
+    """Called before anything counts for others: a commit of the lake, a request to a platform, a
+    publication. Raises `LockLostError` if another host has taken a lock of this process since."""
+    for lease in list(_leases.values()):
+        lease.confirm()
+
+
+def _database_of(place: Settings | Path) -> str:
+    url = "" if isinstance(place, Path) else place.vault_url
+    return url if url.startswith("postgresql") else ""
+
+
+def _lease(url: str, name: str, wait_seconds: float, briefly: bool) -> Lease:
+    """As `_wait`, among hosts. Gives up at a sign of life only: without any it frees itself."""
+    from ctwa import lease
+
+    started = time.monotonic()
+    now = lease.take(url, name, briefly=briefly)
+    while isinstance(now, lease.Held):
+        before = now
+        if not now.is_gone:
+            lease.want(url, name)
+            time.sleep(_POLL_SECONDS)
+        now = lease.take(url, name, briefly=briefly, gone=before if before.is_gone else None)
+        if isinstance(now, lease.Held) and now.expires_at != before.expires_at:
+            patience = BRIEF_SECONDS if now.is_brief else 0.0
+            if time.monotonic() - started >= max(wait_seconds, patience):
+                raise RefreshBusyError(lease.in_words(now.holder))
+    return now
 
 
 def _acquire(path: Path, wait_seconds: float, briefly: bool) -> int:
@@ -96,11 +172,7 @@ def _wait(fd: int, wait_seconds: float) -> None:
         # One that has just taken the lock may not have written who it is.
         patience = BRIEF_SECONDS if mark == _BRIEFLY else 3 * _POLL_SECONDS
         if waited >= max(wait_seconds, patience):
-            raise RefreshBusyError(
-                f"another refresh is running, or a comparison of rules or an erasure "
-                f"(process {holder}); wait until it ends, "
-                f"or look at it with `ps -p {holder}`"
-            )
+            raise RefreshBusyError(f"process {holder}", f", or look at it with `ps -p {holder}`")
         time.sleep(_POLL_SECONDS)
 
 

@@ -83,7 +83,7 @@ def backup(settings: Settings, folder: Path | None = None) -> Backup:
     draft = root / f"{name}.partial"
     draft.mkdir(mode=0o700)
     try:
-        with refresh_lock(settings.lock_path, wait_seconds=600):
+        with refresh_lock(settings, wait_seconds=600):
             _copy_lake(settings, draft, before[-1] if before else None)
             _check_key_and_erasures(settings)
             if (settings.data_dir / LEDGER).exists():
@@ -164,7 +164,7 @@ def restore(settings: Settings, folder: Path) -> Backup:
         ledger = _ledger_after(settings, folder)
     except LedgerError as error:
         raise BackupError(str(error)) from None
-    with refresh_lock(settings.lock_path):
+    with refresh_lock(settings):
         vault_path.parent.mkdir(parents=True, exist_ok=True)
         if (folder / "lake").exists():
             shutil.copytree(folder / "lake", lake)

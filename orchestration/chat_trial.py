@@ -90,7 +90,7 @@ def try_chat_rules(
     """
     day = as_of or datetime.now(ZoneInfo(settings.reporting_timezone)).date()
     side = RuleSet(f"{CHAT_RULES}={name}", settings, chat_rules=rules)
-    with refresh_lock(settings.lock_path), scratch(settings) as folder:
+    with refresh_lock(settings), scratch(settings) as folder:
         ready_lake(settings)
         tables, (a, b) = compare_sides([RuleSet(CURRENT, settings), side], folder, day, build=build)
         with duckdb.connect() as connection:

@@ -96,7 +96,7 @@ def diff_rules(
     refuse_mixed_money(differing)
     words = in_words(differing)
     day = as_of or datetime.now(ZoneInfo(settings.reporting_timezone)).date()
-    with refresh_lock(settings.lock_path), scratch(settings) as folder:
+    with refresh_lock(settings), scratch(settings) as folder:
         ready_lake(settings)
         tables, _ = compare_sides(sides, folder, day, build=build)
         save_comparison(settings, tables)

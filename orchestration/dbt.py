@@ -97,16 +97,14 @@ def _assets_of(
 
 
 def _build_of(settings: Settings) -> Callable[..., Iterator[Any]]:
-    if settings.engine == "spark":
-        return _built_on_spark
-    if settings.column_lineage:
+    if settings.column_lineage and settings.engine != "spark":
         from orchestration.dbt_lineage import built_by_dbt
 
         return built_by_dbt
-    return _built_by_plan
+    return _built
 
 
-def _built_by_plan(
+def _built(
     context: dg.AssetExecutionContext,
     settings: Settings,
     manifest: Mapping[str, Any],
@@ -114,42 +112,23 @@ def _built_by_plan(
     full: bool,
     project_dir: Path,
 ) -> Iterator[Any]:
-    """Events of the plan, which is made first where there is none for this code and settings."""
-    verdicts = run_folder(settings) / "run_results.json"
-    verdicts.unlink(missing_ok=True)
-    plan = plan_of(settings, project_dir)
-    # A killed run's dbt may still be ending.
-    lock = Path(f"{settings.lock_path}.dbt")
-    with refresh_lock(lock, wait_seconds=ORPHAN_WAIT_SECONDS):
-        run = run_plan(
-            plan,
-            settings.warehouse_path,
-            run_values(settings, day),
-            full=full,
-            selected=selected_parts(context, manifest),
-        )
-    run.save(verdicts)
-    context.log.info(run.summary())
-    yield from events_of(run, context, manifest)
-
-
-def _built_on_spark(
-    context: dg.AssetExecutionContext,
-    settings: Settings,
-    manifest: Mapping[str, Any],
-    day: date,
-    full: bool,
-    project_dir: Path,
-) -> Iterator[Any]:
-    """Events of a build on the cluster, whose marts are in the warehouse after it."""
-    from orchestration.spark import run_on_spark
-
+    """Events of a build by the plan, or on the cluster, whose marts are then in the warehouse."""
     verdicts = run_folder(settings) / "run_results.json"
     verdicts.unlink(missing_ok=True)
     selected = selected_parts(context, manifest)
-    run = run_on_spark(
-        settings, day, manifest, full=full, selected=selected, project_dir=project_dir
-    )
+    if settings.engine == "spark":
+        from orchestration.spark import run_on_spark
+
+        run = run_on_spark(
+            settings, day, manifest, full=full, selected=selected, project_dir=project_dir
+        )
+    else:
+        # Made first where there is none for this code and these settings.
+        plan, values = plan_of(settings, project_dir), run_values(settings, day)
+        # A killed run's dbt may still be ending.
+        lock = Path(f"{settings.lock_path}.dbt")
+        with refresh_lock(lock, wait_seconds=ORPHAN_WAIT_SECONDS):
+            run = run_plan(plan, settings.warehouse_path, values, full=full, selected=selected)
     run.save(verdicts)
     context.log.info(run.summary())
     yield from events_of(run, context, manifest)

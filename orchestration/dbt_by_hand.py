@@ -22,7 +22,7 @@ def run_dbt(settings: Settings, arguments: Sequence[str]) -> int:
     a refresh runs, and `HomeError`.
     """
     today = datetime.now(ZoneInfo(settings.reporting_timezone)).date()
-    with refresh_lock(settings.lock_path):
+    with refresh_lock(settings):
         project = project_of(settings)
         ready_lake(settings)
         settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)

@@ -85,7 +85,7 @@ def build_definitions(
             live_sensor(settings),
         ],
         resources={
-            "lock": RefreshLock(path=str(settings.lock_path), wait_seconds=lock_wait_seconds),
+            "lock": RefreshLock.of(settings, lock_wait_seconds),
             "options": RefreshOptions(timezone=settings.reporting_timezone),
         },
         # With a single-writer warehouse there is nothing to do in parallel, and each further

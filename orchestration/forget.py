@@ -95,7 +95,7 @@ def forget(
     If nothing was found, nothing is rebuilt. If it was killed, run it again. Raises what
     `keeping.erasure.forget.forget_person` raises.
     """
-    with refresh_lock(settings.lock_path):
+    with refresh_lock(settings):
         forgotten, repeated = None, 0
         if again:
             if phone or bsuid or email or before:

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ctwa.errors import CtwaError
+from ctwa.errors import CtwaError, LockLostError
 from ctwa.files import private_files
 from ctwa.live_state import HEARTBEAT_SECONDS, STOPPED, LiveState
 from ctwa.lock import RefreshBusyError, refresh_lock, someone_waits
@@ -167,11 +167,9 @@ class Worker:
     def _alone(self) -> Iterator[None]:
         with ExitStack() as stack:
             try:
-                stack.enter_context(refresh_lock(self._settings.data_dir / "live.lock"))
-            except RefreshBusyError:
-                raise LiveBusyError(
-                    "another `ctwa live` works on this data directory; one is enough"
-                ) from None
+                stack.enter_context(refresh_lock(self._settings, file="live.lock"))
+            except RefreshBusyError as error:
+                raise LiveBusyError(f"another `ctwa live` works here ({error.who})") from None
             yield
 
     def _turn(self) -> int | None:
@@ -181,6 +179,8 @@ class Worker:
             if time.monotonic() >= memory.not_before and self._has_work():
                 return self._work()
             self._update_readers()
+        except LockLostError:  # another host works on
+            raise
         except Exception as error:  # noqa: BLE001 - the loop goes on, after a pause
             self._failed([f"live: {describe(error)}"], error)
         self._beat()
@@ -239,6 +239,8 @@ class Worker:
                 done = self._cycles.run(plan)
         except RebuildNeededError as error:
             return self._build_again(str(error))
+        except LockLostError:
+            raise
         except CheckFailedError as error:
             self._failed(error.failures, None)
         except Exception as error:  # noqa: BLE001 - the loop goes on, after a pause
@@ -251,12 +253,12 @@ class Worker:
     @contextmanager
     def _lock(self) -> Iterator[bool]:
         """Hold the lock of the refresh; False: told to stop while waiting for it."""
-        path, is_held = self._settings.lock_path, False
+        settings, is_held = self._settings, False
         with ExitStack() as stack:
             while not is_held and not self._stop.is_set():
                 try:
                     stack.enter_context(
-                        refresh_lock(path, wait_seconds=_LOCK_SECONDS, briefly=True)
+                        refresh_lock(settings, wait_seconds=_LOCK_SECONDS, briefly=True)
                     )
                     is_held = True
                 except RefreshBusyError as error:
@@ -268,7 +270,7 @@ class Worker:
     def _let_others_go_first(self) -> None:
         deadline = time.monotonic() + _COURTESY_SECONDS
         self._stop.wait(BREATH_SECONDS)
-        while someone_waits(self._settings.lock_path) and time.monotonic() < deadline:
+        while someone_waits(self._settings) and time.monotonic() < deadline:
             self._stop.wait(BREATH_SECONDS)
 
     def _succeeded(self, done: Done, seconds: float) -> None:

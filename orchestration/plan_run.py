@@ -22,6 +22,7 @@ import duckdb
 
 from ctwa import fingerprint
 from ctwa.files import write_durably
+from ctwa.lock import confirm_lock
 from ctwa.progress import doing
 from orchestration.plan import Check, Node, Plan, filled_in
 from orchestration.plan_stamps import Inputs, Stamps, new_version
@@ -141,6 +142,7 @@ def run_plan(
             if on_result:
                 on_result(result)
         if not run.failures:
+            confirm_lock()
             connection.commit()
     if not run.failures:
         stamps.save(warehouse)

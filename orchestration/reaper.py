@@ -22,7 +22,8 @@ from pathlib import Path
 import dagster as dg
 
 from ctwa.errors import CtwaError
-from orchestration.resources import WORKER_TAG, boot_id, process_start, worker_id
+from ctwa.process import boot_id, process_start, worker_id
+from orchestration.resources import WORKER_TAG
 
 log = logging.getLogger(__name__)
 

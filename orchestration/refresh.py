@@ -93,7 +93,7 @@ def refresh(
     except DataFolderError as error:
         _alert(settings, [str(error)])
         return RefreshResult(False, [str(error)], before=Publication.read(settings.marts_path))
-    with private_files(), refresh_lock(settings.lock_path, wait_seconds=wait), _quiet_tools():
+    with private_files(), refresh_lock(settings, wait_seconds=wait), _quiet_tools():
         before = Publication.read(settings.marts_path)
         try:
             options = _options(settings, full, reparse, as_of)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -15,6 +13,8 @@ from pydantic import PrivateAttr
 
 from ctwa.files import private_files
 from ctwa.lock import refresh_lock
+from ctwa.process import worker_id
+from ctwa.settings import Settings
 
 WORKER_TAG = "ctwa/worker"
 """Run tag: the process, boot and host that work on a run (see `reaper`)."""
@@ -62,35 +62,27 @@ class RefreshLock(dg.ConfigurableResource):
     path: str
     wait_seconds: float = 0.0
 
+    @classmethod
+    def of(cls, settings: Settings, wait_seconds: float) -> RefreshLock:
+        """The lock of an installation. Its database is no config, which the UI shows."""
+
+        class OfThese(cls):  # type: ignore[misc,valid-type]
+            @property
+            def place(self) -> Settings:
+                return settings
+
+        return OfThese(path=str(settings.lock_path), wait_seconds=wait_seconds)
+
+    @property
+    def place(self) -> Settings | Path:
+        """What to lock."""
+        return Path(self.path)
+
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[RefreshLock]:
         """Wait for the lock, then hold it; raises `RefreshBusyError` after the wait."""
         if context.run is not None and context.instance is not None:
             # Before the wait: a waiting run is alive, too.
             context.instance.add_run_tags(context.run.run_id, {WORKER_TAG: worker_id()})
-        with private_files(), refresh_lock(Path(self.path), wait_seconds=self.wait_seconds):
+        with private_files(), refresh_lock(self.place, wait_seconds=self.wait_seconds):
             yield self
-
-
-def worker_id(pid: int | None = None) -> str:
-    """`host:boot:pid:start` of a process: unlike a pid, never used twice."""
-    pid = os.getpid() if pid is None else pid
-    return f"{socket.gethostname()}:{boot_id()}:{pid}:{process_start(pid)}"
-
-
-def boot_id() -> str:
-    """Identifies this start of the machine or container; empty if unknown."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def process_start(pid: int) -> str:
-    """When a process started, in kernel ticks; empty if there is no such process."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    # The name, in parentheses, may itself contain blanks and parentheses.
-    return text.rpartition(")")[2].split()[19]

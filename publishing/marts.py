@@ -31,6 +31,7 @@ import duckdb
 import pyarrow as pa
 
 from ctwa.files import fsync, replace_durably
+from ctwa.lock import confirm_lock
 from ctwa.settings import Settings
 from publishing.publication import (
     Publication,
@@ -144,6 +145,7 @@ def _publish(final: Path, contents: Contents, kept_seconds: float = 0) -> Publis
         raise PublishError(
             f"publishing to {final} failed, the previous marts stay published: {error}"
         ) from error
+    confirm_lock()
     switch(draft, final, draft_folder, version)
     written.save(final)
     _forget_old(final, version, kept_seconds)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import sqlalchemy as sa
 
+from ctwa.lock import confirm_lock
 from publishing.marts import PublishError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def publish_to_postgres(url: str, marts_path: Path) -> PublishedToPostgres:
         ):
             marts.execute("set timezone = 'UTC'")
             rows = _copy_all(marts, target)
+            confirm_lock()
     except psycopg.Error as error:
         reason = str(error).strip().splitlines()[0]
         raise PublishError(

@@ -60,7 +60,7 @@ def stores(settings: Settings) -> Iterator[Finding]:
 def lake_files(settings: Settings, *, deep: bool, fix: bool) -> Iterator[Finding]:
     """Whether every file is as it was written; without `deep`, only existence and size."""
     lake = Lake.from_settings(settings)
-    with refresh_lock(settings.lock_path) if deep else nullcontext():
+    with refresh_lock(settings) if deep else nullcontext():
         damages = check(lake, budget=None if deep else 0)
         back: list[Damage] = []
         rewritten: list[Damage] = []

@@ -124,7 +124,7 @@ def adopt_vault(settings: Settings) -> Adopted:
     Envelopes that both know stay as they are. Repeating it is harmless: nothing is left to number.
     The receiver may run. Raises `VaultMismatchError` if the key of the hashes is a different one.
     """
-    with refresh_lock(settings.lock_path):
+    with refresh_lock(settings):
         lake = Lake.from_settings(settings)
         lake.ensure(DATASET, EVENT_LOG)
         lake.sweep(DATASET)

@@ -167,7 +167,7 @@ def land_event_log(
     the one the lake was filled from, and, after everything that can be read has landed,
     `VaultDamageError` if the vault is damaged and `ChatRulesError` if chat rules are wrong.
     """
-    with refresh_lock(settings.lock_path):
+    with refresh_lock(settings):
         lake = Lake.from_settings(settings, with_dlt=with_dlt)
         lake.ensure(DATASET, EVENT_LOG)
         lake.sweep(DATASET)

@@ -127,7 +127,7 @@ def land_identity(settings: Settings, *, full: bool = False) -> IdentityCounts:
 
     Whatever should be included must have landed before. Raises `LakeError`, `RefreshBusyError`.
     """
-    with refresh_lock(settings.lock_path):
+    with refresh_lock(settings):
         lake = Lake.from_settings(settings)
         return bring_up_to_date(lake, Rules.of(settings), full=full)
 

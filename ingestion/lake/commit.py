@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ctwa.files import fsync_files
+from ctwa.lock import confirm_lock
 from ingestion.lake.files import (
     SCHEMA_FILE,
     Damage,
@@ -140,6 +141,7 @@ def publish(
     fs.makedirs(f"{base}/{RECORDS}", exist_ok=True)
     if is_local(fs):
         fsync_files(Path(f"{base}/{path}") for path in add)
+    confirm_lock()
     files = {path: asdict(note_of(fs, f"{base}/{path}")) for path in (*add, *note)}
     record = {"id": commit_id, "add": list(add), "remove": list(remove), "files": files}
     with whole_file(fs, f"{base}/{RECORDS}/{commit_id}.json") as file:

@@ -23,6 +23,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ctwa.lock import confirm_lock
 from ctwa.settings import Settings
 from ingestion.lake import pipeline
 from ingestion.lake.commit import (
@@ -327,6 +328,7 @@ class Lake:
     def write_page(self, dataset: str, name: str, rows: pa.Table) -> None:
         """Write one such file; it appears complete, or not at all."""
         self.fs.makedirs(self._base(dataset), exist_ok=True)
+        confirm_lock()
         with whole_file(self.fs, f"{self._base(dataset)}/{name}") as file:
             pq.write_table(rows, file, compression="zstd", write_page_checksum=True)
 

@@ -138,7 +138,7 @@ def forget_person(
     key = identity_key(
         names, phone=phone, bsuid=bsuid, email=email, default_country=settings.default_country
     )
-    with refresh_lock(settings.lock_path):
+    with refresh_lock(settings):
         land(settings)
         ledger = Ledger.of(settings)
         vault = open_vault(settings.vault_url)
@@ -165,7 +165,7 @@ def repeat_all(settings: Settings) -> int:
 
     For a vault or lake restored by other means than `ctwa restore`.
     """
-    with refresh_lock(settings.lock_path):
+    with refresh_lock(settings):
         ledger = Ledger.of(settings)
         ledger.move("erased", "pending")
         ledger.move("done", "pending")

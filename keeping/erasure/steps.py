@@ -126,7 +126,7 @@ def land(settings: Settings, *, reparse: bool = False, with_dlt: bool = True) ->
     Every landing of an installation goes through here: a pending erasure must not wait for the next
     `ctwa forget`. Raises what `land_event_log` raises; a `LandedError` at the end.
     """
-    with refresh_lock(settings.lock_path):
+    with refresh_lock(settings):
         damage: LandedError | None = None
         try:
             counts = land_event_log(settings, reparse=reparse, with_dlt=with_dlt)

@@ -6,13 +6,15 @@ import math
 from collections.abc import Callable
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from activation.conversions import ConversionsError, send_conversions
 from activation.conversions_api import EventsApi
 from activation.ledger import LedgerError, ledger_path
 from activation.outbox import OutboxError
-from ctwa.lock import RefreshBusyError
+from ctwa.errors import LockLostError
+from ctwa.lock import RefreshBusyError, refresh_lock
 from ctwa.settings import Settings
 from simulator.ads_faults import Fault
 from simulator.conversions_api import EventsFault
@@ -169,6 +171,18 @@ def test_two_at_once_the_second_is_told_who_holds_the_lock(
     with pytest.raises(RefreshBusyError, match="another refresh is running"):
         send_conversions(meta.settings)
     assert meta.api.calls == []
+
+
+def test_a_host_that_lost_the_lock_meanwhile_sends_nothing(meta: Meta, postgres_url: str) -> None:
+    meta.options["vault_url"] = postgres_url
+    write_outbox(meta.settings, [due(1)])
+    with refresh_lock(meta.settings):
+        with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as database:
+            database.execute("update ctwa_leases set token = token + 1, holder = '1:b:boot:7:1'")
+        with pytest.raises(LockLostError, match="process 7 on b"):
+            meta.send()
+    assert meta.api.calls == []
+    assert {row.state for row in ledger_rows(meta.settings).values()} == {"pending"}
 
 
 # ---- what goes wrong ---------------------------------------------------------------------------

@@ -11,10 +11,11 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
+from ctwa.process import boot_id, worker_id
 from ctwa.settings import Settings
 from orchestration.instance import open_instance
 from orchestration.reaper import DaemonBusyError, hold_daemon_lock, is_dead, main, reap
-from orchestration.resources import WORKER_TAG, boot_id, worker_id
+from orchestration.resources import WORKER_TAG
 
 
 def gone() -> str:

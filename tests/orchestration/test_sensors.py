@@ -9,13 +9,14 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 from pydantic import SecretStr
 
+from ctwa.process import worker_id
 from ctwa.settings import Settings
 from ingestion.crm.hubspot.source import new_contacts
 from ingestion.event_log.source import land_event_log
 from orchestration import sensors
 from orchestration.definitions import build_jobs
 from orchestration.instance import open_instance
-from orchestration.resources import WORKER_TAG, worker_id
+from orchestration.resources import WORKER_TAG
 from tests.support.hubspot import crm
 
 Append = Callable[[int], None]
