@@ -134,7 +134,7 @@ class LeadFormsApi(AdsApi):
         head, _, edge = path.strip("/").partition("/")
         state = self.forms
         if method == "GET" and head in state.pages:
-            return self._page(state.pages[head], edge, params)
+            return self._of_page(state.pages[head], edge, params)
         if method == "GET" and head in state.forms and edge in ("leads", "test_leads"):
             return self._leads(state.forms[head], edge, params)
         if method == "GET" and not edge and (head in state.leads or head in state.refused):
@@ -155,7 +155,7 @@ class LeadFormsApi(AdsApi):
             return
         super()._authenticate(request, params)
 
-    def _page(self, page: Page, edge: str, params: dict[str, str]) -> dict[str, Any]:
+    def _of_page(self, page: Page, edge: str, params: dict[str, str]) -> dict[str, Any]:
         if not edge:
             self._only(params, {"fields"})
             return {"id": page.page_id, "name": "A page", "access_token": page.token}

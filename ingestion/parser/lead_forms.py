@@ -113,8 +113,12 @@ class LeadForms:
         email_keys = [k for k in map(keys.email, emails) if k is not None]
         web_lead = keys.web_lead(leadgen_id)
         is_organic = settled(lead, "is_organic")
-        ids = {n: _optional_id(lead, n) for n in ("ad_id", "adset_id", "campaign_id")}
-        page = Page(ad_platform="meta", **ids)
+        page = Page(
+            ad_platform="meta",
+            ad_id=_optional_id(lead, "ad_id"),
+            adset_id=_optional_id(lead, "adset_id"),
+            campaign_id=_optional_id(lead, "campaign_id"),
+        )
         content = (
             keys.web_form(leadgen_id),
             web_lead,
