@@ -349,7 +349,7 @@ MailAddresses = Listed[
     ]
 ]
 
-_PAIRS = "waba_id:dataset_id pairs, comma-separated, e.g. 123:456"
+_PAIRS = "waba_id:dataset_id or page_id:dataset_id pairs, comma-separated, e.g. 123:456"
 _Digits = Annotated[str, _matching("[0-9]+", _PAIRS)]
 DatasetPairs = Annotated[dict[_Digits, _Digits], NoDecode, BeforeValidator(pairs)]
 

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import random
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
+from ctwa.settings import Settings
+from ingestion.apis.client import RetryPolicy
+from ingestion.crm.lead_forms.page import Pages
+from ingestion.crm.lead_forms.source import land_lead_forms
+from ingestion.vault import open_vault
+from ingestion.vault.vault import NewEnvelope, microseconds
+from keeping.erasure.steps import land as land_events
+from simulator.lead_forms_api import Form, FormsState, Lead, Page, serve_lead_forms_api
 from tests.support.meta import BR, Meta
 from tests.support.people import (
     Envelope,
@@ -161,9 +173,92 @@ def test_spend_of_the_forms_ads_stands_beside_their_leads(world: DbtWorld) -> No
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_any_order_in_pieces_makes_the_same_leads(
-    world: DbtWorld, tmp_path: Any, seed: int
+    world: DbtWorld, tmp_path: Path, seed: int
 ) -> None:
     mixed = shuffled(STORY, random.Random(seed))
     other = build(DbtWorld(tmp_path), tuple(mixed[:7]), tuple(mixed[7:]))
     for table in ("fct_leads", "fct_touches", "channel_performance"):
         assert other.rows(f"marts.{table}") == world.rows(f"marts.{table}")
+
+
+# ---- the whole way: Meta's API and webhooks, vault, parser, models -------------------------------
+
+PAGE, FORM, SECOND = "516540199", "900100200300400", "900100200300500"
+TODAY = datetime(2026, 5, 12, 12, tzinfo=UTC)
+
+
+def company() -> FormsState:
+    """Seven leads in eight days; one of a form that is deleted later, one test, one organic."""
+    state = FormsState(now=TODAY)
+    state.add(Page(PAGE, "EAApage"), Form(FORM, PAGE, "Visita"), Form(SECOND, PAGE, "Preço"))
+    for number in range(7):
+        phone = f"+55319876500{number % 6:02}"  # the last is the first person again
+        state.add(
+            Lead(
+                f"11223344556677{number:02}",
+                SECOND if number == 3 else FORM,
+                TODAY - timedelta(days=8 - number),
+                {"full_name": "Ana Souza", "phone_number": phone},
+                ad_id=None if number == 4 else AD,
+                is_organic=number in (4, 5),
+                is_test=number == 5,
+            )
+        )
+    return state
+
+
+def pull(settings: Settings, state: FormsState, at: datetime) -> None:
+    """The source, then the event log, as in a run at that time."""
+    now, everything = state.now, state.leads
+    state.now, state.leads = at, {k: x for k, x in everything.items() if x.created_at <= at}
+    pages = Pages(settings, RetryPolicy(tries=2), sleep=lambda _: None, seed=1)
+    try:
+        land_lead_forms(settings, lambda: at, pages=pages)
+    finally:
+        pages.close()
+        state.now, state.leads = now, everything
+    land_events(settings)
+
+
+def notify(settings: Settings, *leads: Lead) -> None:
+    bodies = [orjson.dumps(lead.notice(PAGE)) for lead in leads]
+    with closing(open_vault(settings.vault_url)) as vault:
+        vault.append([NewEnvelope(microseconds(TODAY), "messenger", body) for body in bodies])
+
+
+def marts(root: Path, how: str) -> dict[str, list[dict[str, Any]]]:
+    """What becomes of the company if webhooks come `how`."""
+    state = company()
+    with serve_lead_forms_api(state, token="EAAsystem", page_size=2) as api:
+        values = {"META_GRAPH_URL": api.url, "META_PAGE_IDS": PAGE, "META_PAGE_TOKEN": "EAAsystem"}
+        world = DbtWorld(root, CTWA_PII_KEY="0f" * 32, **values)
+        settings, leads = world.settings, [*state.leads.values()]
+        if how == "by notices, some missed, some twice and late":
+            for day in (7, 5, 3, 0):
+                at = TODAY - timedelta(days=day)
+                known = [lead for lead in leads if lead.created_at <= at]
+                notify(settings, *known[::2], *known[-1:], *known[:1])
+                pull(settings, state, at)
+                state.forms[SECOND].is_deleted = day <= 3
+            land_events(settings, reparse=True)
+        elif how == "in bulk":
+            pull(settings, state, TODAY)
+        else:  # known bad: only what notices name
+            notify(settings, *leads[::2])
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("ingestion.crm.lead_forms.source._Pull._is_due", lambda *_: False)
+                pull(settings, state, TODAY)
+        assert api.wrong == []
+    world.build("+path:dbt_project/models/marts/leads", "web_leads_are_conserved")
+    return {t: world.rows(f"marts.{t}") for t in ("fct_leads", "fct_touches")}
+
+
+def test_missed_repeated_and_late_webhooks_make_the_leads_of_the_bulk_read(tmp_path: Path) -> None:
+    truth = marts(tmp_path / "bulk", "in bulk")
+    counted = [row for row in truth["fct_leads"] if not row["is_excluded"]]
+    assert len(truth["fct_leads"]) == 6  # the seventh lead is the first person again
+    assert sorted(row["channel"] for row in counted) == ["meta_lead_form"] * 4 + ["organic_social"]
+    assert sorted(row["touches"] for row in counted) == [1, 1, 1, 1, 2]
+    way = "by notices, some missed, some twice and late"
+    assert marts(tmp_path / "notices", way) == truth
+    assert marts(tmp_path / "bad", "without the bulk read") != truth
