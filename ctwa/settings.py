@@ -149,8 +149,9 @@ class Settings(BaseSettings):
     # The weekly digest goes to the same people, when this is set (docs/report.md).
     digest_cron: types.CronLine | None = None
     digest_language: Literal["en", "es", "pt-BR"] = "en"
-    # Where the report can be opened, for the link in the digest.
+    # Where the report can be opened, for the link in the digest; and whether ads have pictures.
     report_url: types.PublicUrl | None = None
+    report_thumbnails: bool = False
 
     intake_secret: SecretStr | None = None
     # Not secret: it is part of the page, and makes other companies' codes invalid.

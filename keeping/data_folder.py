@@ -35,7 +35,7 @@ _OURS = re.compile(
     r"(\._|\.)?"  # drafts, and what Mac archives put beside each file
     r"((vault|alerts|warehouse|marts\w*|ledger)\.(db|duckdb)\b.*|marts\w*_parquet|report\.html.*|"
     r"pii\.key.*|format\.json.*|erasures\.json.*|refresh\.lock.*|live\.(json|lock).*|lake|activation|dagster|dbt|"
-    r"dlt|work|comparisons|ds_store)",
+    r"dlt|work|comparisons|thumbnails|ds_store)",
     re.IGNORECASE,
 )
 """Names at the top of a data folder that belong to this product; others are left alone."""

@@ -368,7 +368,7 @@ class Worker:
                 return
             memory.shown, memory.shown_at = version, time.monotonic()
             started = time.monotonic()
-            write_report(settings)
+            write_report(settings, fetch=False)  # the nightly run waits for pictures
             if settings.marts_url is not None:
                 from publishing.postgres import publish_to_postgres
 

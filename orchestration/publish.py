@@ -153,6 +153,7 @@ def report_metadata(written: ReportWritten) -> dict[str, dg.MetadataValue]:
         "rows": dg.MetadataValue.int(written.rows),
         "bytes": dg.MetadataValue.int(written.bytes),
         "file": dg.MetadataValue.path(written.path),
+        **({"pictures": dg.MetadataValue.text(written.pictures)} if written.pictures else {}),
     }
 
 

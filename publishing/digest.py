@@ -41,6 +41,34 @@ select
 from marts.fct_leads
 where first_touch_date between $first and $last and not coalesce(is_excluded, false)
 """
+# Weeks of these days whose published spend or leads were changed by more than a twentieth: as the
+# report says it. Leads that qualify later, and changed rules, are no corrections.
+_RESTATED = """
+with changed as (
+    select
+        date_trunc('week', report_date) as week, min(report_date) as first_day,
+        max(report_date) as last_day, max(restated_on) as restated_on,
+        sum(abs(coalesce(spend_reporting_delta, 0))) as spend, sum(abs(leads_delta)) as leads
+    from marts.restatements
+    where report_date between $first and $last
+        and cause not in ('late_outcome', 'rules', 'stage_mapping')
+    group by week
+),
+
+whole as (
+    select
+        date_trunc('week', report_date) as week, sum(spend_reporting) as spend, sum(leads) as leads
+    from marts.channel_performance
+    where report_date between $first and $last
+    group by week
+)
+
+select first_day, last_day, restated_on
+from changed
+left join whole using (week)
+where changed.spend > coalesce(whole.spend, 0) / 20 or changed.leads > coalesce(whole.leads, 0) / 20
+order by week
+"""
 _SHARES = ("spend_share", "qualified_share", "share")
 _MONEY = (
     "spend", "cost_low", "cost_high", "peer_cost", "spend_delta", "target_cost_per_qualified_lead",
@@ -122,6 +150,7 @@ def make_digest(settings: Settings) -> Digest:
         tables = {name for (name,) in found}
         lines = [*_cost(connection, words, publication.as_of), ""]
         lines += _monday(connection, words) if "monday" in tables else []
+        lines += _restated(connection, words, publication.as_of) if "restatements" in tables else []
         lines += _alarms(connection, words) if "health_alarms" in tables else []
     if settings.report_url:
         lines += [words.text("digest.link", url=settings.report_url)]
@@ -177,6 +206,16 @@ def _monday(connection: duckdb.DuckDBPyConnection, words: _Words) -> list[str]:
             head += f" ({words.money(stake)} {words.texts['monday.stake']})"
         lines.append(f"• {head}\n  {_reason(words, kind, code, json.loads(values or '{}'))}")
     return [words.texts["digest.monday"], *lines, ""] if lines else []
+
+
+def _restated(connection: duckdb.DuckDBPyConnection, words: _Words, as_of: date) -> list[str]:
+    first, last = as_of - timedelta(days=DAYS), as_of - timedelta(days=1)
+    rows = connection.execute(_RESTATED, {"first": first, "last": last}).fetchall()
+    lines = [
+        words.text("mark.restated", days=" – ".join(map(words.day, days)), on=words.day(on))
+        for *days, on in rows
+    ]
+    return [*lines, ""] if lines else []
 
 
 def _reason(words: _Words, kind: str, code: str, given: Mapping[str, Any]) -> str:

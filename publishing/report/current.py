@@ -30,7 +30,7 @@ def made_from(settings: Settings) -> str | None:
     parts = (
         sorted((name, table.stamp) for name, table in known.tables.items()),
         (publication.as_of, publication.rules, publication.rule_version),
-        (settings.reporting_currency, settings.marts_group),
+        (settings.reporting_currency, settings.marts_group, settings.report_thumbnails),
         [(path.name, fingerprint.of_file(path)) for path in code],
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -135,7 +135,7 @@ def _campaigns(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
 
 
 def _ads(connection: duckdb.DuckDBPyConnection, *, has_board: bool) -> dict[str, Any]:
-    """Ads that have a figure or a verdict. No pictures: the page makes no network requests."""
+    """Ads that have a figure or a verdict. Pictures, if wanted, are put in later."""
     used = "select platform, ad from entities where level = 0"
     if has_board:
         used += " union select platform, ad_id from marts.creative_board"

@@ -25,7 +25,7 @@ import orjson
 from ctwa.files import replacing
 from ctwa.settings import Settings
 from publishing.publication import open_to_group
-from publishing.report import current
+from publishing.report import current, thumbnails
 from publishing.report.data import ReportError, read_payload
 
 LANGUAGES = ("en", "es", "pt-BR")
@@ -133,6 +133,8 @@ class ReportWritten:
     """Rows of figures, one per day, account, campaign, ad and channel."""
     as_of: date
     """The last day that the marts cover."""
+    pictures: str = ""
+    """How many ads have a picture, and why others have none; empty where none were wanted."""
 
 
 def report_path(settings: Settings) -> Path:
@@ -140,9 +142,12 @@ def report_path(settings: Settings) -> Path:
     return settings.marts_path.with_name(FILE_NAME)
 
 
-def write_report(settings: Settings, target: Path | None = None) -> ReportWritten:
+def write_report(
+    settings: Settings, target: Path | None = None, *, fetch: bool = True
+) -> ReportWritten:
     """Write the report of the published marts to `target`. Raises `ReportError`.
 
+    `fetch` false: pictures of ads, if they are wanted, are those that were fetched before.
     An existing file is replaced in one step; the same marts give the same bytes. Beside the marts
     it is written only if it would be another one (`publishing.report.current`).
     """
@@ -153,17 +158,23 @@ def write_report(settings: Settings, target: Path | None = None) -> ReportWritte
             f"{final} is a folder: give a file in it, such as {final / 'report.html'}"
         )
     made_of = current.made_from(settings) if target is None else None
-    if made_of and (found := current.rows_if_current(final, made_of)):
+    if made_of and (as_written := current.rows_if_current(final, made_of)):
         log.info("the report is current: %s", final)
-        return ReportWritten(final, final.stat().st_size, *found)
+        return ReportWritten(final, final.stat().st_size, *as_written)
     payload = read_payload(settings.marts_path, settings.reporting_currency)
     page = render(payload.content)
+    found = thumbnails.thumbnails(settings, fetch=fetch) if settings.report_thumbnails else None
+    if found is not None and found.uris:
+        thumbnails.put(payload.content, found, len(page))
+        page = render(payload.content)
     final.parent.mkdir(parents=True, exist_ok=True)
     with replacing(final) as draft:
         draft.write_bytes(page)
         if target is None:
             open_to_group([draft], settings.marts_group)
     if target is None:
-        current.note(final, made_of, payload.rows, payload.as_of)
+        is_final = found is None or found.is_final
+        current.note(final, made_of if is_final else None, payload.rows, payload.as_of)
     log.info("report of %d rows in %.1f s: %s", payload.rows, time.monotonic() - started, final)
-    return ReportWritten(final, len(page), payload.rows, payload.as_of)
+    pictures = "" if found is None else str(found)
+    return ReportWritten(final, len(page), payload.rows, payload.as_of, pictures)

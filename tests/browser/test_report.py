@@ -18,12 +18,14 @@ import pytest
 
 from ctwa.settings import Settings, load_settings
 from publishing.marts import publish_marts
+from publishing.report import thumbnails
 from publishing.report.page import write_report
 from simulator.world import build_world
 from tests.browser.conftest import _FLAGS, CHROMIUM
 from tests.browser.report_reader import PAGES, reading
 from tests.dbt.test_google import CUSTOMER, Google
 from tests.dbt.test_unread_spend import MONDAY, advertise, chats
+from tests.publishing.test_thumbnails import picture
 from tests.support.meta import BR, US, Meta
 from tests.support.people import Inbox
 from tests.support.report import AS_OF, write_many, write_marts
@@ -815,6 +817,26 @@ def test_pointing_at_a_chart_tells_its_numbers(company: Settings, chromium: Brow
             tip.wait_for(state="visible")
             assert tip.locator("dd").count() > 0
             assert not {"NaN", "[object"} & set(tip.inner_text().split())
+
+
+def test_pictures_of_ads_are_in_the_page(
+    tmp_path: Path, chromium: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(_env_file=None, data_dir=tmp_path, report_thumbnails=True)
+    write_many(settings.marts_path, days=40, ads=6)
+    with duckdb.connect(str(settings.marts_path)) as marts:
+        marts.execute("update marts.dim_ads set thumbnail_url = ad_id where ad_id <> 'ad3'")
+    monkeypatch.setattr(thumbnails, "_body", lambda url: picture(size=(200, 60 + ord(url[-1]))))
+    write_report(settings)
+    with reading(chromium, url_of(settings)) as reader:
+        reader.show("creatives")
+        assert (
+            reader.page.evaluate(
+                "[...document.querySelectorAll('img.thumb')].map(i => i.complete && i.naturalWidth)"
+            )
+            == [thumbnails.SIDE] * 5
+        )
+        assert reader.page.locator("span.thumb").count() == 1
 
 
 def test_empty_marts_make_a_page_that_says_so(tmp_path: Path, chromium: Browser) -> None:

@@ -99,6 +99,28 @@ def test_e164_the_digest_speaks_the_readers_language(
     assert " the " not in text
 
 
+def test_e164_the_digest_says_which_published_weeks_were_changed(settings: Settings) -> None:
+    def restated(days_ago: int, spend: str, cause: str = "restated_spend") -> dict[str, Any]:
+        day, on = AS_OF - timedelta(days=days_ago), AS_OF - timedelta(days=3)
+        return {
+            "restated_on": on, "cause": cause, "report_date": day, "spend_reporting_delta": spend,
+        }  # fmt: skip
+
+    changes = [
+        restated(10, "-12"), restated(9, "4"),  # the week has 300: more than a twentieth
+        restated(17, "-4"),  # the week has 100: less
+        restated(24, "90", cause="rules"),
+        restated(40, "90"),  # before these weeks
+    ]  # fmt: skip
+    spend = [spent(10, "300"), spent(17, "100"), spent(24, "100")]
+    write_marts(settings.marts_path, **{**tables(), "fct_ad_spend": spend, "restatements": changes})
+    said = [line for line in make_digest(settings).text.splitlines() if "after they were" in line]
+    assert said == [
+        "Figures of Jun 20, 2026 – Jun 21, 2026 were changed by more than a little after they were "
+        "published, last on Jun 27, 2026."
+    ]
+
+
 def test_e164_unread_spend_is_no_cost(settings: Settings) -> None:
     unread = {**META, "spend_date": AS_OF - timedelta(days=2), "spend_reporting": None}
     write_marts(settings.marts_path, **{**tables(), "fct_ad_spend": [spent(10, "300"), unread]})

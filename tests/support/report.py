@@ -37,7 +37,7 @@ _TABLES = {
         effective_status varchar""",
     "dim_ads": """platform varchar, ad_id varchar, ad_name varchar, adset_id varchar,
         adset_name varchar, campaign_id varchar, headline varchar, media_type varchar,
-        effective_status varchar""",
+        effective_status varchar, creative_id varchar, thumbnail_url varchar""",
     "attribution_health": """report_date date, conversations bigint default 0,
         with_referral bigint default 0, resolved bigint default 0, pending bigint default 0,
         "foreign" bigint default 0, gone bigint default 0, ad_suspected bigint default 0,
@@ -180,7 +180,7 @@ def write_many(path: Path, *, days: int, ads: int) -> Path:
         connection.execute(
             "insert into marts.dim_ads select 'meta', 'ad' || i, 'Ad ' || i, 's' || i % 80, "
             "'Set ' || i % 80, 'c' || i % 40, "
-            f"'Headline ' || i, 'image', 'ACTIVE' from range({ads}) t(i)"
+            f"'Headline ' || i, 'image', 'ACTIVE', null, null from range({ads}) t(i)"
         )
         connection.execute(
             "insert into marts.dim_campaigns select 'meta', 'c' || i, 'Campaign ' || i, 'ACTIVE' "

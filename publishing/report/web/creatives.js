@@ -137,6 +137,7 @@ function describeAd(e) {
     title: known?.headline ?? name,
     headline: known?.headline ?? null,
     media: known?.media ?? null,
+    picture: known?.picture ?? null,
     campaignName: campaignName(platform, known?.campaign ?? ENTITIES.campaign[e]),
     drill: { ads: [key] },
     href: () => address({ page: "leads", ads: [key], stage: "all" }),
@@ -155,7 +156,14 @@ function judged(groups, verdicts) {
     .map((row) => ({ ...row, verdict: verdicts.get(row.key) ?? null }));
 }
 
-// Images are on the platforms' servers, and this page makes no requests: an icon takes their place.
+// This page makes no requests: a picture is in it, or an icon takes its place.
+function thumbnail(row) {
+  const what = word("media", row.media ?? "text");
+  return row.picture
+    ? h("img", { class: "thumb", src: row.picture, alt: what, width: 40, height: 40 })
+    : h("span", { class: "thumb", role: "img", "aria-label": what }, icon(row.media ?? "text"));
+}
+
 function creativeCell(row) {
   const first = row.title;
   const more = [...new Set([row.name, row.campaignName, row.twin])].filter(
@@ -164,11 +172,7 @@ function creativeCell(row) {
   return h(
     "span",
     { class: "creative" },
-    h(
-      "span",
-      { class: "thumb", role: "img", "aria-label": word("media", row.media ?? "text") },
-      icon(row.media ?? "text"),
-    ),
+    thumbnail(row),
     h(
       "span",
       { class: "named" },
