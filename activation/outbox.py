@@ -142,7 +142,7 @@ def read_outbox(
         connection.register("names", _pairs("funnel_stage", "event_name", names))
         try:
             judged = _table(connection.sql(_JUDGED, params=values))
-        except duckdb.CatalogException:
+        except (duckdb.CatalogException, duckdb.BinderException):  # none, or of an older version
             raise OutboxError(
                 f"{path} has no {TABLE}: run `ctwa refresh`, it builds the outbox"
             ) from None

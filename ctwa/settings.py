@@ -383,8 +383,7 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         raise SettingsError("\n".join(dict.fromkeys(map(_line, error.errors())))) from None
     except UnicodeDecodeError:
-        place = Path(ENV_FILE).absolute()
-        raise SettingsError(f"{place} is not UTF-8 text: save it as UTF-8") from None
+        raise SettingsError(f"{Path(ENV_FILE).absolute()} is not UTF-8 text: save it so") from None
     except OSError as error:
         place = error.filename or Path(ENV_FILE).absolute()
         raise SettingsError(
