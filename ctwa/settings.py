@@ -330,10 +330,8 @@ class Settings(BaseSettings):
 
     @property
     def rules(self) -> dict[str, str]:
-        """The settings that change what the marts say about the same events, by their dbt var.
-
-        The warehouse is rebuilt when one of them changes, and `ctwa diff-rules` accepts any.
-        """
+        """The settings that change what the marts say about the same events, by their dbt var: the
+        warehouse is rebuilt when one changes, and `ctwa diff-rules` accepts any."""
         return {name: str(getattr(self, name)) for name in RULES}
 
     @property
@@ -383,7 +381,8 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         raise SettingsError("\n".join(dict.fromkeys(map(_line, error.errors())))) from None
     except UnicodeDecodeError:
-        raise SettingsError(f"{Path(ENV_FILE).absolute()} is not UTF-8 text: save it so") from None
+        place = Path(ENV_FILE).absolute()
+        raise SettingsError(f"{place} is not UTF-8 text: save it as UTF-8") from None
     except OSError as error:
         place = error.filename or Path(ENV_FILE).absolute()
         raise SettingsError(
