@@ -26,6 +26,8 @@ from ctwa.files import write_durably
 from ctwa.progress import doing
 from ctwa.settings import PROJECT_DIR, Settings
 from orchestration.dbt_manifest import run_folder
+from orchestration.plan import filled_in, run_values
+from orchestration.plan_compile import plan_of
 from orchestration.plan_run import Result, Run
 from orchestration.plan_stamps import stamps_path
 
@@ -91,7 +93,8 @@ def run_on_spark(
     run = Run([_result(found) for found in said["results"]])
     if not run.failures:
         doing("collecting what Spark built")
-        collect(settings, said["tables"], manifest)
+        views = _views(settings, day, manifest, said["tables"], project_dir)
+        collect(settings, said["tables"], manifest, views)
         write_durably(_build_path(settings), json.dumps({"build": said["build"]}) + "\n")
     return run
 
@@ -151,14 +154,44 @@ def _result(found: Mapping[str, Any]) -> Result:
 # ---- collecting ---------------------------------------------------------------------------------
 
 
+def _views(
+    settings: Settings,
+    day: date,
+    manifest: Mapping[str, Any],
+    tables: Collection[str],
+    project_dir: Path,
+) -> dict[str, Sequence[str]]:
+    """`schema.table` -> statements that make it, of what stays a view when it is collected: what it
+    shows changes after the build, as what was sent does."""
+    views = {
+        n["unique_id"]: name
+        for n in manifest["nodes"].values()
+        if n["config"].get("materialized") == "view"
+        and (name := f"{n['schema']}.{n['alias']}") in tables
+    }
+    if not views:
+        return {}
+    plan = plan_of(settings, project_dir)
+    values = {**run_values(settings, day), "database": settings.warehouse_path.stem}
+    return {
+        views[node.unique_id]: [filled_in(sql, values) for sql in node.full]
+        for node in plan.nodes
+        if node.unique_id in views
+    }
+
+
 def collect(
-    settings: Settings, tables: Mapping[str, Mapping[str, Any]], manifest: Mapping[str, Any]
+    settings: Settings,
+    tables: Mapping[str, Mapping[str, Any]],
+    manifest: Mapping[str, Any],
+    views: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Write the tables into a new warehouse file and put it in the place of the old one.
 
-    `tables`: `schema.table` -> its Parquet `files` and the number of `rows` that Spark counts. The
-    constraints of contracts hold for what is collected, as on DuckDB. A row against one, or another
-    number of rows, raises `SparkError`, and the old file stays.
+    `tables`: `schema.table` -> its Parquet `files` and the number of `rows` that Spark counts.
+    `views`: those that are made by these statements instead, after all others. The constraints of
+    contracts hold for what is collected, as on DuckDB. A row against one, or another number of
+    rows, raises `SparkError`, and the old file stays.
     """
     path = settings.warehouse_path
     draft = path.with_name(f"{path.name}.collecting")
@@ -169,12 +202,19 @@ def collect(
         for n in manifest["nodes"].values()
         if n["resource_type"] == "model"
     }
-    with duckdb.connect(str(draft)) as warehouse:
+    views = views or {}
+    with duckdb.connect() as warehouse:
         warehouse.execute("set TimeZone = 'UTC'")
+        # Views keep the name of their database, which is that of the file's later place.
+        database = f'"{path.stem}"'
+        warehouse.execute(f"attach {_quoted(str(draft))} as {database}")
+        warehouse.execute(f"use {database}")
         for name, found in sorted(tables.items()):
-            if name in nodes:
+            if name in nodes and name not in views:
                 _collect(warehouse, nodes[name], found["files"], found["rows"])
-        warehouse.execute("checkpoint")
+        for name, statements in views.items():
+            _make(warehouse, name, statements, tables[name]["rows"])
+        warehouse.execute(f"checkpoint {database}")
     stamps_path(path).unlink(missing_ok=True)
     path.with_name(path.name + ".wal").unlink(missing_ok=True)
     draft.replace(path)
@@ -186,26 +226,39 @@ def _collect(
     files: Sequence[str],
     rows: int,
 ) -> None:
-    schema, table = node["schema"], node["alias"]
-    name = f'"{schema}"."{table}"'
+    name = f'"{node["schema"]}"."{node["alias"]}"'
+    source = f"read_parquet([{', '.join(map(_quoted, files))}])"
+    statements = [f"create table {name} as select * from {source}"]  # noqa: S608
+    if node["config"].get("contract", {}).get("enforced"):
+        columns = ", ".join(f'"{column}"' for column in node["columns"])
+        statements = [
+            f"create table {name} ({', '.join(_columns(node))})",
+            f"insert into {name} ({columns}) select {columns} from {source}",  # noqa: S608
+        ]
+    _make(warehouse, f"{node['schema']}.{node['alias']}", statements, rows)
+
+
+def _make(
+    warehouse: duckdb.DuckDBPyConnection, name: str, statements: Sequence[str], rows: int
+) -> None:
+    """Execute what makes a table or view, and compare its rows with Spark's."""
+    schema, _, table = name.partition(".")
     warehouse.execute(f'create schema if not exists "{schema}"')
-    listed = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
-    source = f"read_parquet([{listed}])"
     try:
-        if node["config"].get("contract", {}).get("enforced"):
-            warehouse.execute(f"create table {name} ({', '.join(_columns(node))})")
-            columns = ", ".join(f'"{column}"' for column in node["columns"])
-            warehouse.execute(f"insert into {name} ({columns}) select {columns} from {source}")  # noqa: S608
-        else:
-            warehouse.execute(f"create table {name} as select * from {source}")  # noqa: S608
-        ((count,),) = warehouse.execute(f"select count(*) from {name}").fetchall()  # noqa: S608
+        for statement in statements:
+            warehouse.execute(statement)
+        found = warehouse.execute(f'select count(*) from "{schema}"."{table}"').fetchall()  # noqa: S608
     except duckdb.Error as error:
-        raise SparkError(f"{schema}.{table} cannot be collected: {error}") from None
+        raise SparkError(f"{name} cannot be collected: {error}") from None
+    ((count,),) = found
     if count != rows:
         raise SparkError(
-            f"{schema}.{table} has {rows} rows on Spark, but {count} were collected: run the "
-            "refresh again"
+            f"{name} has {rows} rows on Spark, but {count} were collected: run the refresh again"
         )
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _columns(node: Mapping[str, Any]) -> list[str]:
