@@ -14,7 +14,10 @@ from ctwa.files import write_durably
 from ctwa.project import OWN_MODELS, OWN_SEEDS
 from ctwa.settings import ENV_FILE, PROJECT_DIR
 
-SEEDS = ("lead_stages", "business_numbers", "exchange_rates", "alarms", "own_message_rates")
+SEEDS = (
+    "lead_stages", "business_numbers", "exchange_rates", "alarms", "own_message_rates",
+    "agent_costs",
+)  # fmt: skip
 """The seeds that a company edits."""
 
 _PLAIN = re.compile(r"[\w.,:/@+*|-]+")

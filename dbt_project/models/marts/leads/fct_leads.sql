@@ -102,6 +102,18 @@ message_costs as (
 
 ),
 
+agent_costs as (
+
+    select
+        lead_id,
+        case when count(amount_reporting) = count(*) then sum(amount_reporting) end as cost_reporting
+
+    from {{ ref('int_agent_costs__spread') }}
+    where lead_id is not null
+    group by lead_id
+
+),
+
 described as (
 
     select
@@ -185,6 +197,10 @@ described as (
             case when message_costs.lead_id is null then 0 else message_costs.cost_reporting end
             as decimal(18, 6)
         ) as message_cost_reporting,
+        cast(
+            case when agent_costs.lead_id is null then 0 else agent_costs.cost_reporting end
+            as decimal(18, 6)
+        ) as agent_cost_reporting,
         -- A sum over several currencies means nothing.
         cast(case when reached.won_currencies = 1 then reached.won_value end as decimal(18, 6))
             as won_value,
@@ -221,6 +237,8 @@ described as (
         on leads.lead_id = verdicts.lead_id
     left join message_costs
         on leads.lead_id = message_costs.lead_id
+    left join agent_costs
+        on leads.lead_id = agent_costs.lead_id
     left join {{ ref('fct_conversations') }} as opened
         on leads.first_touch_id = opened.opening_touch_id
     left join {{ ref('int_leads__excluded') }} as excluded
