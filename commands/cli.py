@@ -74,10 +74,12 @@ for _command in (
     running.bench,
 ):
     app.command()(_command)
-app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    add_help_option=False,
-)(running.dbt)
+for _name, _passed_on in (("dbt", running.dbt), ("mf", running.metrics)):
+    app.command(
+        _name,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+        add_help_option=False,
+    )(_passed_on)
 
 _rules = typer.Typer(help="Rules by which a chat qualifies.", no_args_is_help=True)
 _rules.command("try")(running.try_rules)

@@ -11,12 +11,12 @@ from dotenv import dotenv_values, set_key
 
 from ctwa.errors import CtwaError
 from ctwa.files import write_durably
-from ctwa.project import OWN_MODELS, OWN_SEEDS
+from ctwa.project import OWN_MODELS, OWN_SEEDS, OWN_VARIABLES, variables_to_edit
 from ctwa.settings import ENV_FILE, PROJECT_DIR
 
 SEEDS = (
     "lead_stages", "business_numbers", "exchange_rates", "alarms", "own_message_rates",
-    "agent_costs",
+    "agent_costs", "targets",
 )  # fmt: skip
 """The seeds that a company edits."""
 
@@ -26,6 +26,12 @@ _WORKSPACE = """\
 # For `dagster dev` in this folder.
 load_from:
   - python_module: ctwa_attribution.definitions
+"""
+_VARIABLES = """\
+# Limits of the boards, of target_pacing and of the forecast, with their defaults. What each does is
+# in docs/creative-board.md and docs/forecast.md. Remove the # before a name to change its value;
+# the next `ctwa refresh` applies it.
+
 """
 
 
@@ -48,6 +54,7 @@ def make_folder(place: Path) -> None:
     files = {f"{OWN_SEEDS}/{name}.csv": (package / f"{name}.csv").read_text() for name in SEEDS}
     files["README.md"] = (PROJECT_DIR / "deploy" / "installation.md").read_text()
     files["workspace.yaml"] = _WORKSPACE
+    files[OWN_VARIABLES] = _VARIABLES + variables_to_edit()
     files[".gitignore"] = ".env\n/data/\n"
     for name, text in files.items():
         if not (place / name).exists():

@@ -26,6 +26,7 @@ import typer
 
 from commands.console import err, out, show_findings, working
 from commands.home import InitError, make_folder, write_env, written
+from commands.targets import goal, set_targets
 from ctwa.environment import unknown_names
 from ctwa.files import write_durably
 from ctwa.settings import ENV_FILE, Settings, SettingsError, load_settings
@@ -127,6 +128,14 @@ def init(
             "--set", help="NAME=value, can be repeated: an answer. Secrets: by the environment."
         ),
     ] = None,
+    goals: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target",
+            help="platform:account=cost,budget, can be repeated: what a qualified lead and a month "
+            "of an ad account may cost.",
+        ),
+    ] = None,
     ask: Annotated[
         bool,
         typer.Option("--ask/--no-ask", help="Ask for what is not given. Default: on a terminal."),
@@ -144,10 +153,12 @@ def init(
     """
     place = folder.expanduser().absolute()
     given = _given(values or ())
+    wanted = dict(map(goal, goals or ()))
     make_folder(place)
     with chdir(place):
         findings = _settle(place, given, ask=ask and err.is_terminal)
         show_findings(findings)
+        set_targets(place, wanted, ask=ask and err.is_terminal)
         if first_lead:
             _first_lead(load_settings())
     out.print(_NEXT.format(place=place), markup=False)
@@ -317,7 +328,8 @@ def _post(url: str, body: bytes, signature: str) -> int:
 
 
 _NEXT = """\
-{place} is ready: .env has the settings, seeds/ the tables that you edit, models/ is for your own.
+{place} is ready: .env has the settings, seeds/ the tables that you edit, vars.yml the limits of the
+boards, models/ is for your own.
 Next, in that folder:
   ctwa serve     receives messages; put a TLS proxy in front of it, and enter its address and the
                  META_VERIFY_TOKEN of .env in the App Dashboard

@@ -29,6 +29,14 @@ def demo(
     data_dir: Annotated[
         Path, typer.Option(help="Wiped first; kept afterwards for you to look at.")
     ] = Path("data/demo"),
+    nasty: Annotated[
+        bool,
+        typer.Option("--nasty", help="Names that break spreadsheets and pages, as in the tests."),
+    ] = False,
+    language: Annotated[
+        str | None,
+        typer.Option(help="Of the company's names: pt-BR, es or en. Default: as this account's."),
+    ] = None,
     serve_on: Annotated[
         bool,
         typer.Option(
@@ -46,9 +54,13 @@ def demo(
         check_address("127.0.0.1", port)
         check_address("127.0.0.1", ui_port, "--ui-port")
     from simulator.demo import demo as run_demo
+    from simulator.names import HOSTILE, LANGUAGES, Names, language_of
 
+    if language is not None and language not in LANGUAGES:
+        raise UsageError(f"--language {language}: there are {', '.join(LANGUAGES)}")
+    names = HOSTILE if nasty else Names.of(language_of(language, os.environ))
     ports = (port, ui_port) if serve_on else None
-    raise typer.Exit(run_demo(data_dir, seed=seed, leads=leads, serve=ports))
+    raise typer.Exit(run_demo(data_dir, seed=seed, leads=leads, serve=ports, names=names))
 
 
 def serve(
@@ -256,6 +268,17 @@ def dbt(context: typer.Context) -> None:
     from orchestration.dbt_by_hand import run_dbt
 
     raise typer.Exit(run_dbt(load_settings(), context.args))
+
+
+def metrics(context: typer.Context) -> None:
+    """Query the metrics by MetricFlow on the published marts, also while a refresh runs.
+
+    Everything after `mf` goes to MetricFlow. Example:
+    `ctwa mf query --metrics spend,leads,cost_per_qualified_lead --group-by metric_time__month`
+    """
+    from orchestration.dbt_by_hand import run_metricflow
+
+    raise typer.Exit(run_metricflow(load_settings(), context.args))
 
 
 def diff_rules(

@@ -22,7 +22,7 @@ from orchestration.dbt_events import with_figures
 from orchestration.dbt_manifest import MARTS_SCHEMA, run_folder
 from orchestration.dbt_process import ORPHAN_WAIT_SECONDS
 from orchestration.dbt_specs import asset_specs, check_specs
-from orchestration.keys import DBT_STEP
+from orchestration.keys import DBT_STEP, FULL_TAG
 from orchestration.plan import run_values
 from orchestration.plan_compile import plan_of
 from orchestration.plan_events import events_of, selected_parts
@@ -58,6 +58,8 @@ def build_dbt_assets(
             reasons = [*reasons, "somebody asked for it"]
         for reason in reasons:
             context.log.warning("building everything from the event log: %s", reason)
+        if reasons and not context.is_subset:
+            context.instance.add_run_tags(context.run_id, {FULL_TAG: "yes"})
         if reasons and (dropped := drop_left_overs(settings, manifest)):
             context.log.info("dropped what no model makes any more: %s", ", ".join(dropped))
         if leaves_parents_out(dbt_build, context.selected_asset_keys):

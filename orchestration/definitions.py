@@ -15,6 +15,7 @@ from ingestion import sources
 from keeping.data_folder import put_right
 from orchestration.activation import build_activation_assets
 from orchestration.alarm_checks import build_alarm_checks
+from orchestration.backup import build_backup_assets
 from orchestration.checks import build_checks, build_freshness_checks
 from orchestration.comparison import build_comparison_assets
 from orchestration.dbt import build_dbt_assets
@@ -28,9 +29,7 @@ from orchestration.keys import (
     COMPARE,
     CREDIT_DIFF_KEY,
     FRESH_LEADS,
-    HISTORY_RETENTION_KEY,
     NIGHTLY,
-    VAULT_RETENTION_KEY,
 )
 from orchestration.live_asset import live_check, live_sensor, live_spec
 from orchestration.publish import build_publish_assets
@@ -67,6 +66,7 @@ def build_definitions(
             *build_activation_assets(settings, marts),
             *build_publish_assets(settings, marts),
             *build_retention_assets(settings),
+            *build_backup_assets(settings),
             live_spec(),
         ],
         asset_checks=[
@@ -114,7 +114,7 @@ def defs() -> dg.Definitions:
 _HOUR = 3600
 _BACKFILL = dg.AssetSelection.assets(BACKFILL_KEY)
 _COMPARISON = dg.AssetSelection.assets(CREDIT_DIFF_KEY)
-_RETENTION = dg.AssetSelection.assets(VAULT_RETENTION_KEY, HISTORY_RETENTION_KEY)
+_RETENTION = dg.AssetSelection.groups("retention")
 
 
 def build_jobs(settings: Settings) -> list[dg.UnresolvedAssetJobDefinition]:

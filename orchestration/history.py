@@ -1,10 +1,10 @@
-"""What Dagster's history says of the present state (`ctwa status`): last run, sources, daemon."""
+"""What Dagster's history says: last run, sources, daemon (`ctwa status`), how long runs took."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -12,7 +12,7 @@ from ctwa.settings import Settings
 from ingestion.source import Finding, off, ok, utc_text, wrong
 from ingestion.sources import SOURCES
 from orchestration.instance import open_instance
-from orchestration.keys import LOADED, PROBLEM, REFRESH_JOBS
+from orchestration.keys import FULL_TAG, LOADED, NIGHTLY, PROBLEM, REFRESH_JOBS
 from orchestration.reaper import UNFINISHED, is_dead
 from orchestration.sensors import end_of
 from orchestration.sources import last_done, status_of
@@ -27,6 +27,28 @@ def look_at_history(settings: Settings, now: datetime) -> Iterator[Finding]:
         yield _last_run(settings, instance)
         yield from _sources(settings, instance)
         yield _daemon(instance, now)
+
+
+def last_seconds(settings: Settings, *, full: bool) -> tuple[datetime, float] | None:
+    """When the newest successful nightly run ended, and its seconds; None if there is none.
+
+    `full`: the newest that built every model again. Runs are kept for `CTWA_RUN_HISTORY_DAYS`, and
+    those of versions before 0.2.0 do not say whether they did.
+    """
+    if not settings.dagster_home.exists():
+        return None
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    wanted = dg.RunsFilter(
+        job_name=NIGHTLY,
+        statuses=[dg.DagsterRunStatus.SUCCESS],
+        tags={FULL_TAG: "yes"} if full else {},
+    )
+    with open_instance(settings) as instance:
+        for record in instance.get_run_records(wanted, limit=1):
+            if record.start_time and record.end_time:
+                ended = datetime.fromtimestamp(record.end_time, UTC)
+                return ended, record.end_time - record.start_time
+    return None
 
 
 def _last_run(settings: Settings, instance: dg.DagsterInstance) -> Finding:

@@ -35,6 +35,8 @@ REFRESH_JOBS = (NIGHTLY, FRESH_LEADS, ACTIVATION)
 """Jobs that bring the marts up to date."""
 
 DBT_STEP = "dbt_build"
+FULL_TAG = "ctwa/full_build"
+"""Run tag: every model was built again."""
 
 ENVELOPES_KEY = dg.AssetKey(["event_log", "envelopes"])
 BACKFILL_KEY = dg.AssetKey(["meta_ads", "insights_backfill"])
@@ -54,6 +56,7 @@ CREDIT_DIFF_KEY = dg.AssetKey(["comparison", "credit_diff"])
 LIVE_KEY = dg.AssetKey(["live", "worker"])
 
 VAULT_RETENTION_KEY = dg.AssetKey(["vault", "retention"])
+BACKUP_KEY = dg.AssetKey(["installation", "backup"])
 HISTORY_RETENTION_KEY = dg.AssetKey(["history", "retention"])
 
 

@@ -19,6 +19,7 @@ from ingestion import sources
 from ingestion.source import Finding, ok, wrong
 from keeping.formats import FORMATS, Formats
 from orchestration.dbt_manifest import MARTS_SCHEMA, load_manifest, manifest_path
+from orchestration.history import last_seconds
 from orchestration.rebuild import BuildState
 
 _BESIDE = ("credit_diff", "publication", "restatements")
@@ -57,15 +58,26 @@ def _rebuild(settings: Settings) -> Iterator[Finding]:
     state = BuildState.current(settings, lake, project_of(settings))
     reasons = state.reasons_to_rebuild(settings)
     if not reasons:
-        yield ok("warehouse", "is continued, nothing is built again")
+        last = last_seconds(settings, full=False)
+        lasts = f"; the last refresh took {_readable(last[1])}" if last else ""
+        yield ok("warehouse", f"is continued, nothing is built again{lasts}")
         return
     events = lake.max_value("event_log", "envelopes", "seq")
     yield ok(
         "warehouse",
-        f"the next refresh builds every model again from {events:,} envelopes "
-        f"(docs/sizing.md says how long that takes): {'; '.join(reasons)}. Until it has "
-        "ended well, readers keep the marts of before",
+        f"the next refresh builds every model again from {events:,} envelopes: "
+        f"{'; '.join(reasons)}. Until it has ended well, readers keep the marts of before",
     )
+    whole = last_seconds(settings, full=True)
+    if whole is None:
+        text = "unknown: no refresh that built everything is on record; docs/sizing.md has figures"
+    else:
+        text = f"the last one, on {whole[0]:%Y-%m-%d}, took {_readable(whole[1])}"
+    yield ok("how long", text)
+
+
+def _readable(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _marts(settings: Settings) -> Iterator[Finding]:

@@ -40,6 +40,7 @@ from simulator.installation import (
     only_settings,
     running_receiver,
 )
+from simulator.names import HOSTILE, Names
 from simulator.serving import go_on
 from simulator.truth import truth
 from simulator.world import World, build_world
@@ -54,10 +55,12 @@ def demo(
     leads: int = 400,
     console: Console | None = None,
     serve: tuple[int, int] | None = None,
+    names: Names = HOSTILE,
 ) -> int:
     """Run it; 0 only if every mart equals the truth, row by row.
 
-    `serve`: ports of receiver and UI; the company then goes on until it is stopped.
+    `serve`: ports of receiver and UI; the company then goes on until it is stopped. `names`: what
+    its accounts, campaigns and ads are called.
 
     `data_dir` is wiped first, if an earlier demo made it or it is empty. Two nights are played, so
     that the second is incremental: late and repeated webhooks, restated spend, renamed ads.
@@ -71,7 +74,7 @@ def demo(
     try:
         with _calm(), _terminable():
             folder = fresh_folder(data_dir or DEFAULT_DIR)
-            return _run(folder, build_world(seed, leads), say, serve)
+            return _run(folder, build_world(seed, leads, names=names), say, serve)
     except DemoError as error:
         say.fail(str(error))
     except KeyboardInterrupt:

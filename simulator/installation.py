@@ -115,6 +115,7 @@ def demo_settings(
         "meta_verify_token": secrets.token_urlsafe(16),
         "intake_secret": secrets.token_hex(16),
         "chat_rules": install_rules(data),
+        "digest_language": world.names.language or "en",
         "site_id": SITE_ID,
         "site_origins": SITE,
         "hubspot_url": crm.url,

@@ -19,6 +19,7 @@ from simulator.ads_state import AdDay, AdsState, DailyStats
 from simulator.bill import bill
 from simulator.company import ADS
 from simulator.google_state import GoogleState, Stats
+from simulator.names import Names
 from simulator.people import GoogleClick, Lead
 from simulator.rates import Rates
 from simulator.scene import REPORTING_ZONE
@@ -130,12 +131,13 @@ def truth(
     ids = {id(lead): _lead_id(lead, pseudonymizer) for lead in world.leads}
     told = {id(lead): _as_google_tells(lead, clicks_since) for lead in world.leads}
     leads = {
-        (ids[id(lead)],): _lead_row(told[id(lead)], rates, first_night) for lead in world.leads
+        (ids[id(lead)],): _lead_row(told[id(lead)], rates, first_night, world.names)
+        for lead in world.leads
     }
     if len(leads) != len(world.leads):
         raise AssertionError("two leads of the world have one id: a story reuses a person")
     tests = {
-        (_lead_id(lead, pseudonymizer),): _public(_lead_row(lead, rates, first_night))
+        (_lead_id(lead, pseudonymizer),): _public(_lead_row(lead, rates, first_night, world.names))
         for lead in world.tests
     }
     touches = {(ids[id(lead)],): {"touches": lead.touches} for lead in world.leads}
@@ -269,7 +271,7 @@ def _as_google_tells(lead: Lead, clicks_since: date) -> Lead:
     return lead if is_told(lead.latest_gclid) else replace(lead, latest_ad=None)
 
 
-def _lead_row(lead: Lead, rates: Rates, first_night: bool) -> Row:
+def _lead_row(lead: Lead, rates: Rates, first_night: bool, names: Names) -> Row:
     funnel, ad = lead.funnel, lead.ad
     known = ad if ad is not None and ad.is_resolved else None
     place = known.campaign if known else lead.campaign
@@ -285,12 +287,14 @@ def _lead_row(lead: Lead, rates: Rates, first_night: bool) -> Row:
         "basis": lead.basis,
         "platform": lead.platform,
         "ad_id": ad.ad_id if ad else None,
-        "ad_name": known.name if known else _IGNORED,
+        "ad_name": names(known.name) if known else _IGNORED,
         # Every lead came before the renames.
-        "ad_name_at_touch": (first_night and known.first_name) or known.name if known else _IGNORED,
+        "ad_name_at_touch": (
+            names((first_night and known.first_name) or known.name) if known else _IGNORED
+        ),
         "adset_id": known.adset_id if known else None,
         "campaign_id": place.campaign_id if place else None,
-        "campaign_name": place.name if place else None,
+        "campaign_name": names(place.name) if place else None,
         "account_id": place.account.account_id if place else None,
         "resolution": _resolution(lead),
         "latest_channel": lead.latest_channel,

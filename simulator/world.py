@@ -35,6 +35,7 @@ from simulator.company import ACCOUNTS
 from simulator.google_advertiser import google_nights
 from simulator.google_state import GoogleState
 from simulator.hubspot_state import HubspotState
+from simulator.names import HOSTILE, Names
 from simulator.ordinary import Mix, ordinary_lead, ordinary_visitor
 from simulator.people import (
     Chat,
@@ -108,6 +109,7 @@ class World:
     nights: tuple[AdsState, ...]
     google_nights: tuple[GoogleState, ...]
     junk: tuple[bytes, ...] = _JUNK
+    names: Names = HOSTILE
 
     @property
     def ads(self) -> AdsState:
@@ -141,11 +143,17 @@ class World:
 
 
 def build_world(
-    seed: int, leads: int = 400, today: date = DEFAULT_TODAY, *, count: int = 2
+    seed: int,
+    leads: int = 400,
+    today: date = DEFAULT_TODAY,
+    *,
+    count: int = 2,
+    names: Names = HOSTILE,
 ) -> World:
     """A company with about `leads` leads (never fewer than its stories make) up to `today`.
 
     `count`: how many nights its ad accounts are known of, and its webhooks can be cut into.
+    `names`: what its accounts, campaigns and ads are called.
     """
     end = datetime.combine(today, time(), UTC)
     start = end - timedelta(days=DAYS)
@@ -166,6 +174,10 @@ def build_world(
         by_site = len(scenes) % 4 == 0
         made += play("ordinary_visitor", visitor) if by_site else play("ordinary_lead", ordinary)
     google_clicks = tuple(g for s in scenes for g in s.google_clicks)
+    meta_shown = nights(seed, today, made, count)
+    google_shown = google_nights(seed, today, made, google_clicks, count)
+    for meta, google in zip(meta_shown, google_shown, strict=True):
+        names.give_to(meta, google)
     return World(
         seed=seed,
         today=today,
@@ -186,6 +198,7 @@ def build_world(
         chats=tuple(c for s in scenes for c in s.chats),
         tests=tuple(t for s in scenes for t in s.tests),
         rules_met=tuple(m for s in scenes for m in s.rules_met),
-        nights=nights(seed, today, made, count),
-        google_nights=google_nights(seed, today, made, google_clicks, count),
+        nights=meta_shown,
+        google_nights=google_shown,
+        names=names,
     )

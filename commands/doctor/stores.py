@@ -180,13 +180,17 @@ def backups(settings: Settings) -> Iterator[Finding]:
     made = sorted(Path(folder).glob("*/"), key=lambda p: p.stat().st_mtime)
     if not made:
         yield wrong(
-            "backup", f"there is none in {folder}", "run `ctwa backup`, ideally every night by cron"
+            "backup",
+            f"there is none in {folder}",
+            "run `ctwa backup`; the nightly refresh makes one every night",
         )
         return
     at = datetime.fromtimestamp(made[-1].stat().st_mtime, UTC)
     if datetime.now(UTC) - at > BACKUP_MAX_AGE:
         yield wrong(
-            "backup", f"the newest is of {at:%Y-%m-%d %H:%M} UTC", "run `ctwa backup` every night"
+            "backup",
+            f"the newest is of {at:%Y-%m-%d %H:%M} UTC",
+            "the nightly refresh makes one: see its check installation/backup: made",
         )
     else:
         yield ok("backup", f"{made[-1].name}, {at:%Y-%m-%d %H:%M} UTC")

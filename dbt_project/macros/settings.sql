@@ -7,15 +7,19 @@
 {%- endmacro %}
 
 {# A setting of the rules (ctwa/settings.py) by its name, as an integer if it is one. There is no
-   default here: `ctwa` runs dbt and passes every value. Only targets that build nothing (linting,
-   dbt's docs, queries of metrics) do without. #}
+   default here: `ctwa` runs dbt and passes every value. Only what builds nothing does without:
+   linting, dbt's docs, queries of metrics, and `dbt ls` and `dbt parse` by hand or by an editor. #}
 {% macro rule(name) -%}
     {%- set value = var(name, env_var("CTWA_" ~ name | upper, "")) | string -%}
-    {%- if value == "" and target.name in ("lint", "marts") -%}
+    {%- set only_looks = target.name in ("lint", "marts") or (
+        not execute and flags.WHICH in ("list", "parse")
+    ) -%}
+    {%- if value == "" and only_looks -%}
         {%- set value = "0" -%}
     {%- elif value == "" -%}
         {{ exceptions.raise_compiler_error(
-            "The setting " ~ name ~ " is not handed down: run dbt by `ctwa dbt`"
+            "plain dbt does not know the settings of the installation (" ~ name ~ " is not passed): "
+            ~ "write `ctwa dbt` in place of `dbt`, with the same arguments"
         ) }}
     {%- endif -%}
     {{ return(value | int if value.isdigit() else value) }}

@@ -25,7 +25,7 @@ from urllib.parse import urljoin, urlsplit
 import duckdb
 import requests
 
-from ctwa.errors import connection_failure
+from ctwa.errors import CtwaError, connection_failure
 from ctwa.files import write_durably
 from ctwa.settings import Settings
 from publishing.report.columns import words
@@ -66,7 +66,7 @@ limit $ads
 log = logging.getLogger(__name__)
 
 
-class PictureError(Exception):
+class PictureError(CtwaError):
     """Why there is no picture. `passes`: another try may have one."""
 
     def __init__(self, text: str, *, passes: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -12,12 +13,13 @@ from pathlib import Path
 
 import duckdb
 import pytest
+import yaml
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from commands import init as init_module
 from commands.cli import app
-from commands.home import InitError, write_env, written
+from commands.home import InitError, make_folder, write_env, written
 from ctwa.project import HomeError, project_of, seed_file
 from ctwa.settings import PROJECT_DIR, Settings, load_settings
 from ingestion.files.outcome_import import unmapped
@@ -131,7 +133,8 @@ def test_on_a_terminal_a_wrong_answer_is_asked_for_again(
     company, whatsapp = ["REAIS", "", "", "EUR", "", ""], ["0123456789abcdef"]
     wrong, right = ["EAAsomebodyelses", "101", "y"], [TOKEN, ""]
     off = [""] * 5
-    typed = "\n".join([*company, *whatsapp, *wrong, *right, *off]) + "\n"
+    targets = ["85,00", "", "85.00", "20000"]
+    typed = "\n".join([*company, *whatsapp, *wrong, *right, *off, *targets]) + "\n"
     address = _options(api)[:4]
 
     done = _init(tmp_path / "acme", *address, typed=typed)
@@ -140,6 +143,69 @@ def test_on_a_terminal_a_wrong_answer_is_asked_for_again(
     settings = written(tmp_path / "acme")
     assert (settings["CTWA_REPORTING_CURRENCY"], settings["META_ACCESS_TOKEN"]) == ("EUR", TOKEN)
     assert "META_ACCESS_TOKEN" in done.output, "the fix of the first one"
+    assert "85,00: an amount is a plain number above 0, such as 85.50" in done.output
+    assert _targets(tmp_path / "acme") == ["meta,101,,85.00,20000,EUR,"]
+
+
+def _targets(folder: Path) -> list[str]:
+    return (folder / "seeds" / "targets.csv").read_text().splitlines()[1:]
+
+
+def test_targets_are_written_and_a_changed_one_holds_from_today(
+    tmp_path: Path, api: AdsApi
+) -> None:
+    acme, today = tmp_path / "acme", datetime.now().date().isoformat()  # noqa: DTZ005
+    _init(acme, *_options(api), "--target", "meta:101=85", META_ACCESS_TOKEN=TOKEN)
+    for amounts in ("85", "90,20000", "95,20000"):
+        assert _init(acme, "--target", f"meta:101={amounts}").exit_code == 0
+
+    assert _targets(acme) == ["meta,101,,85,,BRL,", f"meta,101,,95,20000,BRL,{today}"]
+    refused = {
+        "meta:102=85": "no such ad account is connected here",
+        "meta:101=85,-1": "a plain number above 0",
+        "101=85": "write meta:ACCOUNT=COST,BUDGET",
+    }
+    for goal, text in refused.items():
+        done = _init(acme, "--target", goal)
+        assert (done.exit_code, text in done.output) == (1, True), done.output
+    assert len(_targets(acme)) == 2
+
+
+def test_a_variable_of_the_folder_goes_before_the_package_s(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    home = tmp_path / "acme"
+    make_folder(home)
+    settings = make_settings(ctwa_home=home)
+    package = yaml.safe_load((PROJECT_DIR / "dbt_project.yml").read_text())
+    file = home / "vars.yml"
+    assert (project_of(settings) / "dbt_project.yml").is_symlink(), "nothing is changed yet"
+
+    template = file.read_text()
+    file.write_text(re.sub(r"^# (\w+: )", r"\1", template, flags=re.MULTILINE))
+    built = yaml.safe_load((project_of(settings) / "dbt_project.yml").read_text())
+    assert built == package
+    shown = yaml.safe_load(file.read_text())
+    assert package["vars"].keys() - shown.keys() == {"rule_version", "ads_platforms"}
+
+    file.write_text("board_margin: 0.2\nboard_windows: [14, 60]\n")
+    built = yaml.safe_load((project_of(settings) / "dbt_project.yml").read_text())
+    assert built["vars"] == package["vars"] | {"board_margin": 0.2, "board_windows": [14, 60]}
+    file.write_text(template)
+    assert (project_of(settings) / "dbt_project.yml").is_symlink(), "they are the package's again"
+
+    refused = {
+        "board_margins: 0.2": "there is no variable board_margins; there are spend_awaited_days, ",
+        "board_margin: a lot": "board_margin is 'a lot', and must be like 0.1",
+        "board_windows: 30": r"board_windows is 30, and must be like \[30, 90, 180\]",
+        "rule_version: 5": "there is no variable rule_version",
+        "board_margin 0.2": "write one `name: value` a line",
+        "a: b: c": "is not YAML",
+    }
+    for content, text in refused.items():
+        file.write_text(content)
+        with pytest.raises(HomeError, match=text):
+            project_of(settings)
 
 
 def test_a_seed_of_the_folder_counts_and_one_that_is_deleted_is_the_package_s(
@@ -241,6 +307,9 @@ def test_the_first_ten_minutes_of_a_newcomer(tmp_path: Path, api: AdsApi) -> Non
     run("refresh")
     assert "leads_by_channel" in run("dbt", "--quiet", "ls", "--select", "leads_by_channel")
     assert "rows" in run("report")
+    assert "metric_time__month" in run(
+        "mf", "query", "--metrics", "leads", "--group-by", "metric_time__month"
+    )
     with duckdb.connect(str(acme / "data" / "warehouse.duckdb"), read_only=True) as warehouse:
         rows = warehouse.sql("from seeds.lead_stages where stage = 'Fechado'").fetchall()
     assert len(rows) == 1

@@ -23,11 +23,14 @@ from activation.conversions import send_conversions
 from activation.hubspot import write_back
 from activation.webhook import post_leads
 from comparison.tables import load_comparison
+from ctwa import __version__
 from ctwa.lock import refresh_lock
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings, load_settings
 from ingestion.event_log.source import land_event_log
 from orchestration.rebuild import ready_lake
+from orchestration.refresh import refresh
+from orchestration.upgrade import upgrade_check
 from publishing.marts import publish_marts
 from simulator.conversions_api import ConversionsApi, serve_conversions_api
 from simulator.delivery import Delivery
@@ -181,6 +184,35 @@ def test_only_what_is_new_is_sent(upgraded: Upgraded) -> None:
     assert events[keys[BIA], "won"] == ("skipped", "consent_withdrawn")
     assert [event["user_data"]["ctwa_clid"] for event in upgraded.sent.events] == [_click(EVA, 5)]
     assert [post["lead_id"] for post in upgraded.sent.posts] == [keys[EVA]]
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(900)
+def test_check_says_what_the_refresh_then_does(tmp_path: Path) -> None:
+    """By the commands' own functions, and on to a version that an older one refuses."""
+    with tarfile.open(FIXTURE, "r:xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    settings = load_settings(
+        _env_file=None,
+        CTWA_DATA_DIR=str(tmp_path / "data"),
+        CTWA_SITE_ID="aurora",
+        CTWA_EXCHANGE_RATES="ecb",
+    )
+
+    before = {finding.subject: finding.found for finding in upgrade_check(settings)}
+    result = refresh(settings, as_of=LAST, sources=False)
+    after = {finding.subject: finding.found for finding in upgrade_check(settings)}
+
+    assert before["data folder"].startswith("written last by a version before 0.2.0")
+    assert "builds every model again" in before["warehouse"]
+    assert before["how long"].startswith("unknown")
+    assert result.failures == []
+    assert after["data folder"].startswith(f"written last by {__version__}")
+    assert "nothing is built again; the last refresh took " in after["warehouse"]
+    assert after["marts"] == "tables and columns stay as they are"
+    settings.warehouse_path.with_name("warehouse.duckdb.build.json").unlink()
+    again = {finding.subject: finding.found for finding in upgrade_check(settings)}
+    assert again["how long"].startswith("the last one, on ")
 
 
 @dataclass

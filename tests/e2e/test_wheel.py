@@ -6,14 +6,19 @@ The libraries are those of the environment that runs the tests, so nothing is do
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import zipfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
+from simulator.ads_api import serve_ads_api
+from simulator.ads_state import Account, AdsState
 
 ROOT = Path(__file__).parents[2]
 NAME = "ctwa_attribution"
@@ -37,11 +42,18 @@ class Installed:
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command of that environment there, with no variable that names the checkout."""
+        return self._run(str(self.bin / command[0]), *command[1:])
+
+    def script(self, text: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run lines of a shell there, as somebody types them who has activated the environment."""
+        path = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
+        return self._run("bash", "-euxc", text, PATH=path, **variables)
+
+    def _run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
         hidden = ("CTWA_", "PYTHON", "DAGSTER_", "DBT_", "VIRTUAL_ENV")
-        variables = {n: v for n, v in os.environ.items() if not n.startswith(hidden)}
+        variables = {n: v for n, v in os.environ.items() if not n.startswith(hidden)} | more
         return subprocess.run(
-            [str(self.bin / command[0]), *command[1:]],
-            cwd=self.folder, env=variables, capture_output=True, text=True, check=False,
+            command, cwd=self.folder, env=variables, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
 
@@ -116,3 +128,30 @@ def test_the_demo_of_the_wheel_equals_the_truth(installed: Installed) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all equal" in done.stdout
     assert (installed.folder / "data" / "demo" / "report.html").exists()
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(1800)
+def test_the_steps_of_the_readme_connect_a_number_and_an_ad_account(installed: Installed) -> None:
+    """What is asked on a terminal comes from the environment here; the platform is a stand-in."""
+    (steps,) = re.findall(
+        r"^```bash\n(ctwa init .*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    state = AdsState(now=lambda: datetime.now(UTC))
+    state.add(Account("101", "Ours", "BRL", "America/Sao_Paulo", True))
+    with serve_ads_api(state, token="EAAwheel0token0of0the0test") as api:
+        done = installed.script(
+            steps,
+            META_APP_SECRET="0123456789abcdef0123",
+            META_ACCESS_TOKEN=api.token,
+            META_AD_ACCOUNT_IDS="101",
+            META_GRAPH_URL=api.url,
+            META_API_VERSION=api.version,
+        )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Ours, BRL, America/Sao_Paulo" in done.stdout
+    assert "one with a forged signature was refused" in done.stdout
+    assert "120200000000000000" in done.stdout, "the ad of the first lead"
+    assert (installed.folder / "acme" / "data" / "report.html").exists()
+    assert api.wrong == []

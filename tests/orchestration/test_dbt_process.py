@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ctwa.settings import Settings
+from ctwa.settings import PROJECT_DIR, Settings
 from orchestration.dbt_lineage import dbt_environment, dbt_resource
 from orchestration.dbt_manifest import dbt_executable
 from orchestration.dbt_process import LOCK_VARIABLE
@@ -94,3 +94,25 @@ def test_dbt_gets_the_settings_and_this_process_keeps_its_own(settings: Settings
         assert os.environ["CTWA_AS_OF"] == "2026-05-04"
         assert os.environ["CTWA_WAREHOUSE_PATH"] == str(settings.warehouse_path)
     assert dict(os.environ) == before
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(600)
+def test_plain_dbt_looks_without_settings_and_names_the_command_that_builds(tmp_path: Path) -> None:
+    """At the top of a checkout, as data people and editors start it."""
+    folders = ["--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")]
+
+    def dbt(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [Path(sys.executable).with_name("dbt"), *arguments, *folders]
+        return subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True, check=False)
+
+    at_once = dbt("run", "--select", "fct_leads")
+    listed = dbt("ls", "--select", "fct_leads", "--resource-type", "model")
+    parsed_before = dbt("run", "--select", "fct_leads")
+
+    assert "fct_leads" in listed.stdout
+    for built in (at_once, parsed_before):
+        assert built.returncode != 0
+        assert built.stdout.count("write `ctwa dbt` in place of `dbt`") == 1, built.stdout
+        assert "Database Error" not in built.stdout
+    assert dbt("debug").returncode == 0

@@ -23,6 +23,7 @@ from ingestion.lake.lake import Lake
 from ingestion.source import SourceError
 from ingestion.vault import open_vault
 from ingestion.vault.vault import NewEnvelope
+from keeping.backup import complete_backups, verify
 from orchestration.definitions import build_definitions
 from orchestration.instance import open_instance
 from orchestration.rebuild import BuildState
@@ -108,6 +109,48 @@ def test_a_failed_blocking_check_publishes_nothing_and_is_named(
     assert [seq for seq, _ in published(settings)] == [1, 2, 3, 4]
     assert "unreadable" in caplog.text
     assert len(list(settings.data_dir.glob("warehouse.duckdb.broken-*"))) == 1
+
+
+def test_the_night_ends_with_a_backup_whatever_failed_before_and_goes_on_without_one(
+    make_settings: Callable[..., Settings],
+    project: Path,
+    append: Append,
+    turn: Turn,
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "other disk"
+    settings = make_settings(backup_dir=folder)
+    append(2)
+
+    result = run(settings, project)
+
+    assert (result.failures, result.warnings) == ([], [])
+    [first] = complete_backups(folder)
+    assert "vault.db" in verify(first)
+    assert any(name.startswith("lake/event_log/envelopes/") for name in verify(first))
+    with open_instance(settings) as instance:
+        steps = [
+            event.step_key
+            for record in instance.all_logs(result.run_id)
+            if (event := record.dagster_event) and event.is_step_start
+        ]
+    assert steps[-1] == "installation__backup"
+    assert run(settings, project, sources=False).ok
+    assert complete_backups(folder) == [first], "only the nightly job makes one"
+
+    append(2)
+    turn("limit", 3)
+    assert not run(settings, project).ok
+    assert len(complete_backups(folder)) == 2
+
+    turn("limit", None)
+    shutil.rmtree(folder)
+    folder.write_text("no disk is mounted here")
+    result = run(settings, project)
+    assert (result.failures, result.published) == ([], True)
+    [warning] = result.warnings
+    assert warning.startswith("installation/backup: made: no backup was made: ")
+    assert str(folder) in warning
 
 
 def test_what_is_here_is_built_without_asking_any_api_and_nothing_of_a_damaged_lake(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from ctwa.pseudonym import phone_match_key
 from simulator.ads_state import AdsState
 from simulator.company import ADS
 from simulator.delivery import deliveries
+from simulator.names import LANGUAGES, Language, Names, language_of
 from simulator.world import DAYS, STORIES, World, build_world
 
 
@@ -31,6 +33,42 @@ def test_equal_arguments_make_equal_worlds(world: World) -> None:
     assert again.leads == world.leads
     assert [_state(n) for n in again.nights] == [_state(n) for n in world.nights]
     assert deliveries(again, 3) == deliveries(world, 3)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_ordinary_company_is_the_same_with_other_names(world: World, language: Language) -> None:
+    ordinary = build_world(7, leads=400, names=Names.of(language))
+
+    assert (ordinary.events, ordinary.leads) == (world.events, world.leads)
+    assert ordinary.ads.spend == world.ads.spend
+    for meta, google in zip(ordinary.nights, ordinary.google_nights, strict=True):
+        shown = [
+            thing.name
+            for table in (
+                meta.accounts, meta.campaigns, meta.adsets, meta.ads,
+                google.customers, google.campaigns, google.ad_groups, google.ads,
+            )
+            for thing in table.values()
+        ]  # fmt: skip
+        shown += [text for c in meta.creatives.values() for text in (c.title, c.body)]
+        assert [n for n in shown if not re.fullmatch(r"[\w ,.:|()'-]+", n or "")] == []
+        words = "v1|night|nights|sync|ours|yesterday|new name|no CRM|ad set"
+        assert [n for n in shown if re.search(rf"\b({words})\b", n or "")] == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "locale", "expected"),
+    [
+        (None, {"LANG": "pt_BR.UTF-8"}, "pt-BR"),
+        (None, {"LANG": "de_DE", "LC_ALL": "es_AR.UTF-8"}, "es"),
+        (None, {"LANG": "C.UTF-8"}, "en"),
+        ("en", {"LANG": "pt_BR.UTF-8"}, "en"),
+    ],
+)
+def test_names_are_in_the_language_of_the_visitor(
+    wanted: str | None, locale: dict[str, str], expected: str
+) -> None:
+    assert language_of(wanted, locale) == expected
 
 
 def test_another_seed_is_another_company(world: World) -> None:

@@ -1,4 +1,5 @@
-"""The receiver as a process of its own, to be killed: `python -m ... <data dir> [--early]`.
+"""The receiver as a process of its own, to be killed: `python -m ... <data dir> <vault URL> <port>
+[--early]`.
 
 `--early` is the known-bad variant: it answers as soon as a body is queued, before the commit.
 """
@@ -43,10 +44,12 @@ class Receiver(NamedTuple):
 
 
 @contextmanager
-def receiver(data_dir: Path, *, early: bool = False, vault_url: str = "") -> Iterator[Receiver]:
+def receiver(
+    data_dir: Path, *, early: bool = False, vault_url: str = "", port: int = 0
+) -> Iterator[Receiver]:
     """Start one, wait until it listens, and make sure it has ended."""
     log = data_dir.parent / f"{data_dir.name}.log"
-    arguments = [str(data_dir), vault_url, *(["--early"] if early else [])]
+    arguments = [str(data_dir), vault_url, str(port), *(["--early"] if early else [])]
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", __name__, *arguments],
@@ -55,7 +58,7 @@ def receiver(data_dir: Path, *, early: bool = False, vault_url: str = "") -> Ite
             stderr=subprocess.STDOUT,
         )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not (found := re.search(r"listens on (\S+)", log.read_text())):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -86,4 +89,4 @@ if __name__ == "__main__":
 
     if "--early" in sys.argv:
         _answer_early()
-    serve(settings_for(sys.argv[1], sys.argv[2]), "127.0.0.1", 0)
+    serve(settings_for(sys.argv[1], sys.argv[2]), "127.0.0.1", int(sys.argv[3]))
