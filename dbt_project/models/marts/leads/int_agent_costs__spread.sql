@@ -16,7 +16,7 @@ with
 told as (
 
     select
-        cast({{ dbt.date_trunc('month', 'agent_costs.month') }} as date) as month,
+        cast({{ dbt.date_trunc('month', 'agent_costs.month') }} as date) as cost_month,
         coalesce(moved_numbers.current_number_id, agent_costs.business_number_id)
             as business_number_id,
         agent_costs.currency,
@@ -32,12 +32,12 @@ months as (
 
     select
         business_number_id,
-        month,
+        cost_month,
         min(currency) as currency,
         cast(sum(amount) * 1000000 as bigint) as millionths
 
     from told
-    group by business_number_id, month
+    group by business_number_id, cost_month
     having count(distinct currency) = 1
 
 ),
@@ -51,7 +51,7 @@ held as (
         {{ local_date('started_at', reporting_timezone()) }} as cost_date,
         cast(
             {{ dbt.date_trunc('month', local_date('started_at', reporting_timezone())) }} as date
-        ) as month
+        ) as cost_month
 
     from {{ ref('fct_conversations') }}
     where
@@ -66,9 +66,9 @@ counted as (
     select
         *,
         row_number() over (
-            partition by business_number_id, month order by conversation_id
+            partition by business_number_id, cost_month order by conversation_id
         ) as place,
-        count(*) over (partition by business_number_id, month) as conversations
+        count(*) over (partition by business_number_id, cost_month) as conversations
 
     from held
 
@@ -80,7 +80,7 @@ shares as (
         counted.conversation_id,
         counted.lead_id,
         coalesce(counted.business_number_id, months.business_number_id) as business_number_id,
-        coalesce(counted.cost_date, months.month) as cost_date,
+        coalesce(counted.cost_date, months.cost_month) as cost_date,
         months.currency,
         months.millionths,
         coalesce(counted.place, 1) as place,
@@ -90,7 +90,7 @@ shares as (
     full outer join months
         on
             counted.business_number_id = months.business_number_id
-            and counted.month = months.month
+            and counted.cost_month = months.cost_month
 
 ),
 
