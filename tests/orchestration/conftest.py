@@ -93,8 +93,8 @@ models:
 # What a test turns while it runs, without another version of the code: the name of an empty file.
 _KNOB = """
 {% macro knob(name, otherwise) -%}
-    (select coalesce(max(regexp_extract(file, '[^-]*$')), {{ otherwise }})
-    from glob('{{ env_var("CTWA_LAKE_PATH") }}-knobs/{{ name }}-*'))
+    (select coalesce(max(regexp_extract(knobs.file, '[^-]*$')), {{ otherwise }})
+    from glob('{{ env_var("CTWA_LAKE_PATH") }}-knobs/{{ name }}-*') as knobs)
 {%- endmacro %}
 
 {% macro number(name, otherwise) -%}
