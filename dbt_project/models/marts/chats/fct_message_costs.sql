@@ -42,7 +42,7 @@ priced as (
         'told' as charged_by,
         amount as cost,
         currency,
-        amount_reporting as cost_reporting,
+        cost_reporting,
         unpriced_reason
     from {{ ref('int_agent_costs__spread') }}
     where {{ agent_costs_are_told() }}

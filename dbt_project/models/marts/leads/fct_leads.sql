@@ -90,29 +90,19 @@ reached as (
 
 ),
 
-message_costs as (
+{% for part, priced in [('message', 'int_messages__priced'), ('agent', 'int_agent_costs__spread')] %}
+{{ part }}_costs as (
 
     select
         lead_id,
         case when count(cost_reporting) = count(*) then sum(cost_reporting) end as cost_reporting
 
-    from {{ ref('int_messages__priced') }}
+    from {{ ref(priced) }}
     where lead_id is not null
     group by lead_id
 
 ),
-
-agent_costs as (
-
-    select
-        lead_id,
-        case when count(amount_reporting) = count(*) then sum(amount_reporting) end as cost_reporting
-
-    from {{ ref('int_agent_costs__spread') }}
-    where lead_id is not null
-    group by lead_id
-
-),
+{% endfor %}
 
 described as (
 
@@ -193,14 +183,12 @@ described as (
         leads.inbound_messages,
         opened.first_response_seconds,
         opened.answered_by,
+        {% for part in ['message', 'agent'] %}
         cast(
-            case when message_costs.lead_id is null then 0 else message_costs.cost_reporting end
+            case when {{ part }}_costs.lead_id is null then 0 else {{ part }}_costs.cost_reporting end
             as decimal(18, 6)
-        ) as message_cost_reporting,
-        cast(
-            case when agent_costs.lead_id is null then 0 else agent_costs.cost_reporting end
-            as decimal(18, 6)
-        ) as agent_cost_reporting,
+        ) as {{ part }}_cost_reporting,
+        {% endfor %}
         -- A sum over several currencies means nothing.
         cast(case when reached.won_currencies = 1 then reached.won_value end as decimal(18, 6))
             as won_value,

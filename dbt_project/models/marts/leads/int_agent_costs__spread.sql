@@ -122,7 +122,7 @@ converted as (
         case
             when split.currency = {{ reporting_currency() }} then cast(split.amount as decimal(24, 10))
             else cast(cast(split.amount as decimal(24, 6)) * exchange_rates.rate as decimal(24, 10))
-        end as amount_reporting,
+        end as cost_reporting,
         case
             when split.amount is null then 'not_told'
             when split.currency <> {{ reporting_currency() }} and exchange_rates.rate is null
