@@ -96,7 +96,6 @@ reached as (
     select
         lead_id,
         case when count(cost_reporting) = count(*) then sum(cost_reporting) end as cost_reporting
-
     from {{ ref(priced) }}
     where lead_id is not null
     group by lead_id
