@@ -22,6 +22,7 @@ next sending writes it again.
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ create table if not exists conversions (
     funnel_stage text not null,
     occurrence text,
     outcome_key text,
-    click_key text,                        -- keyed hash of the click id
+    click_key text,                        -- keyed hash of the click or lead id
     event_name text not null,
     dataset_id text not null,
     occurred_at_us integer not null,       -- event_time is its whole second
@@ -74,6 +75,10 @@ create index if not exists conversions_open
 create table if not exists conversions_switch (
     id integer primary key check (id = 1),
     on_since_us integer not null           -- no row: sending is not switched on
+);
+create table if not exists conversions_marks (
+    id integer primary key,
+    mark text not null                     -- the last two that this ledger left in the database
 );
 create table if not exists conversions_refused_names (
     dataset_id text not null,
@@ -141,6 +146,26 @@ class ConversionsLedger:
     def end_activation(self) -> None:
         """What happens until it begins again is never sent."""
         self._run("delete from conversions_switch")
+
+    def sent_last(self, mark: str | None) -> bool:
+        """Whether `mark`, which the ledger that sends leaves in the database, is of this one.
+
+        Where the vault is PostgreSQL another host may have sent since, with a ledger of its own or
+        a copy of this one; what it sent is not known here.
+        """
+        known = {found[0] for found in self._run("select mark from conversions_marks")}
+        return mark is None or mark in known
+
+    def new_mark(self) -> str:
+        """One to leave in the database now; the one before is still known, in case of a crash."""
+        new = secrets.token_hex(8)
+        with transaction(self._connection):
+            self._run("insert into conversions_marks (mark) values (?)", new)
+            self._run(
+                "delete from conversions_marks "
+                "where id <= (select max(id) - 2 from conversions_marks)"
+            )
+        return new
 
     # ---- a run ----------------------------------------------------------------------------
 
@@ -328,8 +353,8 @@ def _of_outbox(settings: Settings, one: Candidate, status: str, reason: str) -> 
         "conversion_event_id": one.conversion_event_id,
         "lead_id": one.lead_id,
         "funnel_stage": one.funnel_stage,
-        "event_name": settings.conversion_names[one.funnel_stage][0],
-        "dataset_id": settings.meta_dataset_ids[one.waba_id],
+        "event_name": one.name(settings),
+        "dataset_id": settings.meta_dataset_ids[one.owner_id],
         "status": status,
         "reason": reason,
         "occurred_at": one.occurred_at_us,

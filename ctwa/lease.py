@@ -50,7 +50,8 @@ create table if not exists ctwa_leases (
     is_brief boolean not null,
     expires_at timestamptz not null,
     wanted_until timestamptz
-)
+);
+create table if not exists ctwa_marks (name text primary key, mark text not null)
 """
 _TAKE = sa.text("""
 insert into ctwa_leases as lease (name, token, holder, is_brief, expires_at)
@@ -71,6 +72,11 @@ update ctwa_leases set wanted_until = clock_timestamp() + make_interval(secs => 
 where name = :name and holder is not null
 """)
 _IS_WANTED = sa.text("select wanted_until > clock_timestamp() from ctwa_leases where name = :name")
+_MARK = sa.text("select mark from ctwa_marks where name = :name")
+_SET_MARK = sa.text("""
+insert into ctwa_marks (name, mark) values (:name, :mark)
+on conflict (name) do update set mark = excluded.mark
+""")
 _SHOW = sa.text("select holder, is_brief, expires_at from ctwa_leases where name = :name")
 
 
@@ -178,6 +184,19 @@ def is_wanted(url: str, name: str) -> bool:
     """Whether a process waits, on any host."""
     with _database(url) as engine, engine.connect() as connection:
         return bool(connection.execute(_IS_WANTED, {"name": name}).scalar())
+
+
+def mark(url: str, name: str) -> str | None:
+    """What was last noted for all hosts under this name; None if nothing was."""
+    with _database(url) as engine, engine.connect() as connection:
+        found: str | None = connection.execute(_MARK, {"name": name}).scalar()
+        return found
+
+
+def set_mark(url: str, name: str, value: str) -> None:
+    """Note it for all hosts."""
+    with _database(url) as engine, engine.connect() as connection:
+        connection.execute(_SET_MARK, {"name": name, "mark": value})
 
 
 def in_words(holder: str) -> str:

@@ -79,7 +79,7 @@ def refresh_lock(
         started = time.monotonic()
         fd = _acquire(path, wait_seconds, briefly)
         try:
-            if url := _database_of(place):
+            if url := database_of(place):
                 left = wait_seconds - (time.monotonic() - started)
                 _leases[path] = _lease(url, file, left, briefly)
         except BaseException:
@@ -109,7 +109,7 @@ def someone_waits(place: Settings | Path) -> bool:
             fcntl.flock(queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-    if url := _database_of(place):
+    if url := database_of(place):
         from ctwa.lease import is_wanted
 
         return is_wanted(url, _LOCK_FILE)
@@ -123,7 +123,8 @@ def confirm_lock() -> None:
         lease.confirm()
 
 
-def _database_of(place: Settings | Path) -> str:
+def database_of(place: Settings | Path) -> str:
+    """The database that all hosts share, if the vault is PostgreSQL; else empty."""
     url = "" if isinstance(place, Path) else place.vault_url
     return url if url.startswith("postgresql") else ""
 

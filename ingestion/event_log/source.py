@@ -34,7 +34,7 @@ from ingestion.lake.lake import Damage, Lake, conform
 from ingestion.lake.pipeline import Batch, typed_source
 from ingestion.parser import Parser
 from ingestion.parser.chat_rules import chat_rules_of
-from ingestion.parser.helper import in_two_processes
+from ingestion.parser.helper import in_processes
 from ingestion.parser.schema import EVENT_LOG
 from ingestion.source import SourceError
 from ingestion.vault import open_vault
@@ -46,9 +46,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ONE_PROCESS = 50_000
-"""Envelopes up to which starting a second process would take longer than it saves."""
+"""Envelopes up to which starting further processes would take longer than it saves."""
+HELPERS = 3
+"""Further processes at most: one writes what all of them parse, which is half of the work."""
 SHARED_ROWS = 5_000
-"""Envelopes in one batch for two processes: small, so that neither waits long for the other."""
+"""Envelopes in one batch for several processes: small, so that none waits long for another."""
 LOAD_ENVELOPES = 200_000
 """Envelopes in one load; limits memory and the disk space of dlt's working folder."""
 
@@ -196,14 +198,18 @@ def _land(
         return counts
     after = 0 if reparse else watermark
     is_long = last - after > ONE_PROCESS and vault.count_after(after) > ONE_PROCESS
-    by_two = is_long and (os.cpu_count() or 1) > 1
-    rows: dict[str, int] = {"batch_rows": SHARED_ROWS} if by_two else {}
+    helpers = min((os.cpu_count() or 1) - 1, HELPERS) if is_long else 0
+    rows: dict[str, int] = {"batch_rows": SHARED_ROWS} if helpers else {}
     batches = vault.read_batches(after, up_to_seq=last, **rows)
     batches = _count_damaged(batches, watermark, counts)
-    if by_two:
-        key = key_of(settings)
-        tables = in_two_processes(
-            batches, key, settings.default_country, settings.site_id, chat_rules_of(settings)
+    if helpers:
+        tables = in_processes(
+            batches,
+            key_of(settings),
+            settings.default_country,
+            settings.site_id,
+            chat_rules_of(settings),
+            helpers=helpers,
         )
     else:
         tables = map(_parser(settings, names).parse, batches)

@@ -1,9 +1,9 @@
-"""A second process that parses, so that a long landing uses both cores.
+"""Further processes that parse, so that a long landing uses all cores.
 
-`in_two_processes` gives the same rows in the same order as one `Parser`. Over its pipes, which
-nobody else can read, the helper gets the key of the hashes and then batches of envelopes, and
-returns their tables, as Arrow streams, each after its length. It ends when its input ends, so it
-never outlives a process that was killed.
+`in_processes` gives the same rows in the same order as one `Parser`: each batch is a range of
+`seq`, and batches share nothing. Over its pipes, which nobody else can read, a helper gets the key
+of the hashes and then batches of envelopes, and returns their tables, as Arrow streams, each after
+its length. It ends when its input ends, so it never outlives a process that was killed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
 import pyarrow as pa
@@ -28,53 +28,83 @@ from ingestion.parser.schema import EVENT_LOG
 Tables = dict[str, pa.Table]
 
 _QUEUED = 2
-"""Batches that the helper has before this process parses one itself."""
+"""Batches that each helper has before this process parses one itself."""
 _PIPE_BYTES = 2**20
 """Where the system can; more is not allowed without privileges."""
 _UNREAD = 4
-"""Parsed batches that wait for an earlier one; limits memory."""
+"""Parsed batches that wait for an earlier one, for each helper; limits memory."""
 
 
-def in_two_processes(
+def in_processes(
     batches: Iterable[pa.RecordBatch],
     key: bytes,
     country: str,
     site_id: str,
     chat_rules: ChatRules = NO_RULES,
+    *,
+    helpers: int = 1,
 ) -> Iterator[Tables]:
     """The tables of every batch, in order; see `Parser`.
 
-    If the helper ends early, this process parses what is left itself.
+    If a helper ends early, the others and this process parse what is left.
     """
     parser = Parser(Pseudonymizer(key), country, site_id, chat_rules)
     start = {"key": key.hex(), "country": country, "site_id": site_id, "rules": chat_rules.entries}
-    with _helper(start) as helper, ThreadPoolExecutor(1) as thread:
-
-        def ask(batch: pa.RecordBatch) -> Tables | None:
-            try:
-                return _asked(helper, batch)
-            except (OSError, ValueError, pa.ArrowException):
-                helper.kill()  # what is left of this answer must not be taken for the next one
-                return None
-
+    with ExitStack() as stack:
+        lanes = [stack.enter_context(_lane(start)) for _ in range(helpers)]
         waiting: deque[tuple[pa.RecordBatch, Future[Tables | None]]] = deque()
 
         def first() -> Tables:
             batch, tables = waiting.popleft()
             return tables.result() or parser.parse(batch)
 
-        is_ready = thread.submit(_received, helper.stdout).done  # its imports take a second
         for batch in batches:
-            if is_ready() and sum(not tables.done() for _, tables in waiting) < _QUEUED:
-                waiting.append((batch, thread.submit(ask, batch)))
+            lane = min(lanes, key=lambda one: one.queued)
+            if lane.queued < _QUEUED:
+                waiting.append((batch, lane.ask(batch)))
             else:
                 own: Future[Tables | None] = Future()
                 own.set_result(parser.parse(batch))
                 waiting.append((batch, own))
-            while waiting and (waiting[0][1].done() or len(waiting) > _UNREAD):
+            while waiting and (waiting[0][1].done() or len(waiting) > _UNREAD * helpers):
                 yield first()
         while waiting:
             yield first()
+
+
+class _Lane:
+    """One helper, and the thread that talks to it."""
+
+    def __init__(self, helper: subprocess.Popen[bytes], thread: ThreadPoolExecutor) -> None:
+        self._helper, self._thread = helper, thread
+        self._is_ready = thread.submit(_received, helper.stdout).done  # its imports take a second
+        self._is_lost = False
+        self._asked: list[Future[Tables | None]] = []
+
+    @property
+    def queued(self) -> int:
+        """Batches that it has; as many as it may have while it takes none."""
+        self._asked = [tables for tables in self._asked if not tables.done()]
+        return _QUEUED if self._is_lost or not self._is_ready() else len(self._asked)
+
+    def ask(self, batch: pa.RecordBatch) -> Future[Tables | None]:
+        """Its tables; None if the helper cannot give them."""
+        self._asked.append(self._thread.submit(self._tables, batch))
+        return self._asked[-1]
+
+    def _tables(self, batch: pa.RecordBatch) -> Tables | None:
+        try:
+            return _asked(self._helper, batch)
+        except (OSError, ValueError, pa.ArrowException):
+            self._is_lost = True
+            self._helper.kill()  # what is left of this answer must not be taken for the next one
+            return None
+
+
+@contextmanager
+def _lane(start: dict[str, Any]) -> Iterator[_Lane]:
+    with _helper(start) as helper, ThreadPoolExecutor(1) as thread:
+        yield _Lane(helper, thread)
 
 
 @contextmanager

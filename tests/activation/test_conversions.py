@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -171,6 +172,47 @@ def test_two_at_once_the_second_is_told_who_holds_the_lock(
     with pytest.raises(RefreshBusyError, match="another refresh is running"):
         send_conversions(meta.settings)
     assert meta.api.calls == []
+
+
+def _sent_in_turn(meta: Meta) -> Callable[[int], Meta]:
+    """Two hosts, the second with a copy of the first one's data folder from an hour before."""
+    meta.send([due(1)])
+    first = meta.settings.data_dir
+    second = first.with_name("second")
+    shutil.copytree(first, second)
+
+    def at(host: int) -> Meta:
+        meta.options["data_dir"] = (first, second)[host - 1]
+        return meta
+
+    return at
+
+
+def test_what_another_hosts_ledger_has_sent_is_not_sent_again(
+    meta: Meta, postgres_url: str
+) -> None:
+    meta.options["vault_url"] = postgres_url
+    at = _sent_in_turn(meta)
+    meta.at = NOW + timedelta(minutes=5)
+    second = due(2, at=meta.at)
+    assert at(2).send([second]).sent == 1
+    meta.at = NOW + timedelta(minutes=10)
+    assert at(1).send([due(1), second]).skipped == {"before_activation": 1}
+    meta.at = NOW + timedelta(minutes=15)
+    third = due(3, at=meta.at)
+    assert at(1).send([due(1), second, third]).sent == 1
+    assert at(1).send().sent == 0
+    assert len(meta.api.accepted) == 3
+
+
+def test_known_bad_with_vaults_in_files_the_first_host_sends_it_again(meta: Meta) -> None:
+    at = _sent_in_turn(meta)
+    meta.at = NOW + timedelta(minutes=5)
+    second = due(2, at=meta.at)
+    assert at(2).send([second]).sent == 1
+    meta.at = NOW + timedelta(minutes=10)
+    assert at(1).send([due(1), second]).sent == 1  # twice: nobody could know
+    meta.options = {"meta_conversions_on_unknown": "resend"}  # the fixture's own look at that
 
 
 def test_a_host_that_lost_the_lock_meanwhile_sends_nothing(meta: Meta, postgres_url: str) -> None:

@@ -93,8 +93,8 @@ models:
 # What a test turns while it runs, without another version of the code: the name of an empty file.
 _KNOB = """
 {% macro knob(name, otherwise) -%}
-    (select coalesce(max(regexp_extract(file, '[^-]*$')), {{ otherwise }})
-    from glob('{{ env_var("CTWA_LAKE_PATH") }}-knobs/{{ name }}-*'))
+    (select coalesce(max(regexp_extract(knobs.file, '[^-]*$')), {{ otherwise }})
+    from glob('{{ env_var("CTWA_LAKE_PATH") }}-knobs/{{ name }}-*') as knobs)
 {%- endmacro %}
 
 {% macro number(name, otherwise) -%}
@@ -117,7 +117,8 @@ _NOTHING_TO_TELL = """
 select
     '' as conversion_event_id, '' as lead_id, 'won' as funnel_stage, '' as occurrence,
     '' as outcome_key, now() as occurred_at, 1.0 as value, 'BRL' as currency, '' as ctwa_clid,
-    '' as waba_id, '' as phone_key, '' as bsuid_key, cast(null as varchar) as ineligible_reason
+    '' as waba_id, '' as leadgen_id, '' as page_id, '' as phone_key, '' as bsuid_key,
+    '' as email_key, cast(null as varchar) as ineligible_reason
 where false
 """
 

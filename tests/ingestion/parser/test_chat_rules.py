@@ -18,7 +18,7 @@ import pytest
 from ingestion.parser import Parser
 from ingestion.parser.chat_rules import ChatRules, read_chat_rules
 from ingestion.parser.chat_texts import amounts_of
-from ingestion.parser.helper import in_two_processes
+from ingestion.parser.helper import in_processes
 from tests.ingestion.parser.payloads import BUSINESS, NAMES, PHONE, SENT, batch_of, envelope
 
 CANARY = "hemorroida"
@@ -207,7 +207,7 @@ def test_a_rule_applies_to_its_numbers_and_from_its_day_on(tmp_path: Path) -> No
 def test_the_second_process_applies_the_same_rules(rules: ChatRules) -> None:
     batches = [batch_of([ours("orçamento de R$ 900")], first_seq=n) for n in range(1, 40)]
     one = [Parser(NAMES, chat_rules=rules).parse(b)["chat_signals"] for b in batches]
-    two = [t["chat_signals"] for t in in_two_processes(batches, bytes(range(32)), "BR", "", rules)]
+    two = [t["chat_signals"] for t in in_processes(batches, bytes(range(32)), "BR", "", rules)]
     assert [t.num_rows for t in two] == [2] * len(batches)
     assert two == one
 

@@ -1,4 +1,4 @@
-"""Two processes parse as one does, whatever happens to the second."""
+"""Several processes parse as one does, whatever happens to the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from ctwa.pseudonym import Pseudonymizer
 from ingestion.parser import Parser, helper
-from ingestion.parser.helper import in_two_processes
+from ingestion.parser.helper import in_processes
 from tests.ingestion.parser.payloads import batch_of, envelope, message, own_payloads
 
 KEY = bytes(range(32))
@@ -40,7 +40,7 @@ class Watched:
 
         def noted(*of_it: Any, **more: Any) -> Any:
             self.processes.append(popen(*of_it, **more))
-            return self.processes[0]
+            return self.processes[-1]
 
         monkeypatch.setattr(helper, "_asked", counted)
         monkeypatch.setattr(helper.subprocess, "Popen", noted)
@@ -59,17 +59,18 @@ class Watched:
         return self.sent[-1]
 
 
-@pytest.mark.parametrize("kill", [False, True])
-def test_two_processes_give_the_rows_of_one_in_the_same_order(
-    monkeypatch: pytest.MonkeyPatch, kill: bool
+@pytest.mark.parametrize(("kill", "helpers"), [(False, 1), (True, 1), (True, 3)])
+def test_several_processes_give_the_rows_of_one_in_the_same_order(
+    monkeypatch: pytest.MonkeyPatch, kill: bool, helpers: int
 ) -> None:
-    """Also if the helper is killed: this process parses the rest."""
+    """Also if a helper is killed: the others and this process parse the rest."""
     watched = Watched(monkeypatch)
-    found = list(in_two_processes(watched.batches(kill=kill), KEY, "BR", "s"))
+    found = list(in_processes(watched.batches(kill=kill), KEY, "BR", "s", helpers=helpers))
     assert watched.answers >= 2
     parser = Parser(Pseudonymizer(KEY), "BR", "s")
     assert found == [parser.parse(sent) for sent in watched.sent]
-    assert watched.processes[0].poll() is not None
+    assert len(watched.processes) == helpers
+    assert all(process.poll() is not None for process in watched.processes)
 
 
 def test_a_damaged_answer_is_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +93,7 @@ def test_a_damaged_answer_is_the_last_one(monkeypatch: pytest.MonkeyPatch) -> No
         for _ in range(6):
             yield watched._next()
 
-    found = list(in_two_processes(batches(), KEY, "BR", "s"))
+    found = list(in_processes(batches(), KEY, "BR", "s"))
     parser = Parser(Pseudonymizer(KEY), "BR", "s")
     assert damaged
     assert found == [parser.parse(sent) for sent in watched.sent]
@@ -101,7 +102,7 @@ def test_a_damaged_answer_is_the_last_one(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_helper_that_cannot_run_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(helper.sys, "executable", "/bin/false")
     parser = Parser(Pseudonymizer(KEY), "BR", "")
-    found = list(in_two_processes(map(batch, range(3)), KEY, "BR", ""))
+    found = list(in_processes(map(batch, range(3)), KEY, "BR", ""))
     assert found == [parser.parse(batch(n)) for n in range(3)]
 
 
@@ -111,4 +112,4 @@ def test_what_the_batches_raise_is_raised() -> None:
         raise RuntimeError("the vault")
 
     with pytest.raises(RuntimeError, match="the vault"):
-        list(in_two_processes(failing(), KEY, "BR", ""))
+        list(in_processes(failing(), KEY, "BR", ""))
