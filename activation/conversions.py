@@ -1,4 +1,4 @@
-"""Qualified and won leads to Meta, each once: plan, send if the mode does, record the outcome.
+"""Stages of leads to Meta, each once: plan, send if the mode does, record the outcome.
 
 Modes: `off` and `dry_run` send nothing and end the activation, so that what happens in the meantime
 is never sent; `test` and `live` send what has happened since the activation began (E71).
@@ -198,8 +198,8 @@ class _Run:
             occurrence=one.occurrence,
             outcome_key=one.outcome_key,
             click_key=_click(names, one),
-            event_name=self._settings.conversion_names[one.funnel_stage][0],
-            dataset_id=self._settings.meta_dataset_ids[one.waba_id],
+            event_name=one.name(self._settings),
+            dataset_id=self._settings.meta_dataset_ids[one.owner_id],
             occurred_at_us=one.occurred_at_us,
             value=one.value,
             currency=one.currency,
@@ -279,7 +279,9 @@ class _Run:
 
 
 def _click(names: Pseudonymizer, one: Candidate) -> str:
-    return names.digest("ctwa_clid", one.ctwa_clid)
+    if one.leadgen_id:
+        return names.digest("leadgen_id", one.leadgen_id)
+    return names.digest("ctwa_clid", one.ctwa_clid or "")
 
 
 def _planned(one: Candidate, row: Row, *, resends: bool = False) -> Planned:
@@ -287,10 +289,11 @@ def _planned(one: Candidate, row: Row, *, resends: bool = False) -> Planned:
         event_id=row.conversion_event_id,
         event_name=row.event_name,
         event_time=row.occurred_at_us // 1_000_000,
-        waba_id=one.waba_id,
-        ctwa_clid=one.ctwa_clid,
+        waba_id=one.waba_id or "",
+        ctwa_clid=one.ctwa_clid or "",
         value=row.value,
         currency=row.currency,
+        leadgen_id=one.leadgen_id,
     )
     return Planned(event, row.dataset_id, row.funnel_stage, resends)
 

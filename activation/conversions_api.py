@@ -1,4 +1,7 @@
-"""Meta's Conversions API for business messaging: an event, a request, and its outcome.
+"""Meta's Conversions API: an event, a request, and its outcome.
+
+Of chats for business messaging, of instant forms for *Conversion Leads*: the latter are matched by
+Meta's id of the lead and may have any name.
 
 Meta does not deduplicate events, so what counts is whether a request may have been processed.
 That is why this is not the client that reads: each request has a connection of its own, opened
@@ -49,6 +52,7 @@ MAX_CLICK_BYTES = 1024
 
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _ID = re.compile(r"\d{1,32}")
+_LEAD_ID = re.compile(r"\d{15,17}")
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
@@ -59,7 +63,10 @@ TOO_OLD = 2804003
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What Meta is told about one outcome; the click id as WhatsApp gave it."""
+    """What Meta is told about one outcome; click and lead id as Meta gave them.
+
+    With a `leadgen_id` it is a stage of an instant form's lead, and the click is not used.
+    """
 
     event_id: str
     event_name: str
@@ -69,9 +76,12 @@ class Event:
     ctwa_clid: str
     value: Decimal | None = None
     currency: str | None = None
+    leadgen_id: str | None = None
 
     def body(self) -> dict[str, Any]:
         """The JSON object in `data` of a request."""
+        if self.leadgen_id is not None:
+            return self._stage()
         body: dict[str, Any] = {
             "event_name": self.event_name,
             "event_time": self.event_time,
@@ -86,8 +96,23 @@ class Event:
             body["custom_data"] = {"currency": self.currency, "value": _number(self.value)}
         return body | {"event_id": self.event_id}
 
+    def _stage(self) -> dict[str, Any]:
+        custom: dict[str, Any] = {"event_source": "crm", "lead_event_source": "ctwa-attribution"}
+        if self.value is not None and self.currency is not None:
+            custom |= {"currency": self.currency, "value": _number(self.value)}
+        return {
+            "event_name": self.event_name,
+            "event_time": self.event_time,
+            "action_source": "system_generated",
+            "user_data": {"lead_id": self.leadgen_id},
+            "custom_data": custom,
+            "event_id": self.event_id,
+        }
+
     def fault(self) -> str | None:
         """Why Meta would refuse it at any time; None where it is valid."""
+        if self.leadgen_id is not None:
+            return self._fault_of_ids() or self._fault_of_value()
         if self.event_name not in CONVERSION_NAMES:
             return "invalid_name"
         if not 1 <= len(self.ctwa_clid.encode("utf-8", "surrogatepass")) <= MAX_CLICK_BYTES or (
@@ -96,6 +121,12 @@ class Event:
             return "invalid_click_id"
         if not _ID.fullmatch(self.waba_id):
             return "invalid_waba"
+        return self._fault_of_value()
+
+    def _fault_of_ids(self) -> str | None:
+        return None if _LEAD_ID.fullmatch(self.leadgen_id or "") else "invalid_lead_id"
+
+    def _fault_of_value(self) -> str | None:
         if self.value is not None and not (self.value.is_finite() and self.value >= 0):
             return "invalid_value"
         if self.currency is not None and not _CURRENCY.fullmatch(self.currency):

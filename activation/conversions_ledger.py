@@ -47,7 +47,7 @@ create table if not exists conversions (
     funnel_stage text not null,
     occurrence text,
     outcome_key text,
-    click_key text,                        -- keyed hash of the click id
+    click_key text,                        -- keyed hash of the click or lead id
     event_name text not null,
     dataset_id text not null,
     occurred_at_us integer not null,       -- event_time is its whole second
@@ -353,8 +353,8 @@ def _of_outbox(settings: Settings, one: Candidate, status: str, reason: str) -> 
         "conversion_event_id": one.conversion_event_id,
         "lead_id": one.lead_id,
         "funnel_stage": one.funnel_stage,
-        "event_name": settings.conversion_names[one.funnel_stage][0],
-        "dataset_id": settings.meta_dataset_ids[one.waba_id],
+        "event_name": one.name(settings),
+        "dataset_id": settings.meta_dataset_ids[one.owner_id],
         "status": status,
         "reason": reason,
         "occurred_at": one.occurred_at_us,

@@ -125,7 +125,8 @@ class Delivery:
 
     def _with_name(self, one: Planned) -> Planned | None:
         """With the first name that the dataset accepts; None, and settled, if it accepts none."""
-        if one.resends:  # sent again exactly as it was sent
+        # Sent again exactly as it was sent; stages of forms have no other name.
+        if one.resends or one.event.leadgen_id is not None:
             return one
         for name in self._names[one.funnel_stage]:
             if (one.dataset_id, name) not in self._refused_names:
@@ -213,7 +214,8 @@ class Delivery:
     def _refused(self, batch: list[Planned], fate: Refused) -> list[list[Planned]]:
         self._settle_unsent(batch, "postponed")
         dataset, name = batch[0].dataset_id, batch[0].event.event_name
-        if fate.subcode == NAME_REFUSED and not batch[0].resends:
+        has_other = not batch[0].resends and batch[0].event.leadgen_id is None
+        if fate.subcode == NAME_REFUSED and has_other:
             log.warning("Meta refuses the event name %s in dataset %s", name, dataset)
             self._refused_names.add((dataset, name))
             self._ledger.refuse_name(dataset, name, self._clock())

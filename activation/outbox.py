@@ -10,7 +10,7 @@ reasons that the models know (`ineligible_reason`) are kept.
 | `stage_off` | `META_CONVERSION_EVENTS` does not, or no longer, name the stage |
 | `before_activation` | it happened before sending was switched on (E71) |
 | `too_old` | Meta accepts events of the last seven days (E67) |
-| `no_waba`, `no_dataset` | the click's WhatsApp account is unknown, or no dataset is set for it |
+| `no_waba`, `no_dataset` | WhatsApp account (or page) unknown, or no dataset set for it |
 | `in_the_future` | by our clock it has not happened yet: pending until it has |
 """
 
@@ -61,7 +61,10 @@ class OutboxError(SourceError):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A conversion event that may be sent now; times are microseconds since 1970, UTC."""
+    """A conversion event that may be sent now; times are microseconds since 1970, UTC.
+
+    `leadgen_id` and `page_id`: of an instant form; else there is a click with its `waba_id`.
+    """
 
     conversion_event_id: str
     lead_id: str
@@ -71,14 +74,29 @@ class Candidate:
     occurred_at_us: int
     value: Decimal | None
     currency: str | None
-    ctwa_clid: str
-    waba_id: str
+    ctwa_clid: str | None
+    waba_id: str | None
+    leadgen_id: str | None
+    page_id: str | None
     phone_key: str | None
     bsuid_key: str | None
+    email_key: str | None
 
     def keys(self) -> set[str]:
         """Identity keys of the person that the row shows."""
-        return {key for key in (self.phone_key, self.bsuid_key, identity_of(self.lead_id)) if key}
+        keys = (self.phone_key, self.bsuid_key, self.email_key, identity_of(self.lead_id))
+        return {key for key in keys if key}
+
+    @property
+    def owner_id(self) -> str:
+        """What META_DATASET_IDS gives a dataset: the form's page, or the WhatsApp account."""
+        return (self.page_id if self.leadgen_id else self.waba_id) or ""
+
+    def name(self, settings: Settings) -> str:
+        """The event's name: of a form's the stage, else the preferred one of the settings."""
+        if self.leadgen_id:
+            return self.funnel_stage
+        return settings.conversion_names[self.funnel_stage][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +137,12 @@ def read_outbox(
         raise OutboxError(f"{path} is not there: run `ctwa refresh`, it builds the outbox")
     with duckdb.connect(str(path), read_only=True) as connection:
         connection.register("known", pa.table({"id": pa.array(sorted(known), pa.string())}))
-        connection.register("datasets", _pairs("waba_id", "dataset_id", settings.meta_dataset_ids))
+        connection.register("datasets", _pairs("owner_id", "dataset_id", settings.meta_dataset_ids))
         names = {stage: names[0] for stage, names in settings.conversion_names.items()}
         connection.register("names", _pairs("funnel_stage", "event_name", names))
         try:
             judged = _table(connection.sql(_JUDGED, params=values))
-        except duckdb.CatalogException:
+        except (duckdb.CatalogException, duckdb.BinderException):  # none, or of an older version
             raise OutboxError(
                 f"{path} has no {TABLE}: run `ctwa refresh`, it builds the outbox"
             ) from None
@@ -149,21 +167,22 @@ _JUDGED = f"""
         outbox.* exclude (occurred_at),
         epoch_us(outbox.occurred_at) as occurred_at_us,
         datasets.dataset_id,
-        names.event_name,
+        case when outbox.leadgen_id is null then names.event_name else outbox.funnel_stage end
+            as event_name,
         outbox.ineligible_reason is null as is_judged_here,
         case
             when outbox.ineligible_reason is not null then outbox.ineligible_reason
             when $off then 'activation_off'
-            when names.event_name is null then 'stage_off'
+            when outbox.leadgen_id is null and names.event_name is null then 'stage_off'
             when epoch_us(outbox.occurred_at) < cast($since_us as bigint)
                 then 'before_activation'
             when epoch_us(outbox.occurred_at) < $oldest_us then 'too_old'
-            when outbox.waba_id is null then 'no_waba'
+            when coalesce(outbox.page_id, outbox.waba_id) is null then 'no_waba'
             when datasets.dataset_id is null then 'no_dataset'
             when epoch_us(outbox.occurred_at) > $now_us then 'in_the_future'
         end as reason
     from {TABLE} as outbox
-    left join datasets using (waba_id)
+    left join datasets on datasets.owner_id = coalesce(outbox.page_id, outbox.waba_id)
     left join names using (funnel_stage)
     where outbox.conversion_event_id not in (select known.id from known)
 """  # noqa: S608

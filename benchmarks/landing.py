@@ -6,7 +6,7 @@ Each function is called in a process of its own (`benchmarks.measure`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,50 @@ def parse(data_dir: str) -> dict[str, float]:
         cpu += cpu_seconds() - before
     vault.close()
     return {"envelopes": envelopes, "cpu": cpu}
+
+
+# Each takes an engine that backtracks longer than anybody waits.
+_HOSTILE = (r"(a+)+b", r"(a|aa)+b", r"(a*)*b", r"(.*a){20}b", r"a{0,500}a{500}b")
+
+
+def longest_body(data_dir: str) -> dict[str, float]:
+    """The largest body that the receiver takes, one text, under chat rules of hostile patterns:
+    CPU seconds with them, and without any rule."""
+    import pyarrow as pa
+
+    from benchmarks.bodies import message
+    from ctwa.pseudonym import Pseudonymizer
+    from ingestion.parser import Parser
+    from ingestion.parser.chat_rules import read_chat_rules
+    from ingestion.vault.vault import BATCH_SCHEMA
+    from ingestion.webhook.http import MAX_BODY_BYTES
+
+    rules = Path(data_dir, "chat_rules.yml")
+    rules.parent.mkdir(parents=True, exist_ok=True)
+    rules.write_text(
+        "".join(
+            f"- {{id: hostile_{n}, stage: qualified, when: {{they_wrote: {{pattern: '{p}'}}}}}}\n"
+            for n, p in enumerate(_HOSTILE)
+        )
+    )
+    ready = read_chat_rules(rules, "UTC")
+    if ready.problems:
+        raise RuntimeError("; ".join(ready.problems))
+    at = datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=UTC)
+    around = len(message("wamid.LONG", "551190000000", int(at.timestamp()), text=""))
+    text = "a" * (MAX_BODY_BYTES - around)
+    body = message("wamid.LONG", "551190000000", int(at.timestamp()), text=text)
+    row = {"seq": 1, "received_at": at, "source": "whatsapp", "body": body}
+    batch = pa.RecordBatch.from_pylist([row], schema=BATCH_SCHEMA)
+    names = Pseudonymizer.from_settings(settings_of(data_dir))
+    spent = []
+    for parser in (Parser(names, chat_rules=ready), Parser(names)):
+        before = cpu_seconds()
+        found = parser.parse(batch)
+        spent.append(cpu_seconds() - before)
+        if found["messages"].num_rows != 1 or found["quarantine"].num_rows:
+            raise RuntimeError("the message of the largest body was not taken")
+    return {"bytes": len(body), "rules": len(_HOSTILE), "cpu": spent[0], "without": spent[1]}
 
 
 def leads(data_dir: str) -> int:

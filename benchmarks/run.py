@@ -106,6 +106,7 @@ def _landing(sizes: Sizes) -> list[Figure]:
         _in("worlds", "fill_vault", data_dir=world, count=count)
         parsed = _in("landing", "parse", data_dir=world)
         landed = _in("landing", "land", data_dir=world)
+        longest = _in("landing", "longest_body", data_dir=folder("longest")).result
     for what in (parsed, landed):
         if what.result["envelopes"] != count:
             raise WrongAnswerError(f"{what.result['envelopes']:,} of {count:,} envelopes came out")
@@ -113,7 +114,10 @@ def _landing(sizes: Sizes) -> list[Figure]:
         Figure("parser, CPU for each envelope", parsed.result["cpu"] / count * 1e6, "µs", 15),
         Figure("landing, CPU for each envelope", landed.result["cpu"] / count * 1e6, "µs", 20),
         Figure("landing, memory", landed.memory_mb, "MB"),
-    ]
+        Figure(f"a body of 3 MiB under {longest['rules']} hostile chat rules, CPU", longest["cpu"],
+               "s", 2),
+        Figure("the same without rules, CPU", longest["without"], "s"),
+    ]  # fmt: skip
 
 
 def _marts(sizes: Sizes) -> list[Figure]:

@@ -35,6 +35,9 @@ case
     when basis = 'web_ad_id' and ad_id is not null
         then 'the site, after the ad ' || coalesce('"' || ad_name || '"', ad_id)
     when basis = 'web_ad_id' then 'the site, after a campaign named in its address'
+    when basis = 'lead_form' and ad_id is not null
+        then 'an instant form of the ad ' || coalesce('"' || ad_name || '"', ad_id)
+    when basis = 'lead_form' then 'an instant form that names no ad'
     when basis = 'web_click_id' then 'the site, after a click on an ad'
     when basis = 'web_utm' then 'the site, by the UTM parameters in its address'
     when basis = 'post' then 'an organic post'

@@ -327,6 +327,7 @@ AccountIds = Listed[
         AfterValidator(lambda part: part.removeprefix("act_")),
     ]
 ]
+PageIds = Listed[Annotated[str, _matching("[0-9]+", "comma-separated page ids, e.g. 123,456")]]
 CustomerId = Annotated[
     str,
     _matching("([0-9][0-9-]*)?", "customer ids such as 123-456-7890, comma-separated"),
@@ -348,7 +349,7 @@ MailAddresses = Listed[
     ]
 ]
 
-_PAIRS = "waba_id:dataset_id pairs, comma-separated, e.g. 123:456"
+_PAIRS = "waba_id:dataset_id or page_id:dataset_id pairs, comma-separated, e.g. 123:456"
 _Digits = Annotated[str, _matching("[0-9]+", _PAIRS)]
 DatasetPairs = Annotated[dict[_Digits, _Digits], NoDecode, BeforeValidator(pairs)]
 

@@ -177,6 +177,8 @@ class Settings(BaseSettings):
     meta_ad_account_ids: types.AccountIds = ()
     meta_lookback_days: int = Field(30, ge=1, le=1100)
     meta_backfill_days: int = Field(90, ge=1, le=1125)
+    meta_page_ids: types.PageIds = ()
+    meta_page_token: SecretStr | None = None
 
     google_ads_url: types.ServiceUrl = "https://googleads.googleapis.com"
     google_ads_api_version: types.GoogleVersion = "v23"
@@ -328,10 +330,8 @@ class Settings(BaseSettings):
 
     @property
     def rules(self) -> dict[str, str]:
-        """The settings that change what the marts say about the same events, by their dbt var.
-
-        The warehouse is rebuilt when one of them changes, and `ctwa diff-rules` accepts any.
-        """
+        """The settings that change what the marts say about the same events, by their dbt var: the
+        warehouse is rebuilt when one changes, and `ctwa diff-rules` accepts any."""
         return {name: str(getattr(self, name)) for name in RULES}
 
     @property
@@ -345,13 +345,12 @@ class Settings(BaseSettings):
         `as_of` is the last day that the marts cover. They are passed by environment, not by
         `--vars`: changed vars make dbt parse the whole project again.
         """
+        lake = self.lake_url.removeprefix("file://")
         return {
             "CTWA_WAREHOUSE_PATH": str(self.warehouse_path),
-            "CTWA_LAKE_PATH": self.lake_url.removeprefix("file://"),
-            "CTWA_IDENTITY_PATH": f"{self.lake_url.removeprefix('file://')}/identity",
-            "CTWA_CHAT_SIGNALS_PATH": (
-                f"{self.lake_url.removeprefix('file://')}/event_log/chat_signals"
-            ),
+            "CTWA_LAKE_PATH": lake,
+            "CTWA_IDENTITY_PATH": f"{lake}/identity",
+            "CTWA_CHAT_SIGNALS_PATH": f"{lake}/event_log/chat_signals",
             "CTWA_AS_OF": as_of.isoformat(),
             "CTWA_ACTIVATION_PATH": str(self.activation_dir),
             "CTWA_CONVERSION_STAGES": ",".join(

@@ -6,6 +6,7 @@ from ctwa.settings import Settings
 from ingestion.ads.google import GOOGLE_ADS_SOURCE
 from ingestion.ads.meta import META_ADS_SOURCE
 from ingestion.crm.hubspot import HUBSPOT_SOURCE
+from ingestion.crm.lead_forms import META_LEAD_FORMS_SOURCE
 from ingestion.event_log import EVENT_LOG_SOURCE
 from ingestion.lake.lake import Lake
 from ingestion.rates import RATES_SOURCE
@@ -17,6 +18,7 @@ SOURCES: tuple[Source, ...] = (
     META_ADS_SOURCE,
     GOOGLE_ADS_SOURCE,
     HUBSPOT_SOURCE,
+    META_LEAD_FORMS_SOURCE,
     RATES_SOURCE,
     ALARMS_SOURCE,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +13,7 @@ from ctwa.files import UMASK
 from ctwa.project import project_of
 from ctwa.settings import Settings, SettingsError, load_settings
 from ingestion import sources
+from ingestion.source import Source
 from keeping.data_folder import put_right
 from orchestration.activation import build_activation_assets
 from orchestration.alarm_checks import build_alarm_checks
@@ -159,14 +161,18 @@ def of_what_is_here(job: dg.JobDefinition) -> list[dg.AssetKey]:
     """The assets of a job that neither call an API nor send anything."""
     graph = job.asset_layer.asset_graph
     models = dg.AssetSelection.key_prefixes(["activation"])
-    apis = _that_run("nightly") | _that_run("with the CRM")
+    apis = _of_sources(lambda source: source.runs != "always" or bool(source.settings))
     elsewhere = apis | _RETENTION | (dg.AssetSelection.groups("activation") - models)
     return sorted(set(job.asset_layer.executable_asset_keys) - elsewhere.resolve(graph))
 
 
 def _that_run(when: str) -> dg.AssetSelection:
     """The assets of sources that run `nightly`, or `with the CRM`."""
-    datasets = [source.dataset for source in sources.SOURCES if source.runs == when]
+    return _of_sources(lambda source: source.runs == when)
+
+
+def _of_sources(is_chosen: Callable[[Source], bool]) -> dg.AssetSelection:
+    datasets = [source.dataset for source in sources.SOURCES if is_chosen(source)]
     return dg.AssetSelection.key_prefixes(*([dataset] for dataset in datasets))
 
 

@@ -180,12 +180,15 @@ def usage_headers(percent: float, *, regain_minutes: int = 0) -> dict[str, str]:
 
 
 @contextmanager
-def serve_ads_api(state: AdsState, **options: Any) -> Iterator[AdsApi]:
+def serve_ads_api(
+    state: AdsState, *, kind: type[AdsApi] | None = None, **options: Any
+) -> Iterator[AdsApi]:
     """Serve `state` on a free loopback port in a thread; yields the stand-in with its `url`.
 
-    `options` are attributes of `AdsApi`: token, faults, page_size and so on.
+    `options` are attributes of `AdsApi`: token, faults, page_size and so on. `kind`: a subclass
+    that answers more.
     """
-    api = AdsApi(state, **options)
+    api = (kind or AdsApi)(state, **options)
     route = Route("/{version:str}/{path:path}", api.handle, methods=["GET", "POST"])
     bare = Route("/{version:str}", _bare(api), methods=["GET"])
     with serve_app(Starlette(routes=[route, bare]), "ads-api") as url:

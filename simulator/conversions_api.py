@@ -145,9 +145,9 @@ class ConversionsApi:
         return dict(body)
 
     def _check(self, dataset: str, event: dict[str, Any]) -> None:
-        if event.get("event_name") not in CONVERSION_NAMES or (
-            event["event_name"] in self.refused_names
-        ):
+        is_stage = event.get("action_source") == "system_generated"
+        is_known = is_stage or event.get("event_name") in CONVERSION_NAMES
+        if not is_known or event["event_name"] in self.refused_names:
             raise ApiError(100, "This event name is not supported for this channel", 2804066)
         at, now = event.get("event_time"), self.clock()
         if type(at) is not int or at > now + 60:
@@ -157,6 +157,8 @@ class ConversionsApi:
         if event.get("event_id") in self.poison or set(event) - _EVENT_KEYS:
             raise ApiError(100, "Invalid parameter", 2804016)
         user = event.get("user_data")
+        if is_stage:
+            return _check_stage(event)
         channel = (event.get("action_source"), event.get("messaging_channel"))
         if channel != ("business_messaging", "whatsapp") or not isinstance(user, dict):
             raise ApiError(100, "Not an event of a WhatsApp chat", 2804050)
@@ -168,6 +170,7 @@ class ConversionsApi:
             raise ApiError(100, "A purchase needs a currency and a value", 2804050)
         if custom is not None and not _is_money(custom):
             raise ApiError(100, "Not a currency and a value", 2804050)
+        return None
 
     def _is_wrong(self, what: str) -> None:
         self.wrong.append(what)
@@ -202,6 +205,19 @@ class ConversionsApi:
                 request.receive.__self__.transport.abort()  # type: ignore[attr-defined]
         answer.headers.update(fault.headers)
         return answer
+
+
+def _check_stage(event: dict[str, Any]) -> None:
+    """A stage of an instant form's lead ("Conversion Leads")."""
+    user, custom = event.get("user_data"), event.get("custom_data")
+    lead_id = user.get("lead_id") if isinstance(user, dict) else None
+    if not re.fullmatch(r"[0-9]{15,17}", str(lead_id)) or set(user or ()) != {"lead_id"}:
+        raise ApiError(100, "Not the id of a lead", 2804050)
+    if not isinstance(custom, dict) or custom.get("event_source") != "crm":
+        raise ApiError(100, "event_source is not crm", 2804050)
+    money = {k: v for k, v in custom.items() if k not in ("event_source", "lead_event_source")}
+    if "lead_event_source" not in custom or (money and not _is_money(money)):
+        raise ApiError(100, "No lead_event_source, or not a currency and a value", 2804050)
 
 
 def _is_money(custom: Any) -> bool:

@@ -162,7 +162,10 @@ def _renew(name: str) -> str:
 def _datasets(settings: Settings, client: GraphClient) -> Iterator[Finding]:
     """Every WhatsApp account that is set, or that received messages with a click id."""
     accounts = dict.fromkeys((*settings.meta_dataset_ids, *_seen(settings)))
-    if not accounts:
+    for page_id in settings.meta_page_ids:
+        yield _of_page(page_id, settings.meta_dataset_ids.get(page_id))
+        accounts.pop(page_id, None)
+    if not accounts and not settings.meta_page_ids:
         yield wrong(
             "conversions",
             "META_DATASET_IDS is not set, so nothing can be sent",
@@ -193,6 +196,14 @@ def _dataset(client: GraphClient, waba: str, chosen: str | None) -> Finding:
         return ok(_subject(waba), f"dataset {own}")
     problem = f"its dataset is {own}, but META_DATASET_IDS has {chosen or 'none for it'}"
     return wrong(_subject(waba), problem, f"add {waba}:{own} to META_DATASET_IDS")
+
+
+def _of_page(page_id: str, chosen: str | None) -> Finding:
+    """Which dataset a page's leads go to is a choice that Meta does not know."""
+    subject = f"Meta page {page_id}, stages"
+    if chosen is None:
+        return off(subject, f"not told: META_DATASET_IDS has no {page_id}:dataset_id")
+    return ok(subject, f"dataset {chosen}")
 
 
 def _subject(waba: str) -> str:

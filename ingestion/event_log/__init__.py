@@ -36,7 +36,8 @@ EVENT_LOG_SOURCE = Source(
         "identity_links": "One row per pair of identities that one payload shows to be one person.",
         "outcomes": "One row per outcome a CRM sent: stage, time, value; repeats included.",
         "chat_signals": "One row per condition of a chat rule that a message meets; no text.",
-        "web_leads": "One row per form sent on the company's site; repeats included.",
+        "web_leads": "One row per form sent on the company's site or Meta's; repeats included.",
+        "form_notices": "One row per notice of Meta's that an instant form was sent; ids only.",
         "link_clicks": "One row per click on the site's WhatsApp button; repeats included.",
         "exclusions": "One row per statement that a person or a business number does not count.",
         "consents": "One row per statement about a person's consent to marketing (E72).",
@@ -54,8 +55,8 @@ EVENT_LOG_SOURCE = Source(
             "event_log",
             list(EVENT_LOG),
             _land,
-            # What was read from the CRM is in the vault by then, and lands in the same night.
-            after=[("hubspot", "reads")],
+            # What was read from CRM and forms is in the vault by then, and lands the same night.
+            after=[("hubspot", "reads"), ("meta_lead_forms", "reads")],
         ),
     ),
     kinds=frozenset({"python"}),

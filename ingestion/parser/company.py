@@ -131,6 +131,9 @@ class LinkClicks(Statements[ClickIn]):
         rows.link_clicks.append((*rows.place(), *content, keys.content(orjson.dumps(content))))
 
 
+_NO_INSTANT_FORM = (None,) * 5
+
+
 class WebLeads(Statements[WebLeadIn]):
     """Reads envelopes of source `leads`."""
 
@@ -156,7 +159,8 @@ class WebLeads(Statements[WebLeadIn]):
             at_us,
             *read_page(lead.page_url, lead.referrer),
         )
-        rows.web_leads.append((*rows.place(), *content, keys.content(orjson.dumps(content))))
+        content_key = keys.content(orjson.dumps(content))
+        rows.web_leads.append((*rows.place(), *content, content_key, *_NO_INSTANT_FORM))
         for key, kind in ((phone, "phone"), (email, "email")):
             if key is not None:
                 rows.add_link(Link(web_lead, "web_lead", key, kind, "web_lead"), at_us)

@@ -16,6 +16,8 @@ from ingestion.parser.company import LinkClicks, Outcomes, WebLeads
 from ingestion.parser.declarations import CONSENTS, EXCLUSIONS, Consents, Exclusions
 from ingestion.parser.hubspot import SOURCE as HUBSPOT
 from ingestion.parser.hubspot import HubSpot
+from ingestion.parser.lead_forms import SOURCE as LEAD_FORMS
+from ingestion.parser.lead_forms import LeadForms
 from ingestion.parser.limits import Reject
 from ingestion.parser.messenger import Messenger
 from ingestion.parser.people import Keys, Link
@@ -75,18 +77,19 @@ class Parser:
     def _readers(self, rows: Rows) -> dict[str, Reader]:
         """The reader for each source of envelopes."""
         keys = self._keys
-        whatsapp = WhatsApp(keys, rows)
+        whatsapp, messenger = WhatsApp(keys, rows), Messenger(keys, rows)
         return {
-            "whatsapp": whatsapp.read,
+            "whatsapp": _of_any_object(whatsapp, messenger),
             "dialog360": whatsapp.read,
             "gupshup": Gupshup(rows, whatsapp).read,
             "twilio": Twilio(keys, rows).read,
-            "messenger": Messenger(keys, rows).read,
+            "messenger": messenger.read,
             "leads": WebLeads(keys, rows, self._country).read,
             "clicks": LinkClicks(keys, rows, self._country).read,
             "outcomes": Outcomes(keys, rows, self._country).read,
             CONSENTS: Consents(keys, rows, self._country).read,
             HUBSPOT: HubSpot(keys, rows, self._country).read,
+            LEAD_FORMS: LeadForms(keys, rows, self._country).read,
             EXCLUSIONS: Exclusions(keys, rows, self._country).read,
         }
 
@@ -122,6 +125,19 @@ class Parser:
                 link = Link(key, "phone", older_key, "phone", "number_plan")
                 rows.add_link(link, at_us)
         self._keys.renumbered.clear()
+
+
+def _of_any_object(whatsapp: WhatsApp, messenger: Messenger) -> Reader:
+    """An app may have one address for everything: what is about a page is read as such."""
+
+    def read(body: bytes) -> None:
+        # In a text the quotes are escaped, so hardly any other body has this.
+        if b'"page"' in body and messenger.is_about_a_page(body):
+            messenger.read(body)
+        else:
+            whatsapp.read(body)
+
+    return read
 
 
 _PHONES = {

@@ -1,4 +1,4 @@
-"""Messenger and Instagram: entries, and the events of their chats, element by element.
+"""Pages and Instagram: entries, the events of their chats, notices of forms, element by element.
 
 An event with a message, a postback or an ad's referral is put into the words of WhatsApp's messages
 and then treated like them. Other events (delivered, read, reactions, opt-ins ...) say nothing about
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ingestion.parser.lead_forms import FIELD as LEADGEN
+from ingestion.parser.lead_forms import FormNotices
 from ingestion.parser.limits import MAX_LIST, Reject, Unfit, opened
 from ingestion.parser.messages import KEYS, Business, Messages, Scoped
 from ingestion.parser.people import NO_CONTACTS, Keys
@@ -48,8 +50,17 @@ class Messenger:
     def __init__(self, keys: Keys, rows: Rows) -> None:
         self._rows = rows
         self._messages = Messages(keys, rows)
+        self._notices = FormNotices(keys, rows)
         self._app = ""
         self._page_id: Any = None
+
+    def is_about_a_page(self, body: bytes) -> bool:
+        """Whether the body's object is a page; false for what cannot be read."""
+        try:
+            value = self._rows.load(body)
+        except Reject:
+            return False
+        return type(value) is dict and code(value, "object") == "page"
 
     def read(self, body: bytes) -> None:
         """Add the rows of one body; raises `Reject` if nothing in it can be read."""
@@ -84,6 +95,10 @@ class Messenger:
                     self._event(item, at, doubt or own, k)
                 elif type(item) is dict and code(item, "field") in _FIELDS:
                     self._event(item.get("value"), (*at, "value"), doubt or own, k)
+                elif type(item) is dict and code(item, "field") == LEADGEN:
+                    value, why = opened(item, "value")
+                    add = self._notices.add
+                    self._rows.take("form_notice", value, (*at, "value"), add, doubt or own or why)
         return None
 
     def _event(self, event: Any, path: Path, doubt: str | None, place: int) -> None:

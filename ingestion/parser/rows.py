@@ -36,9 +36,9 @@ class Rows:
 
     __slots__ = (
         "account_events", "chat_rules", "chat_signals", "consents", "envelopes", "exclusions",
-        "handovers", "identity_links", "link_clicks", "message_elements", "messages", "ordinal",
-        "outcomes", "quarantine", "received_us", "rejected_messages", "seq", "source", "statuses",
-        "unfit", "web_leads",
+        "form_notices", "handovers", "identity_links", "link_clicks", "message_elements",
+        "messages", "ordinal", "outcomes", "quarantine", "received_us", "rejected_messages", "seq",
+        "source", "statuses", "unfit", "web_leads",
     )  # fmt: skip
 
     def __init__(self, chat_rules: ChatRules = NO_RULES) -> None:
@@ -51,6 +51,7 @@ class Rows:
         self.outcomes: list[tuple[Any, ...]] = []
         self.chat_signals: list[tuple[Any, ...]] = []
         self.web_leads: list[tuple[Any, ...]] = []
+        self.form_notices: list[tuple[Any, ...]] = []
         self.link_clicks: list[tuple[Any, ...]] = []
         self.exclusions: list[tuple[Any, ...]] = []
         self.consents: list[tuple[Any, ...]] = []

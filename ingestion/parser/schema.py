@@ -52,7 +52,7 @@ ENVELOPES = pa.schema(
         pa.field("seq", pa.int64(), nullable=False),
         pa.field("received_at", TS, nullable=False),
         # whatsapp | twilio | dialog360 | gupshup | messenger | leads | clicks | outcomes |
-        # consents | hubspot | exclusions
+        # consents | hubspot | meta_lead_forms | exclusions
         pa.field("source", pa.string(), nullable=False),
         pa.field("size", pa.int32(), nullable=False),
         pa.field("body_key", pa.string(), nullable=False),  # keyed hash of the bytes: shows repeats
@@ -226,6 +226,26 @@ WEB_LEADS = pa.schema(
         pa.field("submitted_at", TS, nullable=False),
         *_WEB,
         pa.field("content_key", pa.string(), nullable=False),
+        # Of Meta's instant forms; null for forms of the site.
+        pa.field("leadgen_id", pa.string()),
+        pa.field("lead_form_id", pa.string()),
+        pa.field("page_id", pa.string()),
+        pa.field("is_organic", pa.bool_()),  # reached without an ad; null: Meta does not say
+        pa.field("is_test", pa.bool_()),
+    ]
+)
+
+FORM_NOTICES = pa.schema(
+    [
+        *_ORIGIN,
+        pa.field("leadgen_id", pa.string(), nullable=False),
+        pa.field("web_lead_key", pa.string(), nullable=False),  # the lead as an identity
+        pa.field("form_id", pa.string(), nullable=False),
+        pa.field("page_id", pa.string(), nullable=False),
+        pa.field("ad_id", pa.string()),
+        pa.field("created_at", TS, nullable=False),
+        pa.field("is_test", pa.bool_(), nullable=False),  # the sample of the App Dashboard
+        pa.field("content_key", pa.string(), nullable=False),
     ]
 )
 
@@ -320,6 +340,7 @@ EVENT_LOG: dict[str, pa.Schema] = {
     "outcomes": OUTCOMES,
     "chat_signals": CHAT_SIGNALS,
     "web_leads": WEB_LEADS,
+    "form_notices": FORM_NOTICES,
     "link_clicks": LINK_CLICKS,
     "exclusions": EXCLUSIONS,
     "consents": CONSENTS,

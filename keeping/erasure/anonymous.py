@@ -119,6 +119,9 @@ class Anonymous:
             row["reason"] = ERASED_REASON  # the typed text may name the person
         elif table == "web_leads":
             row |= _blurred_page(row)
+            row["leadgen_id"] = ERASED_CLICK if row["leadgen_id"] else None
+        elif table == "form_notices":
+            row["leadgen_id"] = ERASED_CLICK
         elif table == "outcomes":
             row["event_id"] = self._alias["event_id"].get(event_of(row), row["event_id"])
         return row

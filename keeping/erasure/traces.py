@@ -92,7 +92,7 @@ def find(lake: Lake, person: Person, before: datetime) -> Found:
         return found
     for table in (
         "messages", "statuses", "chat_signals", "exclusions", "consents", "handovers",
-        "identity_links", "web_leads",
+        "identity_links", "web_leads", "form_notices",
     ):  # fmt: skip
         found.rows[table] = _select(lake, table, is_theirs(table, person), before)
     keys = {r["message_key"] for t in ("messages", "statuses") for r in found.rows[t].values()}

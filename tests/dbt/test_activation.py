@@ -462,5 +462,5 @@ def test_e29_a_merged_contact_is_written_to_under_its_new_id_alone(story: Story)
 def test_every_rule_of_what_goes_out_holds_in_its_unit_test(story: Story) -> None:
     chosen = "test_type:unit,path:dbt_project/models/activation"
     result = story.world.dbt("test", "--select", chosen)
-    assert len(result.result) == 4
+    assert len(result.result) == 5
     assert {r.status for r in result.result} == {"pass"}

@@ -122,7 +122,8 @@ def test_no_byte_of_the_person_is_left_anywhere(landed: Settings) -> None:
     assert files_with(landed.data_dir, traces(landed)) == []
     assert done.erased.identities == 6  # two numbers, a BSUID, an e-mail address, two forms
     assert done.erased.rows == {
-        "messages": 6, "statuses": 2, "outcomes": 3, "web_leads": 2, "exclusions": 1,
+        "messages": 6, "statuses": 2, "outcomes": 3, "web_leads": 2, "form_notices": 0,
+        "exclusions": 1,
         "consents": 0, "handovers": 0, "identity_links": 7, "link_clicks": 0,
         "chat_signals": 0,
     }  # fmt: skip

@@ -117,7 +117,8 @@ _NOTHING_TO_TELL = """
 select
     '' as conversion_event_id, '' as lead_id, 'won' as funnel_stage, '' as occurrence,
     '' as outcome_key, now() as occurred_at, 1.0 as value, 'BRL' as currency, '' as ctwa_clid,
-    '' as waba_id, '' as phone_key, '' as bsuid_key, cast(null as varchar) as ineligible_reason
+    '' as waba_id, '' as leadgen_id, '' as page_id, '' as phone_key, '' as bsuid_key,
+    '' as email_key, cast(null as varchar) as ineligible_reason
 where false
 """
 

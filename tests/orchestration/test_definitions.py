@@ -149,7 +149,7 @@ def test_tests_of_severity_error_block(definitions: dg.Definitions) -> None:
     from_dbt = [c for c in checks if c.key.asset_key.path[0] in ("marts", "intermediate")]
     assert any(check.blocking for check in from_dbt)
     loaded = [c for c in checks if c.key.name == "loaded"]
-    assert len(loaded) == 7
+    assert len(loaded) == 8
     assert not any(check.blocking for check in loaded)
 
 

@@ -14,39 +14,31 @@
     arrives later, or a corrected amount, changes a row and never its id.
 
     The click is that of the lead's latest touch with a click id at or before the outcome, or of its
-    source touch, as `META_CONVERSION_CLICK` says (E70).
+    source touch, as `META_CONVERSION_CLICK` says (E70). Where it is an instant form (`leadgen_id`),
+    every stage is told, whatever `META_CONVERSION_EVENTS` says, and first that the form was sent.
 
     `ineligible_reason` is the first of these that applies: `erased`, `consent_withdrawn` (E72),
-    `excluded` (E20), `from_meta` (Meta found the outcome itself), `no_click_id`, `click_too_old`
-    (E67), `no_value` (won without value and currency).
+    `excluded` (E20), `from_meta` (Meta found the outcome itself), `no_click_id`, `form_too_old` (over
+    28 days), `click_too_old` (E67), `no_value` (won without value and currency; not of forms).
 */
 
 with
 
 touches as (
 
-    select * from {{ ref('int_touches__classified') }}
-    where evidence_key is not null
+    select * from {{ ref('conversion_clicks') }}
 
 ),
 
-messages as (
+leads as (
 
-    select
-        message_key,
-        waba_id,
-        phone_key,
-        bsuid_key,
-        ctwa_clid
-
-    from {{ ref('int_messages__deduplicated') }}
-    where ctwa_clid <> ''
+    select * from {{ ref('int_leads__sourced') }}
 
 ),
 
 reached as (
 
-    {% for stage in conversion_stages() %}
+    {% for stage in reached_by %}
     {{ 'union all' if not loop.first }}
     select
         *,
@@ -115,6 +107,27 @@ occurred as (
             and amounts.place_of_value = 1
     where earliest.place = 1
 
+    union all
+
+    select
+        leads.lead_id,
+        'lead' as funnel_stage,
+        touches.touch_id as occurrence,
+        touches.touch_id as outcome_key,
+        'meta_lead_forms' as source, -- noqa: RF04
+        null as value, -- noqa: RF04
+        null as currency,
+        -- Meta discards what is not after the form.
+        {{ dbt.dateadd('second', 1, 'touches.occurred_at') }} as occurred_at
+
+    from touches
+    inner join leads
+        on
+            touches.person_key = leads.person_key
+            and touches.lead_scope = leads.lead_scope
+            and touches.lead_cycle = leads.lead_cycle
+    where touches.leadgen_id is not null
+
 ),
 
 events as (
@@ -129,7 +142,7 @@ events as (
         leads.source_touch_id
 
     from occurred
-    inner join {{ ref('int_leads__sourced') }} as leads
+    inner join leads
         on occurred.lead_id = leads.lead_id
 
 ),
@@ -140,10 +153,13 @@ clicks as (
         events.conversion_event_id,
         touches.touch_id,
         touches.occurred_at as click_at,
-        messages.ctwa_clid,
-        messages.waba_id,
-        messages.phone_key,
-        messages.bsuid_key,
+        touches.ctwa_clid,
+        touches.waba_id,
+        touches.leadgen_id,
+        touches.page_id,
+        touches.phone_key,
+        touches.bsuid_key,
+        touches.email_key,
         row_number() over (
             partition by events.conversion_event_id
             order by
@@ -159,11 +175,11 @@ clicks as (
             and events.lead_scope = touches.lead_scope
             and events.lead_cycle = touches.lead_cycle
             and events.occurred_at >= touches.occurred_at
+            and touches.touch_id
+            = case events.funnel_stage when 'lead' then events.occurrence else touches.touch_id end
     {% if conversion_click() == 'first_touch' %}
             and events.source_touch_id = touches.touch_id
     {% endif %}
-    inner join messages
-        on touches.evidence_key = messages.message_key
 
 ),
 
@@ -178,16 +194,24 @@ conversion_outbox as (
         clicks.touch_id,
         clicks.ctwa_clid,
         clicks.waba_id,
+        clicks.leadgen_id,
+        clicks.page_id,
         clicks.phone_key,
         clicks.bsuid_key,
+        clicks.email_key,
         placed.campaign_id,
         placed.ad_id,
         case
-            when clicks.ctwa_clid = 'erased' then 'erased'
+            when coalesce(clicks.ctwa_clid, clicks.leadgen_id) = 'erased' then 'erased'
             when withdrawn.person_key is not null then 'consent_withdrawn'
             when excluded.lead_id is not null then 'excluded'
             when events.source = 'meta_automatic_events' then 'from_meta'
             when clicks.touch_id is null then 'no_click_id'
+            when
+                clicks.leadgen_id is not null
+                and events.occurred_at > {{ dbt.dateadd('day', 28, 'clicks.click_at') }}
+                then 'form_too_old'
+            when clicks.leadgen_id is not null then null
             when
                 events.occurred_at
                 > {{ dbt.dateadd('day', conversion_click_days(), 'clicks.click_at') }}
@@ -213,6 +237,9 @@ conversion_outbox as (
         on events.person_key = withdrawn.person_key
     left join {{ ref('int_leads__excluded') }} as excluded
         on events.lead_id = excluded.lead_id
+    where
+        clicks.leadgen_id is not null
+        or events.funnel_stage in ('{{ conversion_stages() | join("', '") }}')
 
 )
 

@@ -286,6 +286,7 @@ const CHANNEL_COLOURS = {
   unknown_ad: "k8",
   click_to_messenger: "k9",
   click_to_instagram: "k10",
+  meta_lead_form: "k11",
 };
 
 function originChart(series, groups, totals) {

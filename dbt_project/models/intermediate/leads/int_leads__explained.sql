@@ -90,6 +90,7 @@ phrased as (
                     when 'post' then ' after tapping a post'
                     when 'web_utm' then ' through the site'
                     when 'web_click_id' then ' through the site'
+                    when 'lead_form' then ' by an instant form'
                     else ' from an ad that Meta did not name'
                 end
                 || ', but the first paid touch gives the source'
@@ -173,6 +174,12 @@ explained as (
         resolution,
         first_touch_date,
         case
+            when basis = 'lead_form'
+                then
+                    'Sent an instant form of Meta''s on ' || at_time || case
+                        when channel = 'organic_social' then ', reached without an ad'
+                        else ' after tapping ' || the_ad
+                    end
             when basis = 'web_ad_id' and is_by_site
                 then by_site || ' after a click on ' || the_ad || ' of ' || platform_name
             when basis = 'web_click_id' and channel = 'paid_search' and is_by_site

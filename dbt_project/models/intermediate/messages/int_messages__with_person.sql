@@ -3,12 +3,10 @@
 {%- set seen = own_highest('changed_seq') if is_incremental() %}
 
 /*
-    Grain: one row per message, in or out, and per web form, with the person it was exchanged with
-    (rule R4).
+    Grain: one row per message, in or out, and per form, with the person (rule R4).
 
-    Messages of ours that only a status shows have origin `status`, forms have origin `web`: what
-    somebody sends through the site is in one order with what they write (one identity over all
-    channels). `identity_key` is the identity that the message itself shows, with a phone standing
+    Messages of ours that only a status shows have origin `status`, forms have origin `web`: they are
+    in one order with what people write (one identity over all channels). `identity_key` is the identity that the message itself shows, with a phone standing
     for its holder at the time (E28); `person_key` is the person that it belongs to by all links
     known so far. When one message of a person changes, all of that person's messages count as
     changed: the message may have moved to another person, and both have to be rebuilt. A business
@@ -162,7 +160,7 @@ exchanged as (
         cast(null as {{ dbt.type_string() }}) as business_number_id,
         country,
         submitted_at as sent_at,
-        false as is_test,
+        is_test,
         web_lead_key,
         brand,
         cast(null as {{ dbt.type_string() }}) as app,
@@ -187,7 +185,9 @@ with_identity as (
         exchanged.*,
         case
             when coalesce(exchanged.is_test, false)
-                then {{ test_identity('coalesce(exchanged.bsuid_key, exchanged.phone_key)') }}
+                then {{ test_identity(
+                    'coalesce(exchanged.web_lead_key, exchanged.bsuid_key, exchanged.phone_key)'
+                ) }}
             else
                 coalesce(
                     exchanged.web_lead_key,

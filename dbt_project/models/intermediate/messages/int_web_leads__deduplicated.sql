@@ -1,8 +1,9 @@
 /*
-    Grain: one row per web form: its lead_id.
+    Grain: one row per form, of the site or one of Meta's instant forms: its lead_id.
 
     A form that is sent again is one touch: of copies that differ the earliest counts, then the one
-    with the smaller content, never the last to arrive (rule R3).
+    with the smaller content, never the last to arrive (rule R3). What Meta says of an instant form
+    comes before what another system forwards of it under the same id.
 */
 
 with
@@ -20,7 +21,11 @@ copies as (
 
 earliest as (
 
-    {{ deduplicate('copies', 'form_key', 'submitted_at, content_key') }}
+    {{ deduplicate(
+        'copies',
+        'form_key',
+        'case when lead_form_id is null then 1 else 0 end, submitted_at, content_key'
+    ) }}
 
 ),
 
@@ -35,6 +40,11 @@ deduplicated as (
         brand,
         submitted_at,
         {{ page_columns() | join(',\n        ') }},
+        leadgen_id,
+        lead_form_id,
+        page_id,
+        is_organic,
+        coalesce(is_test, false) as is_test,
         content_key,
         copies,
         changed_seq

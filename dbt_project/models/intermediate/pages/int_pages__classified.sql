@@ -7,7 +7,8 @@
 
 /*
     Grain: one row per touch that came from a page of the site, form or coded link: what the address
-    of the page says about its source (rules R6 and R7).
+    of the page says about its source (rules R6 and R7); or by an instant form of Meta's, which was
+    sent from its ad, or without one (`is_organic`).
 
     An id in the address, put there by its platform under its own name or known to the platform's
     tables (int_pages__identified), is stronger than a click id, which is stronger than UTM
@@ -64,6 +65,8 @@ read as (
         fbclid,
         msclkid,
         catalogue_no,
+        lead_form_id is not null as is_lead_form,
+        coalesce(is_organic, false) as is_organic,
         lower(coalesce(utm_source, '')) as source_word,
         lower(coalesce(utm_medium, '')) as medium_word,
         has_own_ids or found_platform is not null as has_ids,
@@ -115,6 +118,7 @@ with_basis as (
     select
         *,
         case
+            when is_lead_form then 'lead_form'
             when has_ids then 'web_ad_id'
             when has_google_click or msclkid is not null or fbclid is not null then 'web_click_id'
             when has_utm then 'web_utm'
@@ -130,6 +134,8 @@ with_channel as (
     select
         *,
         case
+            when basis = 'lead_form' and is_organic then 'organic_social'
+            when basis = 'lead_form' then 'meta_lead_form'
             when basis = 'web_ad_id' and id_platform = 'meta' then 'meta_web'
             when basis = 'web_ad_id' then 'paid_search'
             when basis = 'web_click_id' and (has_google_click or msclkid is not null)
@@ -155,7 +161,7 @@ classified as (
         basis,
         channel,
         case
-            when channel = 'meta_web' then 'meta'
+            when channel in ('meta_web', 'meta_lead_form') then 'meta'
             when channel <> 'paid_search' then null
             when has_google_click and basis = 'web_click_id' then 'google'
             when msclkid is not null and basis = 'web_click_id' then 'microsoft'

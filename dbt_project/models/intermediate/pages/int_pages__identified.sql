@@ -3,8 +3,8 @@
     ('utm_term', 'adset')) %}
 
 /*
-    Grain: one row per touch that came from a page of the site, form or coded link, with the ids in
-    its address that the tables of a platform know (rule R8).
+    Grain: one row per touch that came from a page of the site, form or coded link, or by an instant
+    form of Meta's, with the ids in its address that the tables of a platform know (rule R8).
 
     A value is an id if it exists there, whatever parameter it came in: `utm_id` and `utm_campaign`
     hold a campaign id at Google, at Meta possibly an ad id. Names are never compared. The platform
@@ -21,7 +21,9 @@ pages as (
 
     select
         form_key as touch_id,
-        {{ page_columns() | join(',\n        ') }}
+        {{ page_columns() | join(',\n        ') }},
+        lead_form_id,
+        is_organic
 
     from {{ ref('int_web_leads__deduplicated') }}
 
@@ -29,7 +31,9 @@ pages as (
 
     select
         message_key as touch_id,
-        {{ page_columns() | join(',\n        ') }}
+        {{ page_columns() | join(',\n        ') }},
+        cast(null as {{ dbt.type_string() }}) as lead_form_id,
+        cast(null as boolean) as is_organic
 
     from {{ ref('int_link_codes__matched') }}
     where state = 'matched'

@@ -25,6 +25,8 @@ select
         when upper(coalesce(ads.destination_type, '')) = 'MESSENGER' then 'click_to_messenger'
         when upper(coalesce(ads.destination_type, '')) = 'INSTAGRAM_DIRECT'
             then 'click_to_instagram'
+        when upper(coalesce(ads.destination_type, '')) in ('ON_AD', 'LEAD_FORM_MESSENGER')
+            then 'meta_lead_form'
         else 'meta_web'
     end as channel,
     spend.currency,

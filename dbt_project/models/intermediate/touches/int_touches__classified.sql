@@ -220,7 +220,8 @@ classified as (
         or (is_from_page and coalesce(page_campaign_id, page_adset_id, gclid) is not null)
             as has_ad,
         ad_id is not null
-        or (is_from_page and page_channel in ('paid_search', 'meta_web')) as is_paid,
+        or (is_from_page and page_channel in ('paid_search', 'meta_web', 'meta_lead_form'))
+            as is_paid,
         is_from_page,
         can_have_page,
         page_source_text,

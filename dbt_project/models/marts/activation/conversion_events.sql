@@ -15,7 +15,11 @@ conversion_events as (
     select
         coalesce(states.conversion_event_id, outbox.conversion_event_id) as conversion_event_id,
         coalesce(states.lead_id, outbox.lead_id) as lead_id,
-        coalesce(states.event_name, {{ conversion_name('outbox.funnel_stage') }}) as event_name,
+        coalesce(
+            states.event_name,
+            case when outbox.leadgen_id is not null then outbox.funnel_stage end,
+            {{ conversion_name('outbox.funnel_stage') }}
+        ) as event_name,
         coalesce(states.funnel_stage, outbox.funnel_stage) as funnel_stage,
         coalesce(
             states.status,
