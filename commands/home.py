@@ -15,7 +15,8 @@ from ctwa.project import OWN_MODELS, OWN_SEEDS, OWN_VARIABLES, variables_to_edit
 from ctwa.settings import ENV_FILE, PROJECT_DIR
 
 SEEDS = (
-    "lead_stages", "business_numbers", "exchange_rates", "alarms", "own_message_rates", "targets",
+    "lead_stages", "business_numbers", "exchange_rates", "alarms", "own_message_rates",
+    "agent_costs", "targets",
 )  # fmt: skip
 """The seeds that a company edits."""
 

@@ -59,7 +59,7 @@ def build_dbt_assets(
         for reason in reasons:
             context.log.warning("building everything from the event log: %s", reason)
         if reasons and not context.is_subset:
-            context.instance.add_run_tags(context.run_id, {FULL_TAG: "yes"})
+            context.instance.add_run_tags(context.run.run_id, {FULL_TAG: "yes"})
         if reasons and (dropped := drop_left_overs(settings, manifest)):
             context.log.info("dropped what no model makes any more: %s", ", ".join(dropped))
         if leaves_parents_out(dbt_build, context.selected_asset_keys):

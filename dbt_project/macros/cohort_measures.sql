@@ -4,7 +4,7 @@
     {{ return([7, 14, 30, 90]) }}
 {%- endmacro %}
 
-{# As with spend, a sum that left out a value or a message's cost without a rate would be too low, so
+{# As with spend, a sum that left out a value or a cost that is not known would be too low, so
    it is null (rules R13, R16). #}
 {% macro cohort_measures() -%}
         {%- set is_excluded = 'coalesce(is_excluded, false)' %}
@@ -23,13 +23,12 @@
             when max(case when has_unconverted_value and not {{ is_excluded }} then 1 else 0 end) = 0
                 then coalesce(sum(case when not {{ is_excluded }} then won_value_reporting end), 0)
         end as won_value_reporting,
+        {% for cost in ['message_cost_reporting', 'agent_cost_reporting'] %}
         case
-            when
-                max(
-                    case when message_cost_reporting is null and not {{ is_excluded }} then 1 else 0 end
-                ) = 0
-                then coalesce(sum(case when not {{ is_excluded }} then message_cost_reporting end), 0)
-        end as message_cost_reporting
+            when max(case when {{ cost }} is null and not {{ is_excluded }} then 1 else 0 end) = 0
+                then coalesce(sum(case when not {{ is_excluded }} then {{ cost }} end), 0)
+        end as {{ cost }}{{ ',' if not loop.last }}
+        {% endfor %}
 {%- endmacro %}
 
 {# Columns of a report that count leads; 0 if a day has spend and no leads (E46). #}
@@ -41,7 +40,7 @@
         -- `as_of` is only partly over.
         {{ dbt.dateadd('day', days, report_date) }} < {{ as_of() }} as is_mature_{{ days }}d,
         {% endfor %}
-        {% for column in ['won_value_reporting', 'message_cost_reporting'] %}
+        {% for column in cohort_amounts() %}
         cast(
             case when {{ cohorts }}.leads is null then 0 else {{ cohorts }}.{{ column }} end
             as decimal(18, 6)
@@ -50,11 +49,15 @@
 {%- endmacro %}
 
 {% macro cohort_column_names() -%}
-    {%- set names = counted_leads() + ['won_value_reporting', 'message_cost_reporting'] -%}
+    {%- set names = counted_leads() + cohort_amounts() -%}
     {%- for days in cohort_windows() -%}
         {%- do names.append('is_mature_' ~ days ~ 'd') -%}
     {%- endfor -%}
     {{ return(names) }}
+{%- endmacro %}
+
+{% macro cohort_amounts() -%}
+    {{ return(['won_value_reporting', 'message_cost_reporting', 'agent_cost_reporting']) }}
 {%- endmacro %}
 
 {% macro counted_leads() -%}

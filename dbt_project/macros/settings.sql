@@ -12,7 +12,7 @@
 {% macro rule(name) -%}
     {%- set value = var(name, env_var("CTWA_" ~ name | upper, "")) | string -%}
     {%- set only_looks = target.name in ("lint", "marts") or (
-        not execute and flags.WHICH in ("list", "parse")
+        not execute and flags.WHICH in ("list", "ls", "parse")
     ) -%}
     {%- if value == "" and only_looks -%}
         {%- set value = "0" -%}

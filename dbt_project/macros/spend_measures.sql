@@ -80,10 +80,16 @@
         {{ exact_ratio(amount, row ~ '.qualified_leads') }} as cost_per_qualified_lead{{ suffix }}
 {%- endmacro %}
 
-{# The same with what the messages to these leads cost (rule R16), in the reporting currency; null
-   where either part is not known. #}
+{# Whether the installation tells what Meta's agent costs; if not, no sum has a part for it. #}
+{% macro agent_costs_are_told() -%}
+    (select count(*) from {{ ref('agent_costs') }}) > 0
+{%- endmacro %}
+
+{# The same with what the messages to these leads cost and, where that is told, what Meta's agent cost
+   (rule R16), in the reporting currency; null where a part is not known. #}
 {% macro loaded_cost_columns(row, amount) -%}
-        {%- set loaded = '(' ~ amount ~ ' + ' ~ row ~ '.message_cost_reporting)' -%}
+        {%- set agent = 'case when ' ~ agent_costs_are_told() ~ ' then ' ~ row ~ '.agent_cost_reporting else 0 end' -%}
+        {%- set loaded = '(' ~ amount ~ ' + ' ~ row ~ '.message_cost_reporting + ' ~ agent ~ ')' -%}
         {{ exact_ratio(loaded, row ~ '.leads') }} as loaded_cost_per_lead,
         {{ exact_ratio(loaded, row ~ '.qualified_leads') }} as loaded_cost_per_qualified_lead
 {%- endmacro %}

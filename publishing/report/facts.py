@@ -204,7 +204,10 @@ def load_facts(connection: duckdb.DuckDBPyConnection, *, says_unread: bool) -> N
         "select count(*) > 0 from duckdb_columns() "
         "where table_name = 'fct_leads' and column_name = 'message_cost_reporting'"
     ).fetchone() == (True,)
-    connection.execute(_LEADS.format(message_cost="message_cost_reporting" if has_cost else "null"))
+    cost = "message_cost_reporting" if has_cost else "null"
+    if _tells_agent_costs(connection):
+        cost = f"({cost} + agent_cost_reporting)"
+    connection.execute(_LEADS.format(message_cost=cost))
     connection.execute(_KINDS.format(unread=_UNREAD if says_unread else _NOTHING_UNREAD))
     above = [key for key in KEYS if key not in ("ad",)]
     connection.execute(
@@ -231,3 +234,14 @@ def _check_totals(connection: duckdb.DuckDBPyConnection) -> None:
             f"({', '.join(map(str, counted))}) differ from those of channel_performance "
             f"({', '.join(map(str, published))}); `ctwa refresh --full` rebuilds both"
         )
+
+
+def _tells_agent_costs(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether what Meta's agent cost is a part of loaded costs, as the marts have it."""
+    found = connection.execute(
+        "select count(*) from duckdb_columns() where (table_name, column_name) in "
+        "(('fct_leads', 'agent_cost_reporting'), ('fct_message_costs', 'category'))"
+    ).fetchone()
+    return found == (2,) and connection.execute(
+        "select count(*) > 0 from marts.fct_message_costs where category = 'agent'"
+    ).fetchone() == (True,)

@@ -20,6 +20,7 @@ import pytest
 
 from orchestration.plan import filled_in, run_values
 from simulator.bill import Written, charges, price, shipped_rates
+from tests.support.meta import BR, Meta, ad_row
 from tests.support.people import Envelope, Inbox, message, outcome, referral, status
 from tests.support.plans import plan_for
 from tests.support.warehouse import DbtWorld
@@ -162,6 +163,10 @@ def world(tmp_path_factory: pytest.TempPathFactory, written: list[Written]) -> D
     made = DbtWorld(tmp_path_factory.mktemp("costs"), as_of=AS_OF)
     told = [*envelopes(written), *OTHERS]
     random.Random(1).shuffle(told)
+    days = [date(2026, 9, 1) + timedelta(days=n) for n in range(80)]
+    Meta(made).spend(
+        "2026-11-20 06:00", {(BR, str(day)): ("10", [ad_row(AD, "10")]) for day in days}
+    )
     inbox = Inbox(made)
     for part in (told[::2], told[1::2]):
         inbox.deliver(*part)
@@ -211,10 +216,19 @@ def test_a_wrong_rule_is_seen_in_the_bill(
     }  # what the platform says needs no rule
 
 
+PRICED = ("int_messages__charged", "int_messages__priced", "fct_message_costs")
+
+
 def _again(
-    world: DbtWorld, folder: Path, old: str = "", new: str = "", first: str = ""
+    world: DbtWorld,
+    folder: Path,
+    old: str = "",
+    new: str = "",
+    first: str = "",
+    tables: tuple[str, ...] = PRICED,
 ) -> duckdb.DuckDBPyConnection:
     """The models built once more, on a copy of the warehouse, with another piece of their SQL."""
+    folder.mkdir(exist_ok=True)
     copy = folder / world.settings.warehouse_path.name
     shutil.copy(world.settings.warehouse_path, copy)
     connection = duckdb.connect(str(copy))
@@ -222,11 +236,7 @@ def _again(
     connection.execute(first or "select 1")
     nodes = {node.table: node for node in plan_for(world.settings).nodes}
     values = {**run_values(world.settings, AS_OF), "database": copy.stem}
-    statements = [
-        sql
-        for table in ("int_messages__charged", "int_messages__priced", "fct_message_costs")
-        for sql in nodes[table].full
-    ]
+    statements = [sql for table in tables for sql in nodes[table].full]
     assert not old or any(old in sql for sql in statements), old
     for sql in statements:
         connection.execute(filled_in(sql.replace(old, new) if old else sql, values))
@@ -330,3 +340,76 @@ def test_e146_the_companys_own_rate_comes_first_and_from_its_day_on(
     assert found["in ireland"] == (D("0.50"), "BRL")
     assert found["a service"] == (D("0.05"), "BRL")
     assert found["lia 2"] == (D("0.0068"), "USD")
+
+
+TOLD = ("int_agent_costs__spread", "fct_leads", "fct_message_costs", "channel_performance")
+LOADED = """
+    select spend_reporting, message_cost_reporting, agent_cost_reporting, leads,
+        loaded_cost_per_lead
+    from marts.channel_performance
+    where channel = 'click_to_whatsapp' and leads > 0 and spend_reporting is not null
+"""
+
+
+def loaded(rows: list[Any], *, told: bool) -> list[Any]:
+    """Rows of `LOADED` with a known agent's cost above 0, after each row's sum was checked."""
+    for spend, messages, agent, leads, cost in rows:
+        parts = (spend, messages, agent if told else D(0))
+        expected = None if None in parts else sum(parts) / leads
+        assert (cost is None) == (expected is None)
+        assert expected is None or abs(cost - expected) < D("0.000002")
+    return [row for row in rows if row[2] and row[4]]
+
+
+def test_e165_what_the_agent_costs_is_spread_over_its_chats_to_the_cent(
+    world: DbtWorld, tmp_path: Path
+) -> None:
+    held = f"""
+        create or replace table marts.fct_conversations as select * replace (
+            case when business_number_id = '{BUSY}' then 'ai_agent' else answered_by end
+            as answered_by
+        ) from marts.fct_conversations;
+    """
+    untold = _again(world, tmp_path / "untold", first=held, tables=TOLD)
+    assert untold.execute(
+        "select count(*) from marts.fct_message_costs where category = 'agent'"
+    ).fetchall() == [(0,)]
+    assert untold.execute(
+        "select count(*) from marts.fct_leads where agent_cost_reporting is null"
+    ).fetchall() > [(0,)]
+    rows = untold.execute(LOADED).fetchall()
+    assert loaded(rows, told=False) == []
+    assert any(agent is None and cost is not None for _, _, agent, _, cost in rows)
+
+    told = f"""
+        {held}
+        insert into seeds.agent_costs values
+            ('{BUSY}', '2026-09-01', 'BRL', 100.01), ('{BUSY}', '2026-10-01', 'BRL', 77.77),
+            ('{QUIET}', '2026-10-01', 'BRL', 5), ('{BUSY}', '2026-11-01', 'XXX', 9);
+    """
+    again = _again(world, tmp_path / "told", first=told, tables=TOLD)
+    bill = again.execute(
+        "select business_number_id, strftime(cost_date, '%Y-%m'), sum(cost), sum(messages)"
+        " from marts.fct_message_costs where category = 'agent' group by 1, 2 order by 1, 2"
+    ).fetchall()
+    assert bill[0] == (BUSY, "2026-09", D("100.01"), 0)
+    assert bill[1][:3] == (BUSY, "2026-10", D("77.77"))
+    assert (QUIET, "2026-10", D(5), 0) in bill  # it held no chat: in no lead's cost
+    shares = again.execute(
+        "select max(amount) - min(amount), count(*) from intermediate.int_agent_costs__spread"
+        f" where business_number_id = '{BUSY}' and cost_date < '2026-10-01'"
+    ).fetchone()
+    assert shares is not None
+    assert shares[0] <= D("0.000001")
+    assert shares[1] > 30
+    assert again.execute(
+        "select sum(agent_cost_reporting) from marts.fct_leads"
+        f" where business_number_id = '{BUSY}' and first_touch_date < '2026-10-01'"
+    ).fetchone() >= (D("100.01"),)
+    assert set(
+        again.execute(
+            "select distinct unpriced_reason from marts.fct_message_costs"
+            " where category = 'agent' and cost_reporting is null"
+        ).fetchall()
+    ) == {("no_exchange_rate",)}
+    assert loaded(again.execute(LOADED).fetchall(), told=True)

@@ -100,11 +100,13 @@ def test_dbt_gets_the_settings_and_this_process_keeps_its_own(settings: Settings
 @pytest.mark.timeout(600)
 def test_plain_dbt_looks_without_settings_and_names_the_command_that_builds(tmp_path: Path) -> None:
     """At the top of a checkout, as data people and editors start it."""
-    folders = ["--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")]
+    folders = {"DBT_TARGET_PATH": str(tmp_path / "target"), "DBT_LOG_PATH": str(tmp_path / "logs")}
 
     def dbt(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [Path(sys.executable).with_name("dbt"), *arguments, *folders]
-        return subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [Path(sys.executable).with_name("dbt"), *arguments],
+            cwd=PROJECT_DIR, env=os.environ | folders, capture_output=True, text=True, check=False,
+        )  # fmt: skip
 
     at_once = dbt("run", "--select", "fct_leads")
     listed = dbt("ls", "--select", "fct_leads", "--resource-type", "model")

@@ -154,6 +154,20 @@ def test_an_amount_without_a_rate_stays_unknown(settings: Settings) -> None:
     assert total(payload, "message_cost", ad="ad2") is None
 
 
+def test_e165_what_metas_agent_cost_is_part_of_loaded_costs_once_it_is_told(
+    settings: Settings,
+) -> None:
+    costs = company()
+    costs["fct_leads"][0] |= {"message_cost_reporting": "0.0625", "agent_cost_reporting": "0.5"}
+    costs["fct_leads"][1] |= {"agent_cost_reporting": None}
+    untold = written(settings, **costs, fct_message_costs=[{"category": "service"}])
+    assert total(untold, "message_cost", ad="ad1") == Decimal("0.0625")
+    assert total(untold, "message_cost", ad="ad2") == 0
+    told = written(settings, **costs, fct_message_costs=[{"category": "agent"}])
+    assert total(told, "message_cost", ad="ad1") == Decimal("0.5625")
+    assert total(told, "message_cost", ad="ad2") is None
+
+
 def test_a_report_that_does_not_add_up_is_not_written(settings: Settings) -> None:
     write_marts(settings.marts_path, **company())
     with duckdb.connect(str(settings.marts_path)) as marts:

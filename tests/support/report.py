@@ -26,6 +26,7 @@ _TABLES = {
         is_qualified_90d boolean default false,
         won_value_reporting decimal(18, 6), has_unconverted_value boolean default false,
         message_cost_reporting decimal(18, 6) default 0,
+        agent_cost_reporting decimal(18, 6) default 0,
         first_touch_at timestamptz, qualified_at timestamptz, has_replied boolean default false,
         is_won boolean default false, business_number_id varchar, brand varchar,
         basis varchar default 'direct', resolution varchar, current_stage varchar,
@@ -100,12 +101,13 @@ _TABLES = {
     "restatements": """restated_on date, report_date date, cause varchar,
         spend_reporting_delta decimal(18, 6) default 0, leads_delta bigint default 0,
         qualified_leads_delta bigint default 0""",
+    "fct_message_costs": "category varchar",
     "conversion_events": """conversion_event_id varchar, funnel_stage varchar default 'won',
         event_name varchar, status varchar, reason varchar, occurred_at timestamptz""",
 }
 OPTIONAL = (
     "creative_board", "budget_shift", "conversion_events", "health_alarms", "restatements",
-    "monday", "target_pacing", "cohort_forecast", "answer_performance",
+    "monday", "target_pacing", "cohort_forecast", "answer_performance", "fct_message_costs",
 )  # fmt: skip
 
 _CHANNELS = """

@@ -23,8 +23,17 @@ DOCS = {
     "report-campaigns": ("campaigns", DESKTOP, "period=90d"),
     "report-creatives": ("creatives", DESKTOP, "period=90d"),
     "report-leads": ("leads", DESKTOP, "period=30d"),
+    "report-funnel": ("funnel", DESKTOP, "period=90d"),
+    "report-answering": ("answering", DESKTOP, ""),
+    "report-cohorts": ("cohorts", DESKTOP, "period=180d"),
     "report-health": ("health", DESKTOP, "period=30d"),
+    "report-definitions": ("definitions", DESKTOP, ""),
     "report-phone": ("overview", PHONE, "period=90d"),
+    **{
+        f"report-phone-{page}": (page, PHONE, "period=90d")
+        for page in ("monday", "answering", *PAGES)
+        if page not in ("overview", "definitions")
+    },
 }
 
 

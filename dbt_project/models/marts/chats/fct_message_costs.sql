@@ -5,13 +5,47 @@
     Every delivered message of ours is in exactly one row. Those to people who are no lead have the
     channel `no_lead`. A cost that is not wholly known is null with its reason (rule R16); the known
     part of it is in no column, because a sum without the rest would be read as the bill.
+
+    Once the seed `agent_costs` tells what Meta's agent cost, rows of the category `agent` hold it, with
+    0 messages: by the day on which the conversations began.
 */
 
 with
 
 priced as (
 
-    select * from {{ ref('int_messages__priced') }}
+    select
+        1 as messages,
+        lead_id,
+        business_number_id,
+        cost_date,
+        category,
+        market,
+        is_by_number_market,
+        charge,
+        charged_by,
+        cost,
+        currency,
+        cost_reporting,
+        unpriced_reason
+    from {{ ref('int_messages__priced') }}
+    union all
+    select
+        0 as messages,
+        lead_id,
+        business_number_id,
+        cost_date,
+        'agent' as category,
+        'none' as market,
+        false as is_by_number_market,
+        'agent' as charge,
+        'told' as charged_by,
+        amount as cost,
+        currency,
+        cost_reporting,
+        unpriced_reason
+    from {{ ref('int_agent_costs__spread') }}
+    where {{ agent_costs_are_told() }}
 
 ),
 
@@ -57,12 +91,12 @@ added_up as (
         platform,
         campaign_key,
         min(account_id) as account_id,
-        count(*) as messages,
+        sum(messages) as messages,
         sum(case when charge = 'charged' then 1 else 0 end) as billable_messages,
         {% for charge in ['free_entry_point', 'allowance', 'service_window', 'unknown'] %}
         sum(case when charge = '{{ charge }}' then 1 else 0 end) as {{ charge }}_messages,
         {% endfor %}
-        sum(case when unpriced_reason is not null then 1 else 0 end) as messages_without_cost,
+        sum(case when unpriced_reason is not null then messages else 0 end) as messages_without_cost,
         sum(case when charged_by = 'rule' then 1 else 0 end) as messages_by_rule,
         sum(case when is_by_number_market then 1 else 0 end) as messages_by_number_market,
         case when count(cost) = count(*) and count(distinct currency) <= 1 then sum(cost) end as cost,

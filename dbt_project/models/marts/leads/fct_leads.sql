@@ -90,17 +90,18 @@ reached as (
 
 ),
 
-message_costs as (
+{% for part, priced in [('message', 'int_messages__priced'), ('agent', 'int_agent_costs__spread')] %}
+{{ part }}_costs as (
 
     select
         lead_id,
         case when count(cost_reporting) = count(*) then sum(cost_reporting) end as cost_reporting
-
-    from {{ ref('int_messages__priced') }}
+    from {{ ref(priced) }}
     where lead_id is not null
     group by lead_id
 
 ),
+{% endfor %}
 
 described as (
 
@@ -181,10 +182,12 @@ described as (
         leads.inbound_messages,
         opened.first_response_seconds,
         opened.answered_by,
+        {% for part in ['message', 'agent'] %}
         cast(
-            case when message_costs.lead_id is null then 0 else message_costs.cost_reporting end
+            case when {{ part }}_costs.lead_id is null then 0 else {{ part }}_costs.cost_reporting end
             as decimal(18, 6)
-        ) as message_cost_reporting,
+        ) as {{ part }}_cost_reporting,
+        {% endfor %}
         -- A sum over several currencies means nothing.
         cast(case when reached.won_currencies = 1 then reached.won_value end as decimal(18, 6))
             as won_value,
@@ -221,6 +224,8 @@ described as (
         on leads.lead_id = verdicts.lead_id
     left join message_costs
         on leads.lead_id = message_costs.lead_id
+    left join agent_costs
+        on leads.lead_id = agent_costs.lead_id
     left join {{ ref('fct_conversations') }} as opened
         on leads.first_touch_id = opened.opening_touch_id
     left join {{ ref('int_leads__excluded') }} as excluded
