@@ -197,8 +197,10 @@ def _page(pages: Pages, page_id: str) -> Iterator[Finding]:
     try:
         client = pages.of(page_id)
         edge = f"{page_id}/leadgen_forms"
-        pages.call(page_id, client.get, edge, fields="id", limit=1)
-        yield ok(subject, "its forms can be read")
+        forms = pages.call(page_id, client.get, edge, fields="id", limit=1).get("data")
+        if isinstance(forms, list) and forms:  # a right scope is not yet access to leads
+            pages.call(page_id, client.get, f"{forms[0]['id']}/leads", fields="id", limit=1)
+        yield ok(subject, "its forms can be read" if forms else "it has no forms yet")
         apps = pages.call(page_id, client.get, f"{page_id}/subscribed_apps")
     except StopError:
         raise

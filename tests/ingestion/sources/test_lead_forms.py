@@ -272,6 +272,11 @@ def test_no_answer_is_outside_the_vault_and_an_erased_lead_does_not_come_again(
 def test_doctor_checks_permission_page_and_subscription(shop: Shop) -> None:
     shop.api.token_told = {"is_valid": True, "scopes": ["leads_retrieval"]}
     assert {f.status for f in examine(shop.settings)} == {"ok"}
+    shop.state.may_read_leads = False  # "Leads access" of the business leaves the app out
+    (denied,) = [f for f in examine(shop.settings) if f.status == "wrong"]
+    assert f"META_PAGE_TOKEN may not read leads of page {PAGE}" in denied.found
+    assert "Leads access" in denied.fix
+    shop.state.may_read_leads = True
     shop.state.pages[PAGE].subscribed = ("messages",)
     shop.api.token_told["scopes"] = ["ads_read"]
     wrong = {f.subject: f for f in examine(shop.settings) if f.status == "wrong"}
