@@ -78,7 +78,7 @@ create table if not exists conversions_switch (
 );
 create table if not exists conversions_marks (
     id integer primary key,
-    mark text not null                     -- the last two that this ledger left in the database
+    mark text not null                     -- the last that this ledger left in the database
 );
 create table if not exists conversions_refused_names (
     dataset_id text not null,
@@ -157,13 +157,13 @@ class ConversionsLedger:
         return mark is None or mark in known
 
     def new_mark(self) -> str:
-        """One to leave in the database now; the one before is still known, in case of a crash."""
+        """One to leave in the database now; the ones before stay known, in case of crashes."""
         new = secrets.token_hex(8)
         with transaction(self._connection):
             self._run("insert into conversions_marks (mark) values (?)", new)
             self._run(
                 "delete from conversions_marks "
-                "where id <= (select max(id) - 2 from conversions_marks)"
+                "where id <= (select max(id) - 20 from conversions_marks)"
             )
         return new
 

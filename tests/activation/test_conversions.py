@@ -12,6 +12,7 @@ import pytest
 
 from activation.conversions import ConversionsError, send_conversions
 from activation.conversions_api import EventsApi
+from activation.conversions_ledger import ConversionsLedger
 from activation.ledger import LedgerError, ledger_path
 from activation.outbox import OutboxError
 from ctwa.errors import LockLostError
@@ -203,6 +204,10 @@ def test_what_another_hosts_ledger_has_sent_is_not_sent_again(
     assert at(1).send([due(1), second, third]).sent == 1
     assert at(1).send().sent == 0
     assert len(meta.api.accepted) == 3
+    for _ in range(2):  # killed before the database had the mark
+        with ConversionsLedger.open(meta.settings) as ledger:
+            ledger.new_mark()
+    assert at(1).send([due(4, at=meta.at)]).sent == 1
 
 
 def test_known_bad_with_vaults_in_files_the_first_host_sends_it_again(meta: Meta) -> None:

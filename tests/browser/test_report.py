@@ -819,6 +819,18 @@ def test_pointing_at_a_chart_tells_its_numbers(company: Settings, chromium: Brow
             assert not {"NaN", "[object"} & set(tip.inner_text().split())
 
 
+def test_on_a_phone_the_menu_shows_where_one_is(company: Settings, chromium: Browser) -> None:
+    with reading(chromium, url_of(company), width=390) as reader:
+        for name in PAGES:
+            reader.show(name)
+            link = reader.page.locator("nav a[aria-current=page]")
+            box = link.bounding_box()
+            assert link.get_attribute("data-page") == name
+            assert box is not None
+            assert box["x"] >= 0, name
+            assert box["x"] + box["width"] <= 390, name
+
+
 def test_pictures_of_ads_are_in_the_page(
     tmp_path: Path, chromium: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,7 @@ DOCS = {
     **{
         f"report-phone-{page}": (page, PHONE, "period=90d")
         for page in ("monday", "answering", *PAGES)
-        if page != "overview"
+        if page not in ("overview", "definitions")
     },
 }
 

@@ -121,6 +121,15 @@ function buildPage() {
   shown.update = RENDERERS[state.page](root);
 }
 
+// On a phone the menu is a strip that scrolls sideways.
+function bringIntoView() {
+  const link = app.querySelector("nav a[aria-current=page]");
+  const nav = link?.closest("nav");
+  if (!nav || nav.scrollWidth <= nav.clientWidth) return;
+  const [here, strip] = [link, nav].map((one) => one.getBoundingClientRect());
+  nav.scrollLeft += here.left - strip.left - (strip.width - here.width) / 2;
+}
+
 function render() {
   const last = { page: shown.page, language: shown.language };
   readState();
@@ -147,6 +156,7 @@ function render() {
     if (link.dataset.page === state.page) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  if (last.language !== state.language || last.page !== state.page) bringIntoView();
   for (const [id, value] of Object.entries(CONTROLS)) {
     const control = document.getElementById(id);
     if (control) control.value = value();
