@@ -75,7 +75,7 @@ def variables_to_edit() -> str:
     for line in block.partition("\n\n")[0].splitlines():
         name = _VARIABLE.match(line)
         if name is None:
-            said.append(f"# {line.strip()}")
+            said.append(line.strip())
             continue
         if name[1] not in _NOT_TO_EDIT:
             lines += [*said, f"# {line.strip()}"]

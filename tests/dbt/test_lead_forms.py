@@ -73,6 +73,7 @@ STORY = (
     form(f"{DAY} 08:00", "forwarded", email="f@", utm_source="crm"),
     instant(f"{DAY} 08:30", "forwarded", email="f@"),
     instant(f"{DAY} 09:00", "organic", ad=None, email="o@", is_organic=True),
+    instant(f"{DAY} 09:00", "named", email="n@", is_organic=True),
     instant(f"{DAY} 09:00", "unnamed", ad=None, email="u@", is_organic=None),
     instant(f"{DAY} 09:00", "pending", ad="120226305854810799", email="p@"),
     test_lead(f"{DAY} 09:00", "test", phone="ana"),
@@ -146,6 +147,8 @@ def test_organic_and_unnamed_ones_have_no_ad(world: DbtWorld) -> None:
         "organic_social", None, None,
     )  # fmt: skip
     assert "reached without an ad" in organic["why"]
+    named = lead(world, "web_lead:named")  # an ad's id is stronger than the word
+    assert (named["channel"], named["ad_id"]) == ("meta_lead_form", AD)
     assert (unnamed["channel"], unnamed["ad_id"], unnamed["resolution"]) == (
         "meta_lead_form", None, None,
     )  # fmt: skip
@@ -162,13 +165,13 @@ def test_spend_of_the_forms_ads_stands_beside_their_leads(world: DbtWorld) -> No
     row = world.one(
         "marts.channel_performance", f"channel = 'meta_lead_form' and report_date = '{DAY}'"
     )
-    # ad, first, twice, forwarded, unnamed, pending
-    assert (row["leads"], row["qualified_leads"]) == (6, 1)
-    assert (row["spend_reporting"], row["cost_per_lead"]) == (Decimal(60), Decimal(10))
+    # ad, first, twice, forwarded, named, unnamed, pending
+    assert (row["leads"], row["qualified_leads"], row["spend_reporting"]) == (7, 1, Decimal(60))
     campaign = world.one(
         "marts.campaign_performance", f"campaign_id = '{CAMPAIGN}' and report_date = '{DAY}'"
     )
-    assert (campaign["leads"], campaign["spend"]) == (4, Decimal(60))
+    assert (campaign["leads"], campaign["spend"]) == (5, Decimal(60))
+    assert campaign["cost_per_lead"] == Decimal(12)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

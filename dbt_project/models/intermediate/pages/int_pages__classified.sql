@@ -134,7 +134,7 @@ with_channel as (
     select
         *,
         case
-            when basis = 'lead_form' and is_organic then 'organic_social'
+            when basis = 'lead_form' and is_organic and ad_id is null then 'organic_social'
             when basis = 'lead_form' then 'meta_lead_form'
             when basis = 'web_ad_id' and id_platform = 'meta' then 'meta_web'
             when basis = 'web_ad_id' then 'paid_search'
