@@ -48,6 +48,18 @@ class Budget:
     ad: tuple[int, int, int] = (36_000, 14_000, 24_000)
     campaign: tuple[int, int, int] = (12_000, 6_000, 6_000)
 
+    def beside(self, ages: int) -> Budget:
+        """What is left where so many ages stand beside the rows, of whatever grain these are."""
+        rows = sum(self.ad) + sum(self.campaign)
+        left = max(0.1, 1 - ages / _AGES_A_ROW / rows)
+        ad, campaign = ([int(part * left) for part in of] for of in (self.ad, self.campaign))
+        whole = max(0, self.whole - ages // _AGES_A_ROW)
+        return Budget(whole, (ad[0], ad[1], ad[2]), (campaign[0], campaign[1], campaign[2]))
+
+
+_AGES_A_ROW = 20
+"""Ages that take as many characters as a row."""
+
 
 def encode_facts(
     connection: duckdb.DuckDBPyConnection,
@@ -55,7 +67,8 @@ def encode_facts(
     budget: Budget,
 ) -> dict[str, Any]:
     """The tables of `load_facts` for the page; `accounts` is the order that indexes refer to."""
-    zones = _zones(connection, budget)
+    ((ages,),) = connection.execute("select count(*) from ages").fetchall()
+    zones = _zones(connection, budget.beside(ages))
     levels = {
         level: [_zone(connection, level, *zone) for zone in zones[level]] for level in _LEVELS
     }
