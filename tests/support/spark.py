@@ -54,10 +54,10 @@ class Cluster:
         os.killpg(int((self.folder / f"{name}.pid").read_text()), signal.SIGKILL)
 
     def session(self) -> Any:
-        """A session as dbt's."""
+        """A new session, as dbt's: those of a server that was killed are gone with it."""
         from pyspark.sql import SparkSession
 
-        return SparkSession.builder.remote(self.url).getOrCreate()
+        return SparkSession.builder.remote(self.url).create()
 
 
 @contextmanager
