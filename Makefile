@@ -39,7 +39,7 @@ demo: setup
 	@.venv/bin/ctwa demo
 
 test: setup
-	@$(PY) -m pytest -m "not deep and not browser and not spark" -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -m "not deep and not browser and not spark" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-deep: setup
 	@$(PY) -m pytest -m "not browser and not spark" -n 2 --dist loadfile --no-loadscope-reorder

@@ -11,6 +11,7 @@ from commands.story import Row, Story
 REASONS = {
     "no_click_id": "no tap on an ad with a click id came before the outcome",
     "click_too_old": "the last tap was longer before the outcome than META_CONVERSION_CLICK_DAYS",
+    "form_too_old": "the stage was reached more than 28 days after the instant form",
     "too_old": "it was known more than seven days after it happened, and Meta refuses such events",
     "no_value": "won without value and currency: fill in the amount in the CRM",
     "no_dataset": "no dataset for the click's WhatsApp account: set META_DATASET_IDS",
