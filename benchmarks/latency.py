@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
+from itertools import count, islice
 from pathlib import Path
 
 import duckdb
@@ -30,6 +31,7 @@ from benchmarks.figures import BenchmarkError
 from benchmarks.measure import environment, peak_memory
 from benchmarks.receiver import SECRET, free_port, signed, wait_until_healthy
 from benchmarks.worlds import settings_of
+from ctwa.phones import is_filler
 from ctwa.progress import doing
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import PROJECT_DIR
@@ -39,7 +41,7 @@ from simulator.hubspot_api import WRITE_SCOPES, serve_hubspot_api
 from simulator.hubspot_state import HubspotState
 
 PEOPLE = People(1, first=9_000_000)
-"""Those who write."""
+"""Those who write, but for numbers that look like filler: from a CRM they lead to nobody (E85)."""
 LOOK_SECONDS = 0.2
 START_SECONDS = 300.0
 """For the receiver to answer."""
@@ -117,8 +119,8 @@ class _Crm:
 @contextmanager
 def _crm(rates: Sequence[float], seconds: float) -> Iterator[_Crm]:
     state = HubspotState(datetime.now(UTC) - timedelta(hours=1))
-    count = 1 + sum(_posts_at(rate, seconds) for rate in rates)
-    contacts = {p: state.contact(phone=f"+{p}") for p in map(PEOPLE.phone, range(count))}
+    people = 1 + sum(_posts_at(rate, seconds) for rate in rates)
+    contacts = {p: state.contact(phone=f"+{p}") for p in islice(writers(), people)}
     with serve_hubspot_api(state, token="pat-bench", scopes=WRITE_SCOPES) as api:
         create_properties(HubspotClient(api.url, "pat-bench"), PROPERTIES)
         names = {
@@ -127,6 +129,11 @@ def _crm(rates: Sequence[float], seconds: float) -> Iterator[_Crm]:
             "HUBSPOT_WRITE_BACK": "live",
         }
         yield _Crm(state, contacts, names)
+
+
+def writers() -> Iterator[str]:
+    """Phone numbers of those who write, always the same ones in the same order."""
+    return (phone for phone in map(PEOPLE.phone, count()) if not is_filler(phone))
 
 
 def _posts_at(rate: float, seconds: float) -> int:
@@ -217,14 +224,12 @@ class _Posts:
 
     def run(self, rate: float, seconds: float, patience: float) -> Latency:
         """Post `rate` a second for so long, then wait up to `patience` seconds for the leads."""
-        numbers = range(self.sent, self.sent + _posts_at(rate, seconds))
-        self.sent = numbers.stop
+        first, self.sent = self.sent, self.sent + _posts_at(rate, seconds)
         waits = _Waits()
         phones: dict[str, str] = {}
         requests = []
-        for place, number in enumerate(numbers):
-            phone = PEOPLE.phone(number)
-            body = message(f"wamid.LIVE{number:012d}", phone, int(time.time() + place / rate))
+        for place, phone in enumerate(islice(writers(), first, self.sent)):
+            body = message(f"wamid.LIVE{phone}", phone, int(time.time() + place / rate))
             key = self._names.phone(phone)
             assert key is not None
             phones[key] = phone
