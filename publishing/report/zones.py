@@ -50,15 +50,18 @@ class Budget:
 
     def beside(self, ages: int) -> Budget:
         """What is left where so many ages stand beside the rows, of whatever grain these are."""
-        rows = sum(self.ad) + sum(self.campaign)
-        left = max(0.1, 1 - ages / _AGES_A_ROW / rows)
+        fewer = max(0, ages - _AGES_BESIDE) // _AGES_A_ROW
+        left = max(0.1, 1 - fewer / (sum(self.ad) + sum(self.campaign)))
         ad, campaign = ([int(part * left) for part in of] for of in (self.ad, self.campaign))
-        whole = max(0, self.whole - ages // _AGES_A_ROW)
-        return Budget(whole, (ad[0], ad[1], ad[2]), (campaign[0], campaign[1], campaign[2]))
+        return Budget(
+            max(0, self.whole - fewer),
+            (ad[0], ad[1], ad[2]),
+            (campaign[0], campaign[1], campaign[2]),
+        )
 
 
-_AGES_A_ROW = 20
-"""Ages that take as many characters as a row."""
+_AGES_BESIDE, _AGES_A_ROW = 100_000, 20
+"""Ages that fit beside all rows, and how many of the others take as many characters as a row."""
 
 
 def encode_facts(
