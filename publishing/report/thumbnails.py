@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import duckdb
 import requests
@@ -152,16 +152,19 @@ def put(content: dict[str, Any], found: Thumbnails, page_bytes: int) -> None:
 
 def is_allowed(url: str) -> bool:
     """Whether an address may be asked: https, the usual port, one of `HOSTS`, no password in it."""
+    from urllib3.exceptions import LocationParseError
+    from urllib3.util import parse_url
+
+    # As the library reads it that connects: to another, `https://evil.example\.fbcdn.net` is Meta's.
     try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
+        parts = parse_url(url)
+    except LocationParseError:
         return False
-    host = (parts.hostname or "").rstrip(".")
+    host = (parts.host or "").rstrip(".")
     return (
         parts.scheme == "https"
-        and port in (None, 443)
-        and "@" not in parts.netloc
+        and parts.port in (None, 443)
+        and parts.auth is None
         and any(host == one or host.endswith(f".{one}") for one in HOSTS)
     )
 

@@ -204,6 +204,7 @@ def test_pictures_never_make_the_report_too_large(
         ("https://user:secret@scontent.xx.fbcdn.net/1.jpg", False),
         ("https://scontent.xx.fbcdn.net@10.0.0.1/1.jpg", False),
         ("https://evilfbcdn.net/1.jpg", False),
+        ("https://evil.example\\.fbcdn.net/1.jpg", False),  # requests connects to evil.example
         ("https://fbcdn.net.example/1.jpg", False),
         ("https://127.0.0.1/1.jpg", False),
         ("https://[::1/1.jpg", False),
