@@ -155,7 +155,7 @@ def is_allowed(url: str) -> bool:
     from urllib3.exceptions import LocationParseError
     from urllib3.util import parse_url
 
-    # As the library reads it that connects: to another, `https://evil.example\.fbcdn.net` is Meta's.
+    # As the library that connects reads it: to others `https://evil.example\.fbcdn.net` is Meta's.
     try:
         parts = parse_url(url)
     except LocationParseError:
