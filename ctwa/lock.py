@@ -123,6 +123,11 @@ def confirm_lock() -> None:
         lease.confirm()
 
 
+def lease_of(settings: Settings) -> Lease | None:
+    """The lease behind the refresh lock that this process holds; None where there is none."""
+    return _leases.get(settings.lock_path.absolute())
+
+
 def database_of(place: Settings | Path) -> str:
     """The database that all hosts share, if the vault is PostgreSQL; else empty."""
     url = "" if isinstance(place, Path) else place.vault_url
