@@ -20,7 +20,15 @@ import sqlalchemy as sa
 from activation import ledger as ledgers
 from activation.conversions_ledger import ConversionsLedger
 from activation.crm_ledger import ContactRow, Post, save_contacts, save_posts
-from activation.ledger import TABLES, LedgerError, ledger_path, open_ledger, read_ledger
+from activation.ledger import (
+    TABLES,
+    LedgerError,
+    ledger_path,
+    open_ledger,
+    read_ledger,
+    rows_of,
+)
+from commands.doctor import stores
 from ctwa import lease
 from ctwa.errors import LockLostError
 from ctwa.lock import refresh_lock
@@ -83,6 +91,12 @@ def test_a_file_is_taken_over_once_and_sending_goes_on_where_it_was(
         k: v for k, v in before.items() if k != "conversions"
     }
     assert not path.exists()
+    # `ctwa why` and `ctwa doctor` find it where it is now.
+    (contact,) = rows_of(filled.settings, "crm_contacts", "a" * 32)
+    assert (contact["seq"], contact["written"]) == (7, '{"ctwa_source": "meta"}')
+    assert [f.found for f in stores.ledgers(filled.settings)] == [
+        "intact: what was sent (in the vault's database)"
+    ]
 
 
 def test_of_two_hosts_files_the_second_adds_what_it_has_sent(
