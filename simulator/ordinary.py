@@ -109,7 +109,7 @@ def ordinary_visitor(s: Scene, *, mix: Mix) -> Lead:
     parameters = {
         "google": {"gclid": click.gclid if click else "", "utm_source": "google"},
         "meta": {"utm_source": "facebook", "utm_medium": "paid", "ad_id": ad.ad_id if ad else ""},
-        "mail": {"utm_source": "news", "utm_medium": "email", "utm_campaign": "Verão | 😀"},
+        "mail": {"utm_source": "news", "utm_medium": "email", "utm_campaign": s.names("Verão | 😀")},
         "bare": {},
     }[kind]
     basis, channel = {

@@ -123,10 +123,12 @@ def test_dagster_loads_the_code_location_by_the_wheel_s_name(installed: Installe
 @pytest.mark.deep
 @pytest.mark.timeout(900)
 def test_the_demo_of_the_wheel_equals_the_truth(installed: Installed) -> None:
-    done = installed.run("ctwa", "demo", "--leads", "60")
+    done = installed.run("ctwa", "demo", "--leads", "200", "--language", "es")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all equal" in done.stdout
+    assert "Bótox | SP | CTWA" in done.stdout
+    assert "per qualified" in done.stdout
     assert (installed.folder / "data" / "demo" / "report.html").exists()
 
 
