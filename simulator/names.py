@@ -1,5 +1,4 @@
-"""What an ordinary company calls its accounts, campaigns and ads, and what people write to it, in the
-language of its visitor.
+"""What an ordinary company calls its ads, and what people write to it, in its visitor's language.
 
 The company of the tests has hostile names and texts on purpose (`simulator.company`); `ctwa demo`
 shows them with `--nasty` only. Ids and money are the same in both.

@@ -39,7 +39,6 @@ _PATIENCE = 2
 """The CRM says nothing of somebody before so many others have written."""
 
 
-
 @dataclass(frozen=True)
 class Serve:
     """Where the company goes on: ports of receiver and UI, and the UI's address."""
@@ -51,7 +50,8 @@ class Serve:
     @property
     def url(self) -> str:
         """Of the UI, for people."""
-        return f"http://{self.ui_host.replace('0.0.0.0', '127.0.0.1')}:{self.ui_port}"
+        host = "127.0.0.1" if self.ui_host == "0.0.0.0" else self.ui_host  # noqa: S104 nobody listens
+        return f"http://{host}:{self.ui_port}"
 
 
 Post = tuple[str, bytes]
@@ -186,7 +186,8 @@ def go_on(settings: Settings, names: Names, serve: Serve) -> int:
     from orchestration.instance import dev
 
     app_secret, intake_secret = settings.meta_app_secret, settings.intake_secret
-    assert app_secret and intake_secret, "the demo's own settings have them"
+    assert app_secret is not None, "the demo's own settings have it"
+    assert intake_secret is not None, "the demo's own settings have it"
     url = f"http://127.0.0.1:{serve.port}"
     settings = settings.model_copy(update={"receiver_url": url})
     with people_writing(
