@@ -67,9 +67,10 @@ def demo(
     if serve_on:  # before the minutes that it takes
         check_address("127.0.0.1", port)
         check_address(ui_host, ui_port, "--ui-port")
-    from simulator.demo import demo as run_demo
-    from simulator.names import HOSTILE, LANGUAGES, Names, language_of
-    from simulator.serving import Serve
+    with working("making the company", "ctwa.demo"):
+        from simulator.demo import demo as run_demo
+        from simulator.names import HOSTILE, LANGUAGES, Names, language_of
+        from simulator.serving import Serve
 
     if language is not None and language not in LANGUAGES:
         raise UsageError(f"--language {language}: there are {', '.join(LANGUAGES)}")
