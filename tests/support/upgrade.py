@@ -58,7 +58,7 @@ WABA, DATASET = "104200000000001", "770000000000001"
 AD, OTHER_AD = "120226305854810727", "120226305854810729"
 RULES = "chat_rules.yml"
 _DAY = timedelta(days=1)
-_LEFT_OUT = {"dbt", "work", "refresh.lock", "marts_parquet", "dagster"}
+_LEFT_OUT = {"dbt", "work", "refresh.lock", "marts_parquet", "dagster", "dlt"}
 
 
 def at(day: date, hour: int = 8) -> datetime:
