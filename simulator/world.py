@@ -74,11 +74,12 @@ STORIES: tuple[Story, ...] = (
 )
 
 _TIMES = {
-    1: "history_then_ad ads_in_every_state ad_that_is_listed_a_night_late call_from_an_ad staff "
-    "test_line test_button number_change renumbered number_given_to_somebody_else ninth_digit "
-    "user_id_only won_twice_in_dollars reopened outcome_of_nobody deal_of_nobody contacts_that_are_merged "
-    "two_contacts_of_one_person google_form_then_meta_ad form_joined_by_the_crm "
-    "chat_by_the_coded_link form_of_a_facebook_link",
+    1: "history_then_ad ads_in_every_state ad_that_is_listed_a_night_late call_from_an_ad "
+    "staff test_line test_button number_change renumbered number_given_to_somebody_else "
+    "ninth_digit user_id_only won_twice_in_dollars reopened outcome_of_nobody "
+    "deal_of_nobody contacts_that_are_merged two_contacts_of_one_person "
+    "google_form_then_meta_ad form_joined_by_the_crm chat_by_the_coded_link "
+    "form_of_a_facebook_link",
     2: "account_of_another_zone_goes_on unsupported_then_referral post two_numbers "
     "echo_before_inbound we_woke_them_up accidental_tap quote_with_its_price "
     "visit_booked_by_a_button quote_that_was_edited keeps_writing_and_gives_up",
