@@ -67,11 +67,13 @@ class Shop:
         vault.append([NewEnvelope(at, "messenger", body) for body in bodies])
         vault.close()
 
-    def read(self, **later: float) -> LeadFormsCounts:
+    def read(self, *, in_bulk: bool = True, **later: float) -> LeadFormsCounts:
         self.state.now += timedelta(**later)
         pages = Pages(self.settings, RetryPolicy(tries=2), sleep=self.slept.append, seed=1)
         try:
-            return land_lead_forms(self.settings, lambda: self.state.now, pages=pages)
+            return land_lead_forms(
+                self.settings, lambda: self.state.now, pages=pages, in_bulk=in_bulk
+            )
         finally:
             pages.close()
 
@@ -202,6 +204,43 @@ def test_a_lead_refused_by_its_id_is_named_and_the_others_land(shop: Shop) -> No
     assert shop.read(days=3).leads == 0  # by now nobody expects it
     states = shop.rows("meta_lead_forms/leads", "read_no, lead_key")
     assert sorted(row["state"] for row in states) == ["read", "refused"]
+
+
+def test_forms_that_cannot_be_listed_keep_no_lead_from_being_read_by_its_notice(
+    shop: Shop,
+) -> None:
+    shop.api.faults = FaultScript([Fault(f"{PAGE}/leadgen_forms", code=200, status=403)])
+    shop.notify(shop.lead(1))
+    with pytest.raises(SourceIncompleteError, match=f"forms of page {PAGE}") as refusal:
+        shop.night()
+    assert refusal.value.counts.by_notice == 1
+
+
+def test_for_the_live_worker_each_lead_is_asked_for_once_and_no_form_is_read(shop: Shop) -> None:
+    refused, fine = shop.lead(1), shop.lead(2)
+    shop.state.refused.add(refused.lead_id)
+    shop.notify(refused, fine)
+    shop.notify(shop.lead(3), page=OTHER)
+    assert shop.read(in_bulk=False).leads == 1
+    assert not any("leadgen_forms" in call or "/leads" in call for call in shop.api.calls)
+    shop.api.calls.clear()
+    assert shop.read(in_bulk=False, minutes=1).leads == 0
+    assert shop.api.calls == []
+    with pytest.raises(SourceIncompleteError, match=f"lead {refused.lead_id}") as refusal:
+        shop.read(minutes=1)
+    assert "which is not configured" in str(refusal.value)
+
+
+def test_for_the_live_worker_the_first_lead_without_an_answer_is_the_last_asked_for(
+    shop: Shop,
+) -> None:
+    leads = [shop.lead(n) for n in range(1, 5)]
+    shop.notify(*leads)
+    shop.api.faults = FaultScript([Fault(f"GET /{leads[1].lead_id}", times=2, status=500, code=2)])
+    with pytest.raises(SourceIncompleteError) as refusal:
+        shop.read(in_bulk=False)
+    assert refusal.value.counts.leads == 1
+    assert shop.read(in_bulk=False).leads == 3
 
 
 def test_notices_of_a_page_that_is_not_configured_are_named(shop: Shop) -> None:
