@@ -42,7 +42,7 @@ def run(parts: Sequence[str] = (), sizes: Sizes | None = None, page: Path | None
     `page`: a Markdown file that gets them as well, each part between its marks
     `<!-- bench: <part> -->` and `<!-- end -->`.
     """
-    known = PARTS | _ASKED_FOR
+    known = PARTS | ASKED_FOR
     unknown = [part for part in parts if part not in known]
     if unknown:
         out.print(f"no part {unknown[0]}: there are {', '.join(known)}", style="red")
@@ -278,7 +278,7 @@ PARTS: dict[str, tuple[str, Callable[[Sizes], list[Figure]]]] = {
     "spend": ("Ads and spend without chats", _spend),
     "latency": ("From a webhook to its lead in the marts", _latency),
 }
-_ASKED_FOR: dict[str, tuple[str, Callable[[Sizes], list[Figure]]]] = {
+ASKED_FOR: dict[str, tuple[str, Callable[[Sizes], list[Figure]]]] = {
     "engines": ("The same lake on DuckDB and on Spark", _engines),
 }
 """Parts that need more than `make setup`, and are measured where they are named only."""
