@@ -33,17 +33,27 @@ TASKS = 8
 _NAMES = ("master", "worker1", "worker2", "connect")
 
 
+def ready(data_dir: str) -> None:
+    """What both begin with: who is one person, and the plan, which is compiled once per version."""
+    from orchestration.dbt_manifest import manifest_path
+    from orchestration.plan_compile import plan_of
+    from orchestration.rebuild import ready_lake
+
+    settings = settings_of(data_dir)
+    ready_lake(settings)
+    plan_of(settings)
+    manifest_path(settings)
+
+
 def build(data_dir: str, spark_url: str = "") -> dict[str, Any]:
     """A full build of the lake with all tests, by Spark if there is a URL; nothing is published."""
     from orchestration.dbt_manifest import load_manifest, manifest_path
     from orchestration.plan import run_values
     from orchestration.plan_compile import plan_of
     from orchestration.plan_run import run_plan
-    from orchestration.rebuild import ready_lake
     from orchestration.spark import run_on_spark
 
     settings = _settings(data_dir, spark_url)
-    ready_lake(settings)
     if spark_url:
         manifest = load_manifest(manifest_path(settings))
         run = run_on_spark(settings, TODAY, manifest, full=True)
@@ -172,6 +182,7 @@ def cluster() -> Iterator[Cluster]:
 
 def measure(world: str, count: int, run: Callable[..., Measured]) -> list[Figure]:
     """Figures of the lake in the folder `world`, which is landed. `run`: as `run._in`."""
+    people = run("engines", "ready", data_dir=world)
     duck = run("engines", "build", data_dir=world)
     with cluster() as up:
         up.look()
@@ -187,6 +198,7 @@ def measure(world: str, count: int, run: Callable[..., Measured]) -> list[Figure
     name, share = _largest_task(stages)
     on = f"{count:,} envelopes"
     figures = [
+        Figure(f"{on}: who is one person, and the plan of the models, CPU", people.cpu, "s"),
         Figure(f"{on} on DuckDB, CPU", duck.cpu, "s"),
         Figure("the same, wall clock", duck.wall, "s"),
         Figure("the same, memory", duck.memory_mb, "MB"),
