@@ -143,7 +143,7 @@ class Cluster:
 
     def _get(self, path: str) -> Any:
         url = f"http://127.0.0.1:{PORT + 3}/api/v1/{path}"
-        with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - loopback
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return json.load(answer)
 
 

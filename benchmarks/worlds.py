@@ -51,9 +51,7 @@ def fill_vault(
     who = People(*people) if people else None
     batch: list[NewEnvelope] = []
     first_day = TODAY - timedelta(days=days + age)
-    for body in bodies(
-        count, first_day=first_day, days=days, seed=seed, people=who, junk=junk
-    ):
+    for body in bodies(count, first_day=first_day, days=days, seed=seed, people=who, junk=junk):
         batch.append(NewEnvelope(received, "whatsapp", body))
         if len(batch) == 5000:
             vault.append(batch)

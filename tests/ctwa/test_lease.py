@@ -216,9 +216,9 @@ def test_who_waits_for_a_host_that_died_reads_for_whom_and_how_long(
     (here, _) = installation.lock(settings)
     assert here.found.startswith("process 7 on dead has it since 2026-01-02 03:04:05 UTC; no sign")
     lines: list[str] = []
-    with shown("preparing", lines.append, console=Console(file=StringIO()), quiet_seconds=0.1):
-        with refresh_lock(settings):
-            time.sleep(0.5)
+    shows = shown("preparing", lines.append, console=Console(file=StringIO()), quiet_seconds=0.1)
+    with shows, refresh_lock(settings):
+        time.sleep(0.5)
     waits = "waiting for the lock, which process 7 on dead has; no sign of life for 28 s, free in 2"
     assert any(said.startswith(waits) for said in lines), lines
     assert lines[-1].startswith("preparing ("), "it goes on"

@@ -130,7 +130,7 @@ def _collect_and_die(data_dir: str, folder: str, point: str, code: str) -> None:
     else:
         module.confirm_lock = _die
     if code:
-        exec(code, vars(module))  # noqa: S102 - known-bad code
+        exec(code, vars(module))
     tables = json.loads(Path(folder, "tables.json").read_text())
     module.collect(settings, tables, MANIFEST)
 
@@ -143,7 +143,9 @@ def _killed_while_collecting(settings: Settings, folder: Path, point: str, code:
         "collect(*sys.argv[1:])"
     )
     arguments = [str(settings.data_dir), str(folder), point, code]
-    ended = subprocess.run([sys.executable, "-c", command, *arguments], cwd=PROJECT_DIR, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", command, *arguments], cwd=PROJECT_DIR, check=False
+    )
     assert ended.returncode == -signal.SIGKILL
 
 

@@ -118,7 +118,9 @@ def test_dbt_and_server_that_are_killed_in_the_middle_leave_no_half(company: Com
     # And once more, in which dbt lives on.
     with (
         company.doing_once_seen("int_leads__sourced__b", lambda: company.cluster.kill("connect")),
-        pytest.raises(SparkError, match=r"in the middle of a build no Spark Connect server answers"),
+        pytest.raises(
+            SparkError, match=r"in the middle of a build no Spark Connect server answers"
+        ),
     ):
         company.on_spark(3)
     with pytest.raises(SparkError, match=r"no Spark Connect server answers at 127\.0\.0\.1"):
@@ -142,7 +144,9 @@ def test_an_erasure_reaches_every_build_and_what_killed_runs_left(company: Compa
     phone, traces = company.somebody()
     _left_by_killed_runs(folder)
     spark = company.cluster.session()
-    spark.sql("create table marts.of_a_model_that_went using parquet as select * from marts.fct_leads")
+    spark.sql(
+        "create table marts.of_a_model_that_went using parquet as select * from marts.fct_leads"
+    )
     before = {found.partition("/part-")[0] for found in files_with(folder, traces)}
     of_touches = {f for f in before if "int_touches__classified" in f}
     assert len(of_touches) > 1, "more than one generation has the person"
@@ -205,7 +209,10 @@ def test_a_build_that_is_stopped_at_the_swap_shows_the_one_before(company: Compa
     """And known-bad: where a view is dropped before it is made again, readers find nothing."""
     table = "intermediate.int_days__listed"
     rows = company.count(table)
-    swap, stop = "{%- call statement('show') -%}", "{%- do exceptions.raise_compiler_error('killed') -%}"
+    swap, stop = (
+        "{%- call statement('show') -%}",
+        "{%- do exceptions.raise_compiler_error('killed') -%}",
+    )
     before_swap = company.project("builds.sql", swap, stop + swap)
     said = company.builds(["int_days__listed"], before_swap)
     assert [r["status"] for r in said if r["unique_id"].endswith("int_days__listed")] == ["error"]
@@ -244,7 +251,9 @@ def test_the_whole_refresh_of_the_demo_equals_the_truth(
     assert code == 0, said
     assert re.search(r"all equal: \d{3} leads", said)
     (settings,) = made
-    assert json.loads(Path(f"{settings.warehouse_path}.build.json").read_text())["engine"] == "spark"
+    assert (
+        json.loads(Path(f"{settings.warehouse_path}.build.json").read_text())["engine"] == "spark"
+    )
     assert settings.marts_path.with_name("report.html").stat().st_size > 100_000
     with duckdb.connect(str(settings.marts_path), read_only=True) as marts:
         found = marts.execute("select distinct status from conversion_events").fetchall()

@@ -138,8 +138,13 @@ class Company:
     def continued(self) -> list[str]:
         """Names of the models that are continued, and of all that they are made of."""
         nodes = self.manifest["nodes"]
-        found = {n for n, node in nodes.items() if node["config"].get("materialized") == "incremental"}
-        while more := {p for n in found for p in nodes[n]["depends_on"]["nodes"] if p in nodes} - found:
+        found = {
+            n for n, node in nodes.items() if node["config"].get("materialized") == "incremental"
+        }
+        while (
+            more := {p for n in found for p in nodes[n]["depends_on"]["nodes"] if p in nodes}
+            - found
+        ):
             found |= more
         return sorted(nodes[n]["name"] for n in found)
 
@@ -207,7 +212,9 @@ class Landing(properties.Company):
 
     def begin(self) -> None:
         """To be called before anything else."""
-        self._last_seq = Lake.from_settings(self.settings).max_value("event_log", "envelopes", "seq")
+        self._last_seq = Lake.from_settings(self.settings).max_value(
+            "event_log", "envelopes", "seq"
+        )
 
 
 def refresh_in_a_process(company: Company) -> subprocess.Popen[bytes]:
