@@ -76,15 +76,15 @@ def run(full: bool, build: str, nodes: Sequence[str]) -> dict[str, Any]:
     said = [_result(spark, result) for result in results]
     if not done.success:
         return {"results": said, "full": full}
-    shown = _shown(spark, {(n.schema, n.alias) for n in (r.node for r in results) if _is_built(n)})
-    if len({_BUILD.sub(r"\g<run>", build) for build in shown.values()}) > 1:
+    builds = _shown(spark, {(n.schema, n.alias) for n in (r.node for r in results) if _is_built(n)})
+    if len({_BUILD.sub(r"\g<run>", shows) for shows in builds.values()}) > 1:
         # A host that was paused while another one took over, and woke up.
         _call(spark, "")
         raise Refused("another process built on this cluster at the same time: run it again")
     if full:
         build = uuid.uuid4().hex
         made = {(n.schema, n.alias) for n in (r.node for r in results) if _is_stored(n)}
-        _tidy(spark, made | _sources(), set(shown.values()))
+        _tidy(spark, made | _sources(), set(builds.values()))
         _call(spark, build)
     return {"results": said, "full": full, "build": build, "tables": _tables(spark)}
 
