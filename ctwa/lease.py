@@ -115,7 +115,8 @@ class Lease:
     def __init__(self, engine: sa.Engine, name: str, token: int) -> None:
         self._engine, self._name, self._token = engine, name, token
         self._ended = threading.Event()
-        self._is_lost = False
+        self.is_lost = False
+        """Whether somebody else has it now; known two seconds after this process woke up."""
         threading.Thread(target=self._beat, name=f"lease of {name}", daemon=True).start()
 
     def confirm(self) -> None:
@@ -123,7 +124,7 @@ class Lease:
         deadline = time.monotonic() + _CONFIRM_SECONDS
         while True:
             try:
-                if not self._is_lost and self._renew():
+                if not self.is_lost and self._renew():
                     return
                 raise LockLostError(self._lost())
             except sa.exc.SQLAlchemyError as error:
@@ -148,7 +149,7 @@ class Lease:
             # While the database is away, nobody else can take it either.
             with suppress(sa.exc.SQLAlchemyError):
                 if not self._renew() and not self._ended.is_set():
-                    self._is_lost = True
+                    self.is_lost = True
                     log.error("%s", self._lost())
                     return
 

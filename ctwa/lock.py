@@ -126,6 +126,12 @@ def confirm_lock() -> None:
         lease.confirm()
 
 
+def lock_is_lost() -> bool:
+    """Whether another host is known to have taken a lock of this process. Asks nobody, and so may be
+    asked while something long goes on, in which the database may well be away for a while."""
+    return any(lease.is_lost for lease in list(_leases.values()))
+
+
 def database_of(place: Settings | Path) -> str:
     """The database that all hosts share, if the vault is PostgreSQL; else empty."""
     url = "" if isinstance(place, Path) else place.vault_url

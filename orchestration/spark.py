@@ -24,7 +24,7 @@ import duckdb
 
 from ctwa.errors import CtwaError
 from ctwa.files import write_durably
-from ctwa.lock import confirm_lock
+from ctwa.lock import confirm_lock, lock_is_lost
 from ctwa.progress import doing
 from ctwa.settings import PROJECT_DIR, Settings
 from orchestration.dbt_manifest import run_folder
@@ -34,7 +34,7 @@ from orchestration.plan_run import Result, Run
 from orchestration.plan_stamps import stamps_path
 
 _BEAT_SECONDS = 5.0
-"""How often a build asks whether the lock is still its own."""
+"""How often a build looks whether the lock is still its own."""
 PACKAGES = ("pyspark", "grpc", "dbt.adapters.spark")
 _CHILD = ("-m", "orchestration.spark_dbt")
 _COLLECTED_BY = "spark.json"
@@ -138,7 +138,8 @@ def _in_child(
                 with suppress(subprocess.TimeoutExpired):
                     code = child.wait(_BEAT_SECONDS)
                     break
-                confirm_lock()
+                if lock_is_lost():
+                    confirm_lock()
         finally:
             # After an error only: no build may go on beside that of the host that has the lock now.
             child.kill()

@@ -22,7 +22,7 @@ from rich.console import Console
 from commands.doctor import installation
 from ctwa import lease
 from ctwa.errors import LockLostError, LockUnavailableError
-from ctwa.lock import RefreshBusyError, confirm_lock, refresh_lock, someone_waits
+from ctwa.lock import RefreshBusyError, confirm_lock, lock_is_lost, refresh_lock, someone_waits
 from ctwa.progress import shown
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.lake.lake import Lake
@@ -235,6 +235,7 @@ def lost(make_settings: Callable[..., Settings], postgres_url: str) -> Iterator[
 
 
 def test_what_counts_for_others_is_refused_once_the_lock_is_lost(lost: Settings) -> None:
+    until(lock_is_lost)
     lake = Lake.from_settings(lost)
     rows = pa.table({"n": [1]})
     lake.ensure("words", {"numbers": rows.schema})

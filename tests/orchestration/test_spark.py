@@ -190,6 +190,7 @@ def test_nothing_is_collected_once_another_host_has_the_lock(
     # A build that is on its way is ended as well.
     code = "import time; time.sleep(600)"
     monkeypatch.setattr(spark, "_BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(spark, "lock_is_lost", lambda: True)
     monkeypatch.setattr(spark, "_CHILD", ("-c", code))
     began = time.monotonic()
     with pytest.raises(LockLostError):
