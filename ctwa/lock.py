@@ -127,8 +127,8 @@ def confirm_lock() -> None:
 
 
 def lock_is_lost() -> bool:
-    """Whether another host is known to have taken a lock of this process. Asks nobody, and so may be
-    asked while something long goes on, in which the database may well be away for a while."""
+    """Whether another host is known to have taken a lock of this process. Asks nobody: while
+    something long goes on, the database may be away for a while."""
     return any(lease.is_lost for lease in list(_leases.values()))
 
 
