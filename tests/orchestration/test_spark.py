@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -219,6 +220,30 @@ def test_a_missing_part_is_named_before_anything_is_built(
 def test_a_server_that_is_not_there_is_named_at_once(url: str, says: str) -> None:
     with pytest.raises(spark_dbt.Refused, match=says):
         spark_dbt._reach(url)
+
+
+def test_a_server_that_goes_away_in_the_middle_of_a_build_ends_it(tmp_path: Path) -> None:
+    """Spark's client would try again for ten minutes, and for the next model once more."""
+    found, code = (
+        tmp_path / "found.json",
+        (
+            "import sys; from pathlib import Path; from orchestration import spark_dbt as it;"
+            "it.AWAY_SECONDS = 1.0; it._watch(Path(sys.argv[1]))"
+        ),
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"sc://127.0.0.1:{server.getsockname()[1]}"
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, str(found)],
+            env={**os.environ, "CTWA_SPARK_URL": url},
+            cwd=PROJECT_DIR,
+        )
+        server.accept()[0].close()
+        server.accept()[0].close()
+        assert child.poll() is None, "it goes on while the server is there"
+    assert child.wait(60) == 0
+    said = json.loads(found.read_text())["refused"]
+    assert said.startswith("in the middle of a build no Spark Connect server answers at 127.0.0.1")
 
 
 @pytest.mark.parametrize("url", ["spark://host:7077", "host:15002", "sc://host:99999"])

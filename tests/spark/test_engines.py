@@ -25,6 +25,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from ctwa.settings import Settings
+from orchestration import spark_dbt
 from orchestration.forget import forget
 from orchestration.plan_stamps import stamps_path
 from orchestration.spark import SparkError, look
@@ -74,6 +75,31 @@ def test_doctor_sees_a_cluster_that_can_be_used(company: Company) -> None:
     company.lands(1)
     found = look(company.settings)
     assert (found["version"][0], found["catalogue"], found["timezone"]) == ("4", "hive", "UTC")
+
+
+def test_a_whole_build_leaves_only_what_is_shown(cluster: Cluster) -> None:
+    """In the catalogue and in folders that it does not know; other people's folders stay."""
+    spark, folder = cluster.session(), cluster.folder / "builds/tidied.db"
+    spark.sql("create schema tidied")
+    for name in ("mart__b20260102030405abcd", "mart__b20260101030405abcd", "of_a_model_that_went"):
+        spark.sql(f"create table tidied.{name} using parquet as select 'ana' as who")
+    spark.sql("create view tidied.mart as select * from tidied.mart__b20260102030405abcd")
+    _left_by_killed_runs(folder, "mart")
+    shutil.copytree(folder / "mart__b20260102030405abcd", folder / "of_somebody_else")
+    assert len(_places(folder)) == 7
+
+    builds = spark_dbt._shown(spark, {("tidied", "mart")})
+    spark_dbt._tidy(spark, {("tidied", "mart")}, set(builds.values()))
+
+    assert _places(folder) == {"mart__b20260102030405abcd", "of_somebody_else"}
+    shown = {row["tableName"] for row in spark.sql("show tables in tidied").collect()}
+    assert shown == {"mart", "mart__b20260102030405abcd"}
+    spark.sql("drop schema tidied cascade")
+
+
+def _places(schema: Path) -> set[str]:
+    """Folders of a schema with rows of Ana."""
+    return {found.split("/")[0] for found in files_with(schema, [b"ana"])}
 
 
 def test_a_full_build_is_equal_row_for_row(company: Company) -> None:
@@ -142,7 +168,7 @@ def test_an_erasure_reaches_every_build_and_what_killed_runs_left(company: Compa
     """`ctwa forget` on the cluster: no row, no key, no click id of the person is left in it."""
     folder, collected = company.cluster.folder / "builds", company.settings.warehouse_path
     phone, traces = company.somebody()
-    _left_by_killed_runs(folder)
+    _left_by_killed_runs(folder / "marts.db", "fct_leads")
     spark = company.cluster.session()
     spark.sql(
         "create table marts.of_a_model_that_went using parquet as select * from marts.fct_leads"
@@ -261,12 +287,12 @@ def test_the_whole_refresh_of_the_demo_equals_the_truth(
     assert not {"sent", "unknown", "rejected"} & {status for (status,) in found}
 
 
-def _left_by_killed_runs(builds: Path) -> None:
+def _left_by_killed_runs(schema: Path, table: str) -> None:
     """Folders that the catalogue does not know: one that was written whole, two in the middle."""
-    newest = max(builds.glob("marts.db/fct_leads__b*"), key=lambda path: path.name)
+    newest = max(schema.glob(f"{table}__b*"), key=lambda path: path.name)
     places = ("", "_temporary/0/_temporary/attempt_1", "_temporary/0/task_1")
     for second, place in enumerate(places):
-        folder = builds / f"marts.db/fct_leads__b2026010203040{second}dead" / place
+        folder = schema / f"{table}__b2025010203040{second}dead" / place
         folder.mkdir(parents=True)
         for path in newest.glob("part-*.parquet"):
             shutil.copy(path, folder)
