@@ -138,13 +138,13 @@ class Company:
     def continued(self) -> list[str]:
         """Names of the models that are continued, and of all that they are made of."""
         nodes = self.manifest["nodes"]
-        found = {
-            n for n, node in nodes.items() if node["config"].get("materialized") == "incremental"
-        }
-        while (
-            more := {p for n in found for p in nodes[n]["depends_on"]["nodes"] if p in nodes}
-            - found
-        ):
+        found = {n for n, f in nodes.items() if f["config"].get("materialized") == "incremental"}
+
+        def above() -> set[str]:
+            made_of = (nodes[n]["depends_on"].get("nodes", ()) for n in found)
+            return {p for of in made_of for p in of if p in nodes} - found
+
+        while more := above():
             found |= more
         return sorted(nodes[n]["name"] for n in found)
 
