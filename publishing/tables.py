@@ -76,7 +76,9 @@ def write_files(
         source = _Source(connection, contents)
         marts = source.marts()
         stamps = source.stamps(marts)
-        continued = {mart: source.shape(mart).digest for mart in marts if source.shape(mart).has_days}
+        continued = {
+            mart: source.shape(mart).digest for mart in marts if source.shape(mart).has_days
+        }
         old = _carried_over(contents, stamps, continued, before, draft)
         kept = {t for t, known in old.tables.items() if stamps.get(t) == known.stamp}
         writer = _Writer(connection, contents, draft)
@@ -271,7 +273,7 @@ class _Writer:
         self._connection.execute(f"insert into {name} {rows} {changed}")
 
     def _note_same_days(self, name: str, rows: str) -> None:
-        """Days that have the same rows in the publication before: most of those of a long history."""
+        """Find the days with the same rows as in the publication before: of a long history most."""
         days = (
             f"select {DAY}, count(*) as n, sum(cast(hash(hash(t)) as hugeint)) as digest "
             "{} as t group by all"
