@@ -146,8 +146,7 @@ by_key as (
 
 {# Leads that a platform's ads brought; test leads of the platform are nobody. #}
 {% macro is_reported_lead() -%}
-    platform is not null
-    and not coalesce(is_test, false)
+    platform is not null and not coalesce(is_test, false)
 {%- endmacro %}
 
 {# Pre-hook of a report that is incremental by day: removes the days that have nothing any more. #}

@@ -1,10 +1,7 @@
 {{
     config(
-        materialized='incremental',
-        incremental_strategy='delete+insert',
-        unique_key='report_date',
-        on_schema_change='fail',
-        pre_hook="{{ forget_vanished_days() }}"
+        materialized='incremental', incremental_strategy='delete+insert', on_schema_change='fail',
+        unique_key='report_date', pre_hook="{{ forget_vanished_days() }}"
     )
 }}
 
@@ -17,19 +14,13 @@
     ad does. An ad that has had several creatives is one row: Meta reports no spend by creative, and
     none is made up (E35).
 
-    Years of days do not change from one night to the next, so only those are built again of which
-    anything has: rows of spend or leads, a name, or what is over by `as_of`. `day_digest` says of
-    what a day was built.
+    Only days of which anything has changed are built again: rows of spend or leads, a name, or what
+    is over by `as_of`. `day_digest` says of what a day was built.
 */
 {% set amounts = ['spend', 'spend_reporting'] + counted_amounts() %}
 {% set spend_key %}
 case when row_kind = 'unallocated' then 'unallocated:' || account_id else ad_id end
 {%- endset %}
-{% set shown_of_ads = [
-    'ad_name', 'adset_id', 'adset_name', 'campaign_id', 'campaign_name', 'account_id', 'creative_id',
-    'headline', 'body', 'media_type', 'thumbnail_url', 'effective_status', 'resolution',
-    'is_click_to_whatsapp',
-] %}
 {% set leads_key = "coalesce(ad_id, 'campaign:' || campaign_id, 'unknown')" %}
 with
 
@@ -41,7 +32,7 @@ parts as (
         {{ spend_key }} as ad_key,
         rows_of_day.campaign_id,
         rows_of_day.adset_id,
-        {{ row_hash('rows_of_day') }} as part
+        {{ row_hash('rows_of_day') }} as row_part
     from {{ ref('int_ad_spend__reported') }} as rows_of_day
     union all
     select
@@ -50,45 +41,44 @@ parts as (
         {{ leads_key }} as ad_key,
         rows_of_day.campaign_id,
         cast(null as {{ dbt.type_string() }}) as adset_id,
-        {{ row_hash('rows_of_day') }} as part
+        {{ row_hash('rows_of_day') }} as row_part
     from {{ ref('fct_leads') }} as rows_of_day
     where {{ is_reported_lead() }}
 
 ),
 
+{% set shown = [
+    ('ads', 'dim_ads', 'ad_key', 'ad_id', [
+        'ad_name', 'adset_id', 'adset_name', 'campaign_id', 'campaign_name', 'account_id',
+        'creative_id', 'headline', 'body', 'media_type', 'thumbnail_url', 'effective_status',
+        'resolution', 'is_click_to_whatsapp',
+    ]),
+    ('campaigns', 'dim_campaigns', 'campaign_id', 'campaign_id', ['campaign_name']),
+    ('adsets', 'dim_ads', 'adset_id', 'adset_id', ['adset_name']),
+] %}
+{% for name, dim, key, id, columns in shown %}
+shown_{{ name }} as (
+
+    select
+        platform,
+        {{ id }},
+        {{ rows_digest(columns) }} as part
+    from {{ ref(dim) }}
+    group by platform, {{ id }}
+
+),
+{% endfor %}
+
 days as (
 
     select
         parts.report_date,
-        {{ rows_digest(['parts.part', 'ads.part', 'campaigns.part', 'adsets.part']) }} as digest
+        {{ rows_digest(['row_part', 'shown_ads.part', 'shown_campaigns.part', 'shown_adsets.part']) }} as digest
     from parts
-    left join (
-        select
-            platform,
-            ad_id,
-            {{ rows_digest(shown_of_ads) }} as part
-        from {{ ref('dim_ads') }}
-        group by platform, ad_id
-    ) as ads
-        on parts.platform = ads.platform and parts.ad_key = ads.ad_id
-    left join (
-        select
-            platform,
-            campaign_id,
-            {{ rows_digest(['campaign_name']) }} as part
-        from {{ ref('dim_campaigns') }}
-        group by platform, campaign_id
-    ) as campaigns
-        on parts.platform = campaigns.platform and parts.campaign_id = campaigns.campaign_id
-    left join (
-        select
-            platform,
-            adset_id,
-            {{ rows_digest(['adset_name']) }} as part
-        from {{ ref('dim_ads') }}
-        group by platform, adset_id
-    ) as adsets
-        on parts.platform = adsets.platform and parts.adset_id = adsets.adset_id
+    {% for name, dim, key, id, columns in shown %}
+    left join shown_{{ name }}
+        on parts.platform = shown_{{ name }}.platform and parts.{{ key }} = shown_{{ name }}.{{ id }}
+    {% endfor %}
     group by parts.report_date
 
 ),
@@ -153,7 +143,7 @@ leads as (
     from {{ ref('fct_leads') }}
     where
         {{ is_reported_lead() }}
-        {% if is_incremental() %}
+    {% if is_incremental() %}
             and first_touch_date in (select days_to_build.report_date from days_to_build)
         {% endif %}
 
