@@ -14,6 +14,7 @@ from decimal import Decimal
 import duckdb
 
 from ctwa.errors import CtwaError
+from publishing.report.room import Room, choose
 
 AMOUNTS = ("spend", "won_value", "message_cost")
 COUNTS = (
@@ -116,43 +117,57 @@ select
     null, 0, 0, null, null, null, 0, 0, 0, 0
 from unread
 """
-# Distinct keys by level; a level above has entities of its own, without the keys below it.
+# Every combination of keys, and what decides which of them have a place of their own (`room.py`).
+_FOUND = """
+create temp table found as
+select {keys}, max(day) as last_day, sum(spend) as spend, sum(leads) as leads
+from kinds
+group by all
+"""
+# What rows of the page are about, by level; a level above has entities of its own, without the keys
+# below it.
 _ENTITIES = """
 create temp table entities as
-with found as (
-    select distinct {keys} from kinds
-), levels as (
-    select 0 as level, {keys} from found
+with levels as (
+    select distinct
+        0 as level, platform, account, shown_campaign as campaign, shown_ad as ad, channel, number,
+        brand
+    from shown
     union
-    select 1, platform, account, campaign, null, channel, number, brand from found
+    select 1, platform, account, shown_campaign, null, channel, number, brand from shown
     union
-    select 2, platform, account, null, null, channel, number, brand from found
-), numbered as (
-    select
-        cast(row_number() over (order by level, {ordered}) - 1 as integer) as entity, *
-    from levels
+    select 2, platform, account, null, null, channel, number, brand from shown
 )
+select cast(row_number() over (order by level, {ordered}) - 1 as integer) as entity, *
+from levels
+"""
+_PLACES = """
+create temp table places as
 select
-    numbered.*, campaigns.entity as campaign_entity, totals.entity as total_entity
-from numbered
-left join numbered as campaigns
-    on numbered.level = 0 and campaigns.level = 1 and {same_campaign}
-left join numbered as totals
-    on numbered.level = 0 and totals.level = 2 and {same_total}
+    {keys}, ads.entity, campaigns.entity as campaign_entity, totals.entity as total_entity
+from shown
+inner join entities as ads
+    on ads.level = 0 and {same_ad}
+    and shown.shown_campaign is not distinct from ads.campaign
+    and shown.shown_ad is not distinct from ads.ad
+inner join entities as campaigns
+    on campaigns.level = 1 and {same_campaign}
+    and shown.shown_campaign is not distinct from campaigns.campaign
+inner join entities as totals on totals.level = 2 and {same_total}
 """
 _FACTS = """
 create temp table facts as
 select
-    kinds.day, entities.entity, entities.campaign_entity, entities.total_entity, {measures}
+    kinds.day, places.entity, places.campaign_entity, places.total_entity, {measures}
 from kinds
-inner join entities on entities.level = 0 and {same}
+inner join places on {same}
 """
 _AGES = """
 create temp table ages as
 select
-    counted.day, entities.entity, entities.campaign_entity, entities.total_entity, counted.age
+    counted.day, places.entity, places.campaign_entity, places.total_entity, counted.age
 from counted
-inner join entities on entities.level = 0 and {same}
+inner join places on {same}
 where counted.age is not null
 """
 _TOTALS = """
@@ -188,13 +203,17 @@ def _same(one: str, other: str, keys: Sequence[str] = KEYS) -> str:
     return " and ".join(f"{one}.{key} is not distinct from {other}.{key}" for key in keys)
 
 
-def lead_entity() -> str:
-    """The condition that joins `counted`, one row per lead, to `entities`."""
-    return _same("counted", "entities")
+def lead_place() -> str:
+    """The condition that joins `counted`, one row per lead, to `places`."""
+    return _same("counted", "places")
 
 
-def load_facts(connection: duckdb.DuckDBPyConnection, *, says_unread: bool) -> None:
-    """Make the temporary tables `entities`, `facts`, `ages` and `counted` (one row per lead).
+def load_facts(
+    connection: duckdb.DuckDBPyConnection, *, says_unread: bool, room: Room
+) -> dict[str, int]:
+    """Make the temporary tables `entities`, `places` (the entities of every combination of keys),
+    `facts`, `ages` and `counted` (one row per lead), and those of `room.choose`, whose counts are
+    returned.
 
     `says_unread`: whether these marts say which spend was not read.
     Raises `ReportError` where the totals are not those of channel_performance (rule R12).
@@ -209,18 +228,22 @@ def load_facts(connection: duckdb.DuckDBPyConnection, *, says_unread: bool) -> N
         cost = f"({cost} + agent_cost_reporting)"
     connection.execute(_LEADS.format(message_cost=cost))
     connection.execute(_KINDS.format(unread=_UNREAD if says_unread else _NOTHING_UNREAD))
-    above = [key for key in KEYS if key not in ("ad",)]
+    connection.execute(_FOUND.format(keys=", ".join(KEYS)))
+    small = choose(connection, room)
+    connection.execute(_ENTITIES.format(ordered=", ".join(f"{key} nulls first" for key in KEYS)))
+    common = [key for key in KEYS if key not in ("campaign", "ad")]
     connection.execute(
-        _ENTITIES.format(
-            keys=", ".join(KEYS),
-            ordered=", ".join(f"{key} nulls first" for key in KEYS),
-            same_campaign=_same("numbered", "campaigns", above),
-            same_total=_same("numbered", "totals", [k for k in above if k != "campaign"]),
+        _PLACES.format(
+            keys=", ".join(f"shown.{key}" for key in KEYS),
+            same_ad=_same("shown", "ads", common),
+            same_campaign=_same("shown", "campaigns", common),
+            same_total=_same("shown", "totals", common),
         )
     )
-    connection.execute(_FACTS.format(measures=", ".join(MEASURES), same=_same("kinds", "entities")))
-    connection.execute(_AGES.format(same=lead_entity()))
+    connection.execute(_FACTS.format(measures=", ".join(MEASURES), same=_same("kinds", "places")))
+    connection.execute(_AGES.format(same=lead_place()))
     _check_totals(connection)
+    return small
 
 
 def _check_totals(connection: duckdb.DuckDBPyConnection) -> None:

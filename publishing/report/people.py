@@ -22,7 +22,7 @@ with answers as (
 )
 select
     left(leads.lead_id, {chars}) as id, counted.day,
-    cast(floor(epoch(leads.first_touch_at) / 60) as bigint) as minute, entities.entity,
+    cast(floor(epoch(leads.first_touch_at) / 60) as bigint) as minute, places.entity,
     leads.basis, leads.resolution, leads.current_stage as stage,
     concat_ws(' / ', nullif(leads.utm_source, ''), nullif(leads.utm_medium, '')) as utm,
     answers.answered_by, answers.seconds, coalesce(counted.age, -1) as age, counted.won_value,
@@ -33,7 +33,7 @@ select
     + 16 * counted.replied + 32 * counted.won as signs
 from counted
 inner join marts.fct_leads as leads on counted.lead_id = leads.lead_id
-inner join entities on entities.level = 0 and {same}
+inner join places on {same}
 left join answers on counted.lead_id = answers.lead_id
 order by leads.first_touch_at desc, leads.lead_id
 limit {limit}
@@ -61,7 +61,7 @@ def leads(
 ) -> dict[str, Any]:
     """The newest leads, newest first; needs the temporary tables of `facts.load_facts`.
 
-    `same`: the condition that joins a lead to its entity. Seconds of -1: not answered; null: no
+    `same`: the condition that joins a lead to its place. Seconds of -1: not answered; null: no
     chat. An age of -1: not qualified.
     """
     rows = connection.execute(

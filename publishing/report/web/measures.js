@@ -127,9 +127,14 @@ function described(table) {
 const PLATFORM_NAMES = { meta: "Meta", google: "Google", microsoft: "Microsoft" };
 const platformName = (platform) => PLATFORM_NAMES[platform] ?? platform ?? NOTHING;
 
+// What has no place of its own here, since there is so much (room.py): ads of a campaign, campaigns of
+// an account.
+const OTHERS = "others";
+
 // Placeholders for spend and leads without a known campaign or ad have names in every language.
 function campaignName(platform, id) {
   if (id === null) return t("campaign.none");
+  if (id.startsWith("others:")) return t("campaign.others");
   if (id === "unresolved") return t("campaign.unresolved", { platform: platformName(platform) });
   if (id.startsWith("unallocated:"))
     return t("campaign.unallocated", { platform: platformName(platform) });
@@ -138,6 +143,7 @@ function campaignName(platform, id) {
 
 function adName(platform, id) {
   if (id === null) return t("campaign.none");
+  if (id === OTHERS) return t("ad.others");
   if (id === "unknown") return t("ad.unknown", { platform: platformName(platform) });
   if (id.startsWith("unallocated:"))
     return t("campaign.unallocated", { platform: platformName(platform) });
@@ -147,6 +153,7 @@ function adName(platform, id) {
 }
 
 function adsetName(platform, id) {
+  if (id === OTHERS) return adName(platform, id);
   return adsetNameMap().get(`${platform} ${id}`) ?? id;
 }
 

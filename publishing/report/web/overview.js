@@ -162,6 +162,9 @@ function fillNotice(notice, range, mask, level, { young: hasYoung = true } = {})
   const lines = [];
   const [from, to] = state.range;
   if (isByNumber()) lines.push(t("notice.by_number"));
+  const { campaigns: unlisted, ads } = DATA.others;
+  if (unlisted + ads > 0 && ["campaigns", "creatives"].includes(state.page))
+    lines.push(t("notice.others", { campaigns: number(unlisted), ads: number(ads) }));
   if (range[1] < range[0]) {
     lines.push(t("notice.none_ripe", { days: number(Number(state.within)) }));
   } else {

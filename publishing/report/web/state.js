@@ -2,6 +2,8 @@
 // stored in the browser.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
+for (const name of ["accounts", "unread", "targets", "answers"])
+  if (DATA[name]) DATA[name] = unpacked(DATA[name]);
 // Monday and answer times are marts that an older installation lacks.
 const PAGES = [
   ...(DATA.monday ? ["monday"] : []),
