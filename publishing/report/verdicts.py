@@ -61,10 +61,10 @@ _MONDAY = (
 _FORECAST = """
 select
     level, entity_key, grain, basis, reason_code, spend_status,
-    period_start - date '1970-01-01', horizon_days, leads, qualified_so_far,
+    period_start - date '1970-01-01', leads, qualified_so_far,
     expected_qualified, expected_qualified_low, expected_qualified_high,
     expected_cost_per_qualified_lead_reporting, expected_cost_per_qualified_lead_low_reporting,
-    expected_cost_per_qualified_lead_high_reporting, backtest_coverage
+    expected_cost_per_qualified_lead_high_reporting, backtest_coverage, is_out_of_range
 from (
     select
         *, level in ('account', 'campaign') as is_part,
@@ -77,12 +77,12 @@ from (
     order by is_part, all_leads desc, level, entity_key, grain, period_start desc
     limit {limit}
 )
-order by level, entity_key, grain, period_start, horizon_days
+order by level, entity_key, grain, period_start
 """
 _FORECAST_WORDS = ("level", "entity", "grain", "basis", "reason", "spend_status")
 _FORECAST_NUMBERS = (
-    "start", "horizon", "leads", "qualified", "expected", "low", "high", "cost", "cost_low",
-    "cost_high", "coverage",
+    "start", "leads", "qualified", "expected", "low", "high", "cost", "cost_low", "cost_high",
+    "coverage", "is_out_of_range",
 )  # fmt: skip
 _TARGETS = (
     "level", "platform", "account_id", "account_name", "campaign_id", "campaign_name", "currency",
@@ -181,7 +181,7 @@ def forecast(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     return {
         **_words(_FORECAST_WORDS, columns),
         **{
-            name: shown(columns[i]) if i > start + 3 else columns[i]
+            name: shown(columns[i]) if i > start + 2 else columns[i]
             for i, name in enumerate(_FORECAST_NUMBERS, start=start)
         },
     }

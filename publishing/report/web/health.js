@@ -247,11 +247,14 @@ function conversationsChart() {
     summary: shown
       .map(([name]) => `${t(`kind.${name}`)} ${number(totals[name].reduce((a, b) => a + b, 0))}`)
       .join(", "),
-    columns: [t("chart.period"), ...shown.map(([name]) => t(`kind.${name}`))],
+    columns: [
+      t("chart.period"),
+      ...shown.map(([name]) => [t(`kind.${name}`), (v) => number(v)]),
+    ],
     rows: shown.length
       ? series.keys.map((_, at) => [
           longLabel(series, at),
-          ...shown.map(([name]) => number(totals[name][at])),
+          ...shown.map(([name]) => totals[name][at]),
         ])
       : [],
     option: {

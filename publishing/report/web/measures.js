@@ -30,6 +30,9 @@ const MEASURES = {
   roas: { of: (s) => costOf(s.won_value, s.spend), format: (v) => number(v, 2), good: 1 },
 };
 
+// A column of a chart's numbers.
+const measured = (name) => [t(`measure.${name}`), MEASURES[name].format];
+
 const loadedOf = (s, people) => (s.spend === 0 ? null : ratio(s.spend + s.message_cost, people));
 
 const measureOf = (name, row) => {
@@ -177,5 +180,13 @@ function tellApart(rows, idOf) {
 
 function accountName(account) {
   if (account.key === "none") return t("account.none");
-  return account.name ?? account.id;
+  const name = account.name ?? account.id;
+  return SHARED_NAMES.has(name) ? `${name} …${account.id.slice(-6)}` : name;
 }
+
+// Names that several accounts have; `account` is told apart by the end of its id.
+const SHARED_NAMES = new Set(
+  ACCOUNTS.map((account) => account.name).filter(
+    (name, at, all) => name !== null && all.indexOf(name) !== at,
+  ),
+);

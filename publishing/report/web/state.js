@@ -91,6 +91,14 @@ const CHOICES = {
   theme: [() => ["light", "dark"], null],
 };
 
+// Of a period of centuries, which a typed address may ask for, what holds figures; or its end.
+const LONGEST = 4000;
+function shortened([from, to]) {
+  if (to - from <= Math.max(LONGEST, END_DAY - FIRST_DAY)) return [from, to];
+  const within = [Math.max(from, FIRST_DAY), Math.min(to, END_DAY)];
+  return within[0] <= within[1] ? within : [to - LONGEST, to];
+}
+
 function readState() {
   const [, page = "", query = ""] = /^#?\/?([^?]*)\??(.*)$/.exec(location.hash) ?? [];
   const asked = new URLSearchParams(query);
@@ -99,15 +107,19 @@ function readState() {
   const dates = ["from", "to"].map((name) => asked.get(name) ?? "");
   if (dates.every((date) => /^\d{4}-\d\d-\d\d$/.test(date) && !Number.isNaN(dayOf(date)))) {
     const [a, b] = dates.map(dayOf);
-    state.range = [Math.min(a, b), Math.max(a, b)];
+    state.range = shortened([Math.min(a, b), Math.max(a, b)]);
     state.preset = null;
   } else {
     state.preset = state.preset ?? "30d";
     state.range = presetRange(state.preset);
   }
+  state.unknown = [];
   for (const name of FILTERS) {
     const values = asked.getAll(FILTER_NAMES[name]);
-    state[name] = values.length ? values.filter((value) => KNOWN_VALUES[name]().has(value)) : [];
+    const isKnownHere = (value) => KNOWN_VALUES[name]().has(value);
+    state[name] = values.filter(isKnownHere);
+    for (const value of values)
+      if (!isKnownHere(value)) state.unknown.push(`${FILTER_NAMES[name]}=${value}`);
   }
   for (const [name, [choices, otherwise]] of Object.entries(CHOICES)) {
     state[name] = choices().includes(asked.get(name)) ? asked.get(name) : otherwise;

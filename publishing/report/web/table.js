@@ -9,8 +9,9 @@ const compareNumbers = (a, b, id) => a.getValue(id) - b.getValue(id);
 const compareTexts = (a, b, id) =>
   a.getValue(id).localeCompare(b.getValue(id), locale(), { numeric: true });
 
-// columns: {id, label, hint?, numeric?, value(row), format?(value), cell?(row, value), csv?(row),
-// also?: [label, value(row)][]}; the first one names the row, `also` are columns of the CSV only.
+// columns: {id, label, hint?, numeric?, value(row), format?(value), cell?(row, value),
+// csv?(row, isRaw), also?: [label, value(row)][]}; the first one names the row, `also` are columns of
+// the CSV only.
 // Returns the element, `note(text)` and `update(rows, total)`; `total` is the footer row. How it is sorted and
 // searched is in the address.
 function dataTable({ id, caption, columns, sort = null, search = null, pageSize = PAGE_SIZE }) {

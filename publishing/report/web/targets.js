@@ -32,6 +32,11 @@ function targetsCard() {
         numeric: true,
         value: (row) => row.expected_cost_per_qualified_lead,
         cell: targetCost,
+        also: ends(
+          t("targets.cost"),
+          (row) => row.expected_cost_per_qualified_lead_low,
+          (row) => row.expected_cost_per_qualified_lead_high,
+        ),
       },
       {
         id: "target",
