@@ -17,7 +17,7 @@ import orjson
 from publishing.publication import Publication
 from publishing.report import people, trust, verdicts
 from publishing.report.columns import packed, table
-from publishing.report.facts import ReportError, lead_place, load_facts
+from publishing.report.facts import ReportError, load_facts
 from publishing.report.room import REPORT_BYTES, Room
 from publishing.report.zones import Budget, encode_facts
 
@@ -96,9 +96,7 @@ def _read(
         "campaigns": _campaigns(connection),
         "ads": _ads(connection, has_board="creative_board" in tables),
         "others": small,
-        "leads": people.leads(
-            connection, lead_place(), has_conversations="fct_conversations" in tables
-        ),
+        "leads": people.leads(connection, has_conversations="fct_conversations" in tables),
         "boards": verdicts.boards(connection, tables),
         "health": trust.health(connection),
         "unread": trust.unread(connection, accounts, publication.as_of) if says_unread else {},

@@ -33,7 +33,7 @@ select
     + 16 * counted.replied + 32 * counted.won as signs
 from counted
 inner join marts.fct_leads as leads on counted.lead_id = leads.lead_id
-inner join places on {same}
+inner join places on counted.key = places.key
 left join answers on counted.lead_id = answers.lead_id
 order by leads.first_touch_at desc, leads.lead_id
 limit {limit}
@@ -56,18 +56,16 @@ SIGNS = {
 """Bits of the column `signs`."""
 
 
-def leads(
-    connection: duckdb.DuckDBPyConnection, same: str, *, has_conversations: bool
-) -> dict[str, Any]:
+def leads(connection: duckdb.DuckDBPyConnection, *, has_conversations: bool) -> dict[str, Any]:
     """The newest leads, newest first; needs the temporary tables of `facts.load_facts`.
 
-    `same`: the condition that joins a lead to its place. Seconds of -1: not answered; null: no
+    Seconds of -1: not answered; null: no
     chat. An age of -1: not qualified.
     """
     rows = connection.execute(
         _LEADS.format(
             answers=_ANSWERS if has_conversations else _NO_ANSWERS,
-            same=same, chars=ID_CHARS, limit=SHOWN_LEADS,
+            chars=ID_CHARS, limit=SHOWN_LEADS,
         )
     ).fetchall()  # fmt: skip
     columns: list[Any] = list(zip(*rows, strict=True)) or [()] * 13
