@@ -35,6 +35,9 @@ DOCS = {
         if page not in ("overview", "definitions")
     },
 }
+"""The pictures of docs/report.md: page, size, and what its address asks for."""
+TRANSLATED = ("report-monday", "report-overview", "report-campaigns")
+"""Those that the pages in other languages have in theirs, with the language behind the name."""
 
 
 def main() -> None:
@@ -49,7 +52,10 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=options.chromium, args=_CHROMIUM)
         if options.all is None:
             for name, (page, size, view) in DOCS.items():
-                _picture(browser, f"{url}#/{page}?{view}", options.images / f"{name}.png", size)
+                for language in ("en", "es", "pt-BR") if name in TRANSLATED else ("en",):
+                    ending = "" if language == "en" else f"-{language}"
+                    path = options.images / f"{name}{ending}.png"
+                    _picture(browser, f"{url}#/{page}?{view}", path, size, language=language)
         else:
             options.all.mkdir(parents=True, exist_ok=True)
             for name, address, size, theme, language in _every_view(url):
