@@ -23,6 +23,9 @@ COUNTS = (
 MEASURES = (*AMOUNTS, *COUNTS)
 KEYS = ("platform", "account", "campaign", "ad", "channel", "number", "brand")
 
+SHOWN_LEADS = 3_000
+"""The newest so many are in the page one by one; of older ones it has the figures only."""
+
 
 class ReportError(CtwaError):
     """The report could not be made; the previous one stays."""
@@ -58,16 +61,16 @@ _NOTHING_UNREAD = """
     where false
 """
 # A number or brand is told apart only where there are several: spend has none.
+_NUMBERS = """
+create temp table numbers as
+select
+    coalesce(min(business_number_id) <> max(business_number_id), false) as has_numbers,
+    coalesce(min(brand) <> max(brand), false) as has_brands
+from marts.fct_leads
+where not coalesce(is_excluded, false)
+"""
 _LEADS = """
-create temp table counted as
-with numbers as (
-    select
-        count(distinct business_number_id) > 1 as has_numbers,
-        count(distinct brand) > 1 as has_brands
-    from marts.fct_leads
-    where not coalesce(is_excluded, false)
-)
-
+create temp table {name} as
 select *, {key} as key from (select
     cast(first_touch_date - date '1970-01-01' as integer) as day, platform,
     case when platform is not null then account_id end as account,
@@ -85,11 +88,17 @@ select *, {key} as key from (select
     cast(is_won as integer) as won,
     case when is_qualified then
         cast(ceil(greatest(0, epoch(qualified_at) - epoch(first_touch_at)) / 86400) as integer)
-    end as age,
-    lead_id
-from marts.fct_leads, numbers
-where not coalesce(is_excluded, false))
+    end as age
+    {more}
+from {leads}, numbers)
 """
+_COUNTED = "(select * from marts.fct_leads where not coalesce(is_excluded, false))"
+_NEWEST = """(
+    select * from marts.fct_leads
+    where not coalesce(is_excluded, false)
+    order by first_touch_at desc, lead_id
+    limit {limit}
+)"""
 _KINDS = """
 create temp view kinds as
 with unread as ({unread})
@@ -210,8 +219,8 @@ def load_facts(
     connection: duckdb.DuckDBPyConnection, *, says_unread: bool, room: Room
 ) -> dict[str, int]:
     """Make the temporary tables `entities`, `places` (the entities of every combination of keys),
-    `facts`, `ages` and `counted` (one row per lead), and those of `room.choose`, whose counts are
-    returned.
+    `facts`, `ages`, `counted` (one row per lead), `newest` (the same of the `SHOWN_LEADS` newest,
+    with `lead_id`), and those of `room.choose`, whose counts are returned.
 
     `says_unread`: whether these marts say which spend was not read.
     Raises `ReportError` where the totals are not those of channel_performance (rule R12).
@@ -225,7 +234,12 @@ def load_facts(
     if _tells_agent_costs(connection):
         cost = f"({cost} + agent_cost_reporting)"
     unread = _UNREAD if says_unread else _NOTHING_UNREAD
-    connection.execute(_LEADS.format(message_cost=cost, key=_KEY))
+    connection.execute(_NUMBERS)
+    newest = _NEWEST.format(limit=SHOWN_LEADS)
+    for name, leads, more in (("counted", _COUNTED, ""), ("newest", newest, ", lead_id")):
+        connection.execute(
+            _LEADS.format(name=name, leads=leads, more=more, message_cost=cost, key=_KEY)
+        )
     connection.execute(_KINDS.format(unread=unread, key=_KEY))
     connection.execute(_FOUND.format(keys=", ".join(f"any_value({key}) as {key}" for key in KEYS)))
     small = choose(connection, room)

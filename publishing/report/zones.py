@@ -234,7 +234,7 @@ def _within(
         (period, entity): values
         for period, entity, *values in connection.execute(
             f"select greatest({GRAINS[grain]}, ?) as period, {_LEVELS[level]} as entity, {counted} "  # noqa: S608
-            "from ages where day >= ? and day < ? group by period, entity",
+            "from ages where day >= ? and day < ? group by 1, 2",
             [start, start, end],
         ).fetchall()
     }

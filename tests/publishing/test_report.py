@@ -21,7 +21,6 @@ from typer.testing import CliRunner
 from commands.cli import app
 from ctwa.settings import Settings
 from publishing.carried import Carried, Table
-from publishing.report import people
 from publishing.report.columns import amounts, counts, millionths
 from publishing.report.data import NEEDED, Limits, read_payload
 from publishing.report.facts import MEASURES, ReportError
@@ -296,7 +295,7 @@ def test_leads_are_in_the_report_by_pseudonym_only(settings: Settings) -> None:
 
 
 def test_only_the_newest_leads_are_listed(settings: Settings, monkeypatch: Any) -> None:
-    monkeypatch.setattr(people, "SHOWN_LEADS", 2)
+    monkeypatch.setattr("publishing.report.facts.SHOWN_LEADS", 2)
     payload = written(settings)
     assert len(payload["leads"]["id"]) == 2
     assert total(payload, "leads") == 4
@@ -332,8 +331,8 @@ def test_e160_a_long_history_is_kept_coarser_and_adds_up_all_the_same(settings: 
             if zone["grain"] == "day":
                 assert sorted(age for f in told for age in f["ages"]) == ages
             else:
-                for days in WINDOWS:
-                    assert sum(f["within"][days] for f in told) == sum(a <= days for a in ages)
+                for window in WINDOWS:
+                    assert sum(f["within"][window] for f in told) == sum(a <= window for a in ages)
     assert {f["grain"] for f in facts(payload, "total")} == {"day"}
 
 
