@@ -88,7 +88,7 @@ _DAY_ALARMS = ("silent_sources", "meta_token", "api_versions")
 
 @dataclass(frozen=True)
 class Part:
-    """Sentences of the digest, or points under a title: what it is about, and what is said of it."""
+    """Sentences of the digest, or points under a title: what about, and what is said of it."""
 
     title: str = ""
     sentences: Sequence[str] = ()
@@ -115,18 +115,21 @@ class Digest:
 
     @property
     def html(self) -> str:
-        """Without pictures, scripts or addresses but the report's: nothing is fetched by a reader."""
+        """Without pictures, scripts or addresses but the report's: readers fetch nothing."""
         made = []
         for part in self.parts:
             if part.title:
                 made.append(f"<h2 style='font-size:1.05em'>{escape(part.title)}</h2>")
             if part.link:
-                made += [f"<p><a href='{escape(part.link)}'>{escape(s)}</a></p>" for s in part.sentences]
+                made += [
+                    f"<p><a href='{escape(part.link)}'>{escape(s)}</a></p>" for s in part.sentences
+                ]
             else:
                 made += [f"<p>{escape(sentence)}</p>" for sentence in part.sentences]
             if part.points:
                 points = (
-                    f"<li style='margin-bottom:.6em'><b>{_isolated(head)}</b><br>{_isolated(told)}</li>"
+                    f"<li style='margin-bottom:.6em'><b>{_isolated(head)}</b>"
+                    f"<br>{_isolated(told)}</li>"
                     for head, told in part.points
                 )
                 made.append(f"<ul style='padding-left:1.2em'>{''.join(points)}</ul>")
@@ -194,7 +197,6 @@ class _Words:
         if re.fullmatch(r"\d{4}-\d\d-\d\d", str(value)):
             return self.day(date.fromisoformat(value))
         return str(value)
-
 
     def measured(self, alarm: str | None, value: float) -> str:
         """What an alarm measures, in its unit."""

@@ -149,8 +149,8 @@ _RECONCILED = """
 create temp table reconciled as
 select
     platform, account_id, platform || ':' || account_id as entity,
-    spend_date - date '1970-01-01' as day, account_spend as billed, ads_spend as ads,
-    campaign_level_spend as campaign_level, unallocated
+    cast(spend_date - date '1970-01-01' as integer) as day, account_spend as billed,
+    ads_spend as ads, campaign_level_spend as campaign_level, unallocated
 from marts.spend_reconciliation
 where account_id <> 'unknown'
 """
@@ -182,7 +182,8 @@ def reconciliation(
     ):
         account = [index.get((row[1], row[2]), -1) for row in rows]
         parts = {
-            name: amounts([row[place] for row in rows]) for place, name in enumerate(_PARTS, start=4)
+            name: amounts([row[place] for row in rows])
+            for place, name in enumerate(_PARTS, start=4)
         }
         made.append({**zone, "account": account, "days": [row[3] for row in rows], **parts})
     return made

@@ -24,7 +24,7 @@ BOARDS = {
     ),
 }  # fmt: skip
 """Mart, key, and which of them have no place of their own in the page (`room.py`)."""
-FORECASTS, ANSWERS = 5_000, 2_500
+FORECASTS, ANSWERS, TARGETS = 5_000, 2_500, 1_000
 """Rows of the page at most: of the accounts and campaigns with the most leads, the latest."""
 _BOARD = """
 select
@@ -161,8 +161,12 @@ def monday(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 def targets(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """How the month goes for each target; days as ISO dates, amounts in the target's currency."""
+    # Names that the page has already, which may be long, are not told twice.
     rows = connection.execute(
-        f"select {', '.join(_TARGETS)} from marts.target_pacing "  # noqa: S608
+        f"select {', '.join(_TARGETS)} from (select * replace ("  # noqa: S608
+        "case when (platform, campaign_id) not in (select (platform, campaign) from entities "
+        "where campaign is not null and platform is not null) then campaign_name end "
+        f"as campaign_name) from marts.target_pacing limit {TARGETS}) "
         "order by level, platform, account_id, campaign_id, entity_key"
     ).fetchall()
     return packed(_TARGETS, [[_plain(value) for value in row] for row in rows])
@@ -191,7 +195,8 @@ def answers(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Qualified rates by time to the first answer and by who answered."""
     rows = connection.execute(
         f"select {', '.join(_ANSWERS)} from ("  # noqa: S608
-        "select *, sum(leads) over (partition by scope, platform, account_id, campaign_id) as all_leads "
+        "select *, sum(leads) over (partition by scope, platform, account_id, campaign_id) "
+        "as all_leads "
         "from marts.answer_performance "
         "order by scope <> 'all', scope, all_leads desc, platform, account_id, campaign_id, "
         f"compared, group_order, answer_group limit {ANSWERS}) "

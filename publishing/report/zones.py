@@ -208,7 +208,8 @@ def _ages(connection: duckdb.DuckDBPyConnection, entity: str, start: int, end: i
         f"|| case when same % {_MOST} < 4 then repeat('0', same % {_MOST}) "
         f"else '.' || {two.format(f'(same % {_MOST})')} end, "
         "'' order by day, entity, age) from ("
-        "select *, age - coalesce(lag(age) over (partition by day, entity order by age), 0) as step "
+        "select *, age - coalesce(lag(age) over (partition by day, entity order by age), 0) "
+        "as step "
         f"from (select day, {entity} as entity, least(age, {_MOST}) as age, count(*) - 1 as same "
         "from ages where day >= ? and day < ? group by all))",
         [start, end],

@@ -220,17 +220,19 @@ _EVERYTHING = (
     "0.456789, 'hold', 'a0', 'BRL', 900.17 + w, 63.123456, 118.654321, 99.5, 70, 0 "
     "from marts.dim_ads, (values (30), (90), (180)) t(w)",
     "insert into marts.cohort_forecast select 'campaign', 'meta:c' || i, 'month', 'own_lag', null, "
-    "'read', date '2025-01-01' + to_months(m), h, 40 + i, 12, 14.5, 12.1, 17.9, 63.12, 51.17, 78.25, "
-    "0.81, false from range({campaigns}) c(i), range(18) t(m), (values (30), (90)) t(h)",
+    "'read', date '2025-01-01' + to_months(m), h, 40 + i, 12, 14.5, 12.1, 17.9, 63.12, 51.17, "
+    "78.25, 0.81, false from range({campaigns}) c(i), range(18) t(m), (values (30), (90)) t(h)",
     "insert into marts.cohort_forecast select 'account', 'meta:a' || i, 'week', 'own_lag', null, "
     "'read', date '2025-01-06' + cast(7 * m as integer), h, 40 + i, 12, 14.5, 12.1, 17.9, 63.12, "
-    "51.17, 78.25, 0.81, false from range({accounts}) c(i), range(77) t(m), (values (30), (90)) t(h)",
+    "51.17, 78.25, 0.81, false from range({accounts}) c(i), range(77) t(m), "
+    "(values (30), (90)) t(h)",
     "insert into marts.answer_performance select 'campaign', 'meta', 'a0', 'c' || i, "
     "'answer_time', 'under_5m', g, 'under_5m', 40 + i, 12, 0.312345, 321, 38, 0.012345, -0.05, "
     "0.07, 'no_difference', 'observational' from range({campaigns}) c(i), range(10) t(g)",
     "insert into marts.target_pacing (platform, account_id, campaign_id, campaign_name, "
     "monthly_budget) select 'meta', 'a0', campaign_id, campaign_name, 500 from marts.dim_campaigns",
-    "insert into marts.conversion_events select md5(d || '.' || r), 'qualified', 'Lead', 'skipped', "
+    "insert into marts.conversion_events select md5(d || '.' || r), 'qualified', 'Lead', "
+    "'skipped', "
     "'reason ' || r, timestamptz '2026-06-29 12:00:00+00' - to_days(cast(d as integer)) "
     "from range(1500) t(d), range(12) s(r)",
     "insert into marts.attribution_health (report_date, conversations, resolved, direct) "
