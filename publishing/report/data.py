@@ -84,7 +84,7 @@ def _read(
     small = load_facts(connection, says_unread=says_unread, room=limits.room)
     accounts = _accounts(connection)
     rules = dict(rule.split("=", 1) for rule in publication.rules.split(",") if "=" in rule)
-    content = {
+    content: dict[str, Any] = {
         "format": FORMAT,
         "version": publication.version,
         "as_of": publication.as_of.isoformat(),

@@ -58,10 +58,13 @@ const quarterOf = (day, offset = 0) => {
 };
 
 function presetRange(preset) {
-  if (preset === "month") return [monthOf(LAST_DAY), LAST_DAY];
-  if (preset === "last_month") return [monthOf(LAST_DAY, -1), monthOf(LAST_DAY) - 1];
-  if (preset === "quarter") return [quarterOf(LAST_DAY), LAST_DAY];
-  if (preset === "last_quarter") return [quarterOf(LAST_DAY, -1), quarterOf(LAST_DAY) - 1];
+  // Of the calendar, not of the last day read: on the first of a month, "last month" is the one that
+  // has just ended.
+  const upToRead = (start, end) => [start, Math.max(start, Math.min(end, LAST_DAY))];
+  if (preset === "month") return upToRead(monthOf(AS_OF), AS_OF);
+  if (preset === "last_month") return upToRead(monthOf(AS_OF, -1), monthOf(AS_OF) - 1);
+  if (preset === "quarter") return upToRead(quarterOf(AS_OF), AS_OF);
+  if (preset === "last_quarter") return upToRead(quarterOf(AS_OF, -1), quarterOf(AS_OF) - 1);
   if (preset === "all") return [FIRST_DAY, END_DAY];
   const days = Number.parseInt(preset, 10);
   return [LAST_DAY - days + 1, LAST_DAY];
