@@ -170,6 +170,7 @@ function forecastChart(rows) {
           names[1],
           rows.map((row) => row.expected),
           "c-cost",
+          { connectNulls: false },
         ),
         ...["low", "band"].map((part) => ({
           type: "line",
@@ -177,7 +178,10 @@ function forecastChart(rows) {
           symbol: "none",
           lineStyle: { opacity: 0 },
           areaStyle: part === "band" ? { color: cssColour("c-cost"), opacity: 0.16 } : { opacity: 0 },
-          data: rows.map((row) => (part === "low" ? row.low : row.high - row.low)),
+          // Where nothing is expected there is no band, rather than one at 0.
+          data: rows.map((row) =>
+            !isKnown(row.low) ? null : part === "low" ? row.low : row.high - row.low,
+          ),
         })),
       ],
     },
