@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import urllib3
 
 from ctwa.settings import Settings
-from simulator.company import ADS, MAIN
+from simulator.company import ADS, FORM_DESTINATIONS, MAIN
 from simulator.delivery import meta_json, sign
 from simulator.payloads import ad_referral, contact, message
 from simulator.people import Person
@@ -33,7 +33,8 @@ def new_chat(rng: random.Random, at: datetime) -> bytes:
     phone = f"55119{rng.randrange(10_000_000):08d}"
     name = rng.choice(_NAMES)
     person = Person(name, "BR", phone, phone, f"BR.9{rng.randrange(10**18):018d}", "")
-    ad = rng.choice([ad for ad in ADS if ad.kind == "active"])
+    ads = [ad for ad in ADS if ad.kind == "active"]
+    ad = rng.choice([ad for ad in ads if ad.campaign.destination not in FORM_DESTINATIONS])
     tapped = ad_referral(ad, f"Af{secrets.token_urlsafe(60)}")
     wamid = f"wamid.{secrets.token_hex(20)}"
     value = {

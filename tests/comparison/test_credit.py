@@ -55,7 +55,8 @@ OF_BRAND = {"lead_id": "ana:loja", "first_touch_id": "t-ana"}
 EARLIER = {"first_touch_id": "t-0", "first_touch_at": "2026-03-01 08:00:00+00"}
 TWINS = {"ad_id": "1", "first_touch_at": "2026-03-02 07:00:00+00"}
 
-def met(name: str, rule: str, **columns: Any) -> dict[str, Any]:
+
+def met(name: str, rule: str, **columns: Any) -> Row:
     """An outcome of a chat rule, with the rule's id and version."""
     return qualified(name, f"{rule.split()[0]}:{name}", source="chat", stage_label=rule, **columns)
 
