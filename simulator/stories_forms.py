@@ -1,4 +1,4 @@
-"""Stories about Meta's instant forms: a page's webhooks, which are missed, late and repeated, and the
+"""Stories about Meta's instant forms: a page's webhooks, missed, late and repeated, and the
 leads that its forms keep all the same.
 
 Each is sent a day or more before the end, so that the last two nights read it: the one before the

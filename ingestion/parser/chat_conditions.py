@@ -70,8 +70,10 @@ def alternatives_of(when: Any, at: str, parts: list[Entry], depth: int = 0) -> l
     if not isinstance(items, list) or not items:
         raise RuleProblem(f"{at}.{key}: is empty, so the rule could never be met: list conditions")
     if len(items) > MAX_ALTERNATIVES:
-        raise RuleProblem(f"{at}.{key}: lists {len(items)} conditions; expected at most "
-                          f"{MAX_ALTERNATIVES}: split the rule")
+        raise RuleProblem(
+            f"{at}.{key}: lists {len(items)} conditions; expected at most "
+            f"{MAX_ALTERNATIVES}: split the rule"
+        )
     ways = [
         alternatives_of(item, f"{at}.{key}[{n}]", parts, depth + 1)
         for n, item in enumerate(items, 1)

@@ -59,7 +59,10 @@ def test_a_lead_that_moved_to_another_person_is_not_told_twice(forms: Meta) -> N
 
 
 def test_without_a_dataset_for_the_page_it_is_explained(meta: Meta) -> None:
-    assert meta.send([form_stage(1), form_stage(2, page_id=None)]).skipped == {"no_dataset": 1, "no_waba": 1}
+    assert meta.send([form_stage(1), form_stage(2, page_id=None)]).skipped == {
+        "no_dataset": 1,
+        "no_waba": 1,
+    }
 
 
 def test_a_bad_lead_id_is_rejected_and_takes_no_other_along(forms: Meta) -> None:

@@ -78,7 +78,7 @@ def test_what_rules_would_find_is_shown_and_nothing_is_changed(
     assert "no message of the kept bodies is of the number 5511" in tried.notes[1]
     assert "template (never_sent) is met by no message" in tried.notes[3]
     assert len(tried.moved) == 5
-    assert [row["stage_after"] for row in tried.moved[:2]] == ["won", "opportunity"]
+    assert [row["stage_after"] for row in tried.moved[:3]] == ["won", "won", "opportunity"]
     gained = [r for r in tried.tables["credit_diff"].to_pylist() if r["change"] == "requalified"]
     assert {r["cause"] for r in gained} == {"chat_rules"}
 

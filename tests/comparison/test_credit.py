@@ -137,16 +137,24 @@ LEAD_CASES: dict[str, tuple[Marts, Marts, list[tuple[str, str, int, int]]]] = {
     ),
     "a chat rule is changed and applied again": (
         Marts([A, lead("bea", "B", is_qualified=True)], outcomes=[met("bea", "quote 1")]),
-        Marts([lead("ana", "A", is_qualified=True), lead("bea", "B")],
-              outcomes=[met("ana", "quote 2")]),
+        Marts(
+            [lead("ana", "A", is_qualified=True), lead("bea", "B")],
+            outcomes=[met("ana", "quote 2")],
+        ),
         [("A", "chat_rules", 0, 1), ("B", "chat_rules", 0, -1)],
     ),
     "a changed chat rule was in force for some days before it is applied again": (
-        Marts([A, lead("bea", "B", is_qualified=True)],
-              outcomes=[met("bea", "quote 2", occurred_at="2026-03-10 10:00:00+00")]),
-        Marts([lead("ana", "A", is_qualified=True), lead("bea", "B", is_qualified=True)],
-              outcomes=[met("bea", "quote 2", occurred_at="2026-03-10 10:00:00+00"),
-                        met("ana", "quote 2")]),
+        Marts(
+            [A, lead("bea", "B", is_qualified=True)],
+            outcomes=[met("bea", "quote 2", occurred_at="2026-03-10 10:00:00+00")],
+        ),
+        Marts(
+            [lead("ana", "A", is_qualified=True), lead("bea", "B", is_qualified=True)],
+            outcomes=[
+                met("bea", "quote 2", occurred_at="2026-03-10 10:00:00+00"),
+                met("ana", "quote 2"),
+            ],
+        ),
         [("A", "chat_rules", 0, 1)],
     ),
     "a chat rule gives the same message another stage": (
@@ -155,11 +163,17 @@ LEAD_CASES: dict[str, tuple[Marts, Marts, list[tuple[str, str, int, int]]]] = {
         [("A", "chat_rules", 0, 1)],
     ),
     "a message that meets a chat rule comes late": (
-        Marts([A, lead("bea", "B", is_qualified=True)],
-              outcomes=[met("bea", "quote 1", occurred_at="2026-03-04 10:00:00+00")]),
-        Marts([lead("ana", "A", is_qualified=True), lead("bea", "B", is_qualified=True)],
-              outcomes=[met("bea", "quote 1", occurred_at="2026-03-04 10:00:00+00"),
-                        met("ana", "quote 1")]),
+        Marts(
+            [A, lead("bea", "B", is_qualified=True)],
+            outcomes=[met("bea", "quote 1", occurred_at="2026-03-04 10:00:00+00")],
+        ),
+        Marts(
+            [lead("ana", "A", is_qualified=True), lead("bea", "B", is_qualified=True)],
+            outcomes=[
+                met("bea", "quote 1", occurred_at="2026-03-04 10:00:00+00"),
+                met("ana", "quote 1"),
+            ],
+        ),
         [("A", "late_outcome", 0, 1)],
     ),
     "a colleague is left out": (

@@ -326,7 +326,7 @@ def test_e189_a_file_that_unfolds_without_end_is_refused_at_once(tmp_path: Path)
     inner = ", ".join(["*c"] * 1_000), ", ".join(["*b"] * 1_000)
     found = rules_of(
         f"""
-- {{id: a, stage: won, when: &c {{any: [{', '.join(f'{{replies: {n}}}' for n in range(1, 65))}]}}}}
+- {{id: a, stage: won, when: &c {{any: [{", ".join(f"{{replies: {n}}}" for n in range(1, 65))}]}}}}
 - {{id: b, stage: won, when: &b {{any: [{inner[0]}]}}}}
 - {{id: c, stage: won, when: {{any: [{inner[1]}]}}}}
 """,
