@@ -223,7 +223,7 @@ def story() -> Story:
         s.person().says(0)
         s.says(1, text, ours=True)
         s.makes("quote", "qualified", 1, "800")
-    row = {"title": "Agendar agora", "description": "book"}
+    row = {"title": "Marcar agora", "description": "book"}
     flow = {"flow_token": "book", "screen": {"answers": [{"flow_token": "7"}, 7]}}
     for answer in (
         {"type": "list_reply", "list_reply": row | {"id": "book"}},

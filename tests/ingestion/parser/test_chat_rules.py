@@ -268,7 +268,7 @@ def test_e191_amounts_as_people_write_them(text: str, currency: str, expected: l
         ("{id: a, stage: won, when: {price_over: {amount: 5, currency: [BRL]}}}", "ISO 4217"),
         ("{id: a, stage: won, brands: [[norte]], when: {replies: 1}}", "business_numbers.csv"),
         ("{id: a, stage: [won], when: {replies: 1}}", "is not mapped for source chat"),
-        ("{id: a, stage: won, when: &w {any: [*w]}}", "unconstructable recursive node"),
+        ("{id: a, stage: won, when: &w {any: [*w]}}", "at most three levels deep"),
         ("{id: a, stage: won, valid_from: 2026-13-40, when: {replies: 1}}", "a date such as"),
         ("{id: a, stage: won, when: {replies: !!int x}}", "cannot be read"),
         (f"{{id: a, stage: won, when: {{any: [{'{order: true},' * 65}]}}}}", "at most 64"),
