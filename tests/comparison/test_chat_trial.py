@@ -94,7 +94,9 @@ def test_e77_what_rules_would_find_is_shown_without_a_text_and_nothing_is_change
     tried = try_chat_rules(landed, rules, "rules.yml", as_of=DAY, build=build)
 
     zone = ZoneInfo(landed.reporting_timezone)
-    expected = Counter((rule, at.astimezone(zone).date()) for rule, _, at, _, _ in story().truth)
+    expected = Counter(
+        (rule, at.astimezone(zone).date()) for rule, _, at, _, _ in story().truth.elements()
+    )
     found = {(r["rule_id"], r["day"]): r["outcomes"] for r in tried.by_day}
     assert {k: n for k, n in found.items() if k[0] != "anything"} == expected
     assert tried.signals.bodies > len(story().bodies)

@@ -47,6 +47,9 @@ START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DAY, HOUR = 24.0, 1.0
 RECEIVED = datetime(2026, 7, 1, tzinfo=UTC)
 
+Told = tuple[str, str, datetime, Decimal | None, bool]
+"""Rule, stage, time and value of an outcome, and whether it is a lead's."""
+
 
 class Story:
     """What people and we write: bodies, and the outcomes that must come of them."""
@@ -54,7 +57,7 @@ class Story:
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self.of_crm: list[bytes] = []
-        self.truth: set[tuple[str, str, datetime, Decimal | None, bool]] = set()
+        self.truth: Counter[Told] = Counter()
         self._made = 0
         self._phone = ""
 
@@ -167,7 +170,7 @@ class Story:
         self, rule: str, stage: str, hours: float, value: str | None = None, *, lead: bool = True
     ) -> None:
         amount = None if value is None else Decimal(value)
-        self.truth.add((rule, stage, self.at(hours), amount, lead))
+        self.truth[rule, stage, self.at(hours), amount, lead] += 1
 
 
 def story() -> Story:
@@ -304,10 +307,10 @@ def land(
         pq.write_table(table, world.lake / "event_log" / name / f"{first_seq:06d}.0.parquet")
 
 
-def outcomes(world: DbtWorld) -> set[tuple[str, str, datetime, Decimal | None, bool]]:
+def outcomes(world: DbtWorld) -> Counter[Told]:
     rows = world.query("select * from marts.fct_outcomes where source = 'chat'")
     assert len({row["event_id"] for row in rows}) == len(rows)
-    return {
+    return Counter(
         (
             row["event_id"].partition(":")[0],
             row["stage"],
@@ -316,7 +319,7 @@ def outcomes(world: DbtWorld) -> set[tuple[str, str, datetime, Decimal | None, b
             row["lead_id"] is not None,
         )
         for row in rows
-    }
+    )
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -373,7 +376,7 @@ def test_e190_a_lead_says_who_qualified_it_and_where_the_crm_disagrees(
     assert {row["is_qualified"] == (row["qualified_by"] is not None) for row in rows} == {True}
     by_chat = sum(
         stage in ("qualified", "opportunity", "won") and is_lead
-        for rule, stage, at, _, is_lead in story().truth
+        for rule, stage, at, _, is_lead in story().truth.elements()
         if not (rule == "sale" and at > START + timedelta(days=30))
     )
     found = Counter((row["qualified_by"], row["is_disputed"]) for row in rows)
@@ -404,5 +407,5 @@ def test_without_any_of_its_conditions_the_truth_is_missed(
     assert old in sql
     rows = world.query(sql.replace(old, new) if old else sql)
     found = sorted((r["event_id"].partition(":")[0], r["stage"], r["occurred_at"]) for r in rows)
-    truth = sorted((rule, stage, at) for rule, stage, at, _, _ in story().truth)
+    truth = sorted((rule, stage, at) for rule, stage, at, _, _ in story().truth.elements())
     assert (found == truth) == (old == new)
