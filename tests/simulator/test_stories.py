@@ -109,7 +109,8 @@ def test_a_story_states_what_comes_of_all_it_emits(story: Story) -> None:
             *(*scene.events, *scene.outcomes, *scene.exclusions),
             *(*scene.forms, *scene.notices, *scene.clicks, *scene.crm_steps),
         )
-        assert {x.scene for x in emitted} == {luck + 1}
+        # The webhook of an instant form may be missed, and nothing else happen.
+        assert {x.scene for x in emitted} <= {luck + 1}
 
 
 def test_two_stories_of_one_name_are_refused() -> None:
