@@ -79,7 +79,7 @@ def landed(settings: Settings) -> Settings:
     """An installation without chat rules."""
     deliver(settings, *story().bodies)
     with_canaries(settings)
-    assert land_event_log(settings).quarantined > 8
+    assert land_event_log(settings).quarantined >= 8
     return settings
 
 
