@@ -35,8 +35,11 @@ setup-spark: setup
 wheel: setup
 	@$(PY) -m hatchling build --target wheel
 
+# A company as any, which one looks at; then that of the tests, for the comparison alone.
 demo: setup
 	@.venv/bin/ctwa demo
+	@echo; echo "The same with hostile names and every edge case:"; echo
+	@.venv/bin/ctwa demo --nasty
 
 test: setup
 	@$(PY) -m pytest -m "not deep and not browser and not spark" -n 3 --dist loadfile --no-loadscope-reorder

@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime
 import orjson
 
 ADS = [f"1202{n:014d}" for n in range(500)]
+JUNK = "BR.0000000000000000"
 _DAY = 86_400
 
 
@@ -44,11 +45,18 @@ def people_of_news(envelopes: int, history: int) -> People:
 
 
 def bodies(
-    count: int, *, first_day: date, days: int, seed: int = 1, people: People | None = None
+    count: int,
+    *,
+    first_day: date,
+    days: int,
+    seed: int = 1,
+    people: People | None = None,
+    junk: float = 0.0,
 ) -> Iterator[bytes]:
     """`count` bodies whose messages lie within `days` from `first_day`; equal for equal arguments.
 
-    `seed` is part of the message ids, so that two sets have no message in common.
+    `seed` is part of the message ids, so that two sets have no message in common. `junk`: share of
+    the messages whose contact has one and the same id, which joins nobody (R4).
     """
     rng = random.Random(seed)
     start = int(datetime(first_day.year, first_day.month, first_day.day, tzinfo=UTC).timestamp())
@@ -60,7 +68,8 @@ def bodies(
             continue
         at = start + int(n / count * days * _DAY)
         if rng.random() < 0.45:
-            last = _message(rng, n, seed, people.phone(rng.randrange(people.count)), at)
+            user_id = JUNK if junk and rng.random() < junk else None
+            last = _message(rng, n, seed, people.phone(rng.randrange(people.count)), at, user_id)
         else:
             last = _status(n, seed, people.phone(_recipient(n // 3, people.count)), at)
         yield last
@@ -101,11 +110,14 @@ def _envelope(value: dict) -> bytes:
     )
 
 
-def _message(rng: random.Random, n: int, seed: int, phone: str, at: int) -> bytes:
+def _message(
+    rng: random.Random, n: int, seed: int, phone: str, at: int, user_id: str | None
+) -> bytes:
     text = "Oi, quero saber mais sobre a oferta " + "x" * rng.randrange(300)
     ad = rng.choice(ADS) if rng.random() < 0.30 else None
     click = f"Aff{seed:04d}{n:012d}" + "z" * 90
-    return message(f"wamid.{seed:04d}{n:012d}{phone}", phone, at, text=text, ad=ad, click=click)
+    message_id = f"wamid.{seed:04d}{n:012d}{phone}"
+    return message(message_id, phone, at, text=text, ad=ad, click=click, user_id=user_id)
 
 
 def message(
@@ -116,8 +128,10 @@ def message(
     text: str = "Oi, quero saber mais sobre a oferta",
     ad: str | None = ADS[0],
     click: str = "Aff" + "z" * 90,
+    user_id: str | None = None,
 ) -> bytes:
-    """A body with one message from `phone` at `at` (seconds since 1970); `ad`: the one tapped."""
+    """A body with one message from `phone` at `at` (seconds since 1970); `ad`: the one tapped;
+    `user_id`: the BSUID that the contact shows beside the number."""
     content: dict = {
         "from": phone,
         "id": message_id,
@@ -136,6 +150,8 @@ def message(
             "ctwa_clid": click,
         }
     contact = {"profile": {"name": "Pessoa de Teste"}, "wa_id": phone}
+    if user_id is not None:
+        contact["user_id"] = user_id
     return _envelope({"contacts": [contact], "messages": [content]})
 
 

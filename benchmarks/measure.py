@@ -103,7 +103,7 @@ def peak_memory(pid: int, every: float = 0.5) -> Iterator[Peak]:
 
     def watch() -> None:
         while not ended.wait(every):
-            peak.mb = max(peak.mb, sum(map(_memory_mb, _family(pid))))
+            peak.mb = max(peak.mb, sum(map(memory_mb, family(pid))))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -114,7 +114,7 @@ def peak_memory(pid: int, every: float = 0.5) -> Iterator[Peak]:
         thread.join()
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """A process and all its descendants that live."""
     found = [pid]
     for parent in found:
@@ -124,7 +124,8 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _memory_mb(pid: int) -> float:
+def memory_mb(pid: int) -> float:
+    """Proportional share of memory of a process; 0 if it has ended."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

@@ -42,13 +42,14 @@ def run(parts: Sequence[str] = (), sizes: Sizes | None = None, page: Path | None
     `page`: a Markdown file that gets them as well, each part between its marks
     `<!-- bench: <part> -->` and `<!-- end -->`.
     """
-    unknown = [part for part in parts if part not in PARTS]
+    known = PARTS | ASKED_FOR
+    unknown = [part for part in parts if part not in known]
     if unknown:
-        out.print(f"no part {unknown[0]}: there are {', '.join(PARTS)}", style="red")
+        out.print(f"no part {unknown[0]}: there are {', '.join(known)}", style="red")
         return 2
     out.print(machine())
-    for name, (title, measure) in PARTS.items():
-        if parts and name not in parts:
+    for name, (title, measure) in known.items():
+        if name not in (parts or PARTS):
             continue
         out.print(f"\n{title}\n")
         doing(name)
@@ -248,6 +249,22 @@ def _latency(sizes: Sizes) -> list[Figure]:
     return [*figures, Figure("memory of all that serves", memory, "MB")]
 
 
+def _engines(sizes: Sizes) -> list[Figure]:
+    from benchmarks.engines import measure
+
+    figures: list[Figure] = []
+    for count in (max(1, sizes.envelopes // 10), sizes.envelopes):
+        with _folder() as folder:
+            world = folder("world")
+            _in("worlds", "fill_vault", data_dir=world, count=count, days=730, junk=0.3)
+            landed = _in("landing", "land", data_dir=world)
+            ads = max(10, sizes.ads * count // sizes.envelopes)
+            _in("worlds", "fill_spend", data_dir=world, ads=ads, days=sizes.ad_days)
+            figures.append(Figure(f"{count:,} envelopes landed, CPU", landed.cpu, "s"))
+            figures += measure(world, count, _in)
+    return figures
+
+
 RATES = (1, 10, 50)
 LATENCY_LIMITS: dict[float, float] = {1: 5, 50: 15}
 """Posts a second to seconds within which 95 % of the leads are visible."""
@@ -261,6 +278,10 @@ PARTS: dict[str, tuple[str, Callable[[Sizes], list[Figure]]]] = {
     "spend": ("Ads and spend without chats", _spend),
     "latency": ("From a webhook to its lead in the marts", _latency),
 }
+ASKED_FOR: dict[str, tuple[str, Callable[[Sizes], list[Figure]]]] = {
+    "engines": ("The same lake on DuckDB and on Spark", _engines),
+}
+"""Parts that need more than `make setup`, and are measured where they are named only."""
 
 
 def _compare_leads(world: str, base: Measured) -> None:

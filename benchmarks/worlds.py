@@ -34,10 +34,12 @@ def fill_vault(
     age: int = 0,
     seed: int = 1,
     people: tuple[int, int] | None = None,
+    junk: float = 0.0,
 ) -> int:
     """Put `count` synthetic bodies into the vault, as the receiver would have.
 
-    They are of the `days` that ended `age` days ago; `people`: how many, and the first of them.
+    They are of the `days` that ended `age` days ago; `people`: how many, and the first of them;
+    `junk`: share of the messages that all show one id beside their number.
     """
     from ingestion.vault import open_vault
     from ingestion.vault.vault import NewEnvelope
@@ -49,7 +51,7 @@ def fill_vault(
     who = People(*people) if people else None
     batch: list[NewEnvelope] = []
     first_day = TODAY - timedelta(days=days + age)
-    for body in bodies(count, first_day=first_day, days=days, seed=seed, people=who):
+    for body in bodies(count, first_day=first_day, days=days, seed=seed, people=who, junk=junk):
         batch.append(NewEnvelope(received, "whatsapp", body))
         if len(batch) == 5000:
             vault.append(batch)

@@ -27,6 +27,21 @@ _WORKSPACE = """\
 load_from:
   - python_module: ctwa_attribution.definitions
 """
+_DG = """\
+# For `dg dev`, `dg list defs` and `dg check defs` in this folder.
+directory_type = "project"
+
+[project]
+root_module = "definitions"
+code_location_target_module = "definitions"
+"""
+_DEFINITIONS = '''\
+"""For `dg`, which looks for a module in this folder: the installation's own."""
+
+from ctwa_attribution.definitions import defs
+
+__all__ = ["defs"]
+'''
 _VARIABLES = """\
 # Limits of the boards, of target_pacing and of the forecast, with their defaults. What each does is
 # in docs/creative-board.md and docs/forecast.md. Remove the # before a name to change its value;
@@ -53,7 +68,7 @@ def make_folder(place: Path) -> None:
     package = PROJECT_DIR / "dbt_project" / "seeds"
     files = {f"{OWN_SEEDS}/{name}.csv": (package / f"{name}.csv").read_text() for name in SEEDS}
     files["README.md"] = (PROJECT_DIR / "deploy" / "installation.md").read_text()
-    files["workspace.yaml"] = _WORKSPACE
+    files |= {"workspace.yaml": _WORKSPACE, "dg.toml": _DG, "definitions.py": _DEFINITIONS}
     files[OWN_VARIABLES] = _VARIABLES + variables_to_edit()
     files[".gitignore"] = ".env\n/data/\n"
     for name, text in files.items():

@@ -27,15 +27,25 @@ def demo(
     seed: Annotated[int, typer.Option(help="Another seed makes another company.")] = 7,
     leads: Annotated[int, typer.Option(help="About how many leads.", min=20)] = 400,
     data_dir: Annotated[
-        Path, typer.Option(help="Wiped first; kept afterwards for you to look at.")
-    ] = Path("data/demo"),
+        Path | None,
+        typer.Option(
+            help="Wiped first; kept afterwards for you to look at. Default: data/demo, with "
+            "--nasty data/demo-nasty."
+        ),
+    ] = None,
     nasty: Annotated[
         bool,
-        typer.Option("--nasty", help="Names that break spreadsheets and pages, as in the tests."),
+        typer.Option(
+            "--nasty",
+            help="The company of the tests: every edge case, and names that break spreadsheets "
+            "and pages.",
+        ),
     ] = False,
     language: Annotated[
         str | None,
-        typer.Option(help="Of the company's names: pt-BR, es or en. Default: as this account's."),
+        typer.Option(
+            help="Of the company's names and chats: pt-BR, es or en. Default: as this account's."
+        ),
     ] = None,
     serve_on: Annotated[
         bool,
@@ -45,6 +55,10 @@ def demo(
     ] = False,
     port: Annotated[int, typer.Option(help="With --serve: port of the receiver.")] = 8080,
     ui_port: Annotated[int, typer.Option(help="With --serve: port of the Dagster UI.")] = 3000,
+    ui_host: Annotated[
+        str,
+        typer.Option(help="With --serve: address of the Dagster UI. In a container 0.0.0.0."),
+    ] = "127.0.0.1",
 ) -> None:
     """Run the whole product on a synthetic company and check the marts against its truth.
 
@@ -52,15 +66,17 @@ def demo(
     """
     if serve_on:  # before the minutes that it takes
         check_address("127.0.0.1", port)
-        check_address("127.0.0.1", ui_port, "--ui-port")
-    from simulator.demo import demo as run_demo
-    from simulator.names import HOSTILE, LANGUAGES, Names, language_of
+        check_address(ui_host, ui_port, "--ui-port")
+    with working("making the company", "ctwa.demo"):
+        from simulator.demo import demo as run_demo
+        from simulator.names import HOSTILE, LANGUAGES, Names, language_of
+        from simulator.serving import Serve
 
     if language is not None and language not in LANGUAGES:
         raise UsageError(f"--language {language}: there are {', '.join(LANGUAGES)}")
     names = HOSTILE if nasty else Names.of(language_of(language, os.environ))
-    ports = (port, ui_port) if serve_on else None
-    raise typer.Exit(run_demo(data_dir, seed=seed, leads=leads, serve=ports, names=names))
+    where = Serve(port, ui_port, ui_host) if serve_on else None
+    raise typer.Exit(run_demo(data_dir, seed=seed, leads=leads, serve=where, names=names))
 
 
 def serve(
@@ -178,7 +194,8 @@ def bench(
     parts: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Some of receiver, landing, marts, nightly, idle, spend, latency; default all."
+            help="Some of receiver, landing, marts, nightly, idle, spend, latency; default all. "
+            "Or engines, which needs Spark."
         ),
     ] = None,
     envelopes: Annotated[

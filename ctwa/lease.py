@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -49,16 +50,20 @@ create table if not exists ctwa_leases (
     holder text,
     is_brief boolean not null,
     expires_at timestamptz not null,
+    taken_at timestamptz,
     wanted_until timestamptz
 );
 create table if not exists ctwa_marks (name text primary key, mark text not null)
 """
 _TAKE = sa.text("""
-insert into ctwa_leases as lease (name, token, holder, is_brief, expires_at)
-values (:name, 1, :holder, :brief, clock_timestamp() + make_interval(secs => :seconds))
+insert into ctwa_leases as lease (name, token, holder, is_brief, taken_at, expires_at)
+values (
+    :name, 1, :holder, :brief, clock_timestamp(),
+    clock_timestamp() + make_interval(secs => :seconds)
+)
 on conflict (name) do update
     set token = lease.token + 1, holder = excluded.holder, is_brief = excluded.is_brief,
-        expires_at = excluded.expires_at, wanted_until = null
+        taken_at = excluded.taken_at, expires_at = excluded.expires_at, wanted_until = null
     where lease.holder is null or lease.expires_at < clock_timestamp() or lease.holder = :gone
 returning token
 """)
@@ -77,7 +82,11 @@ _SET_MARK = sa.text("""
 insert into ctwa_marks (name, mark) values (:name, :mark)
 on conflict (name) do update set mark = excluded.mark
 """)
-_SHOW = sa.text("select holder, is_brief, expires_at from ctwa_leases where name = :name")
+_SHOW = sa.text("""
+select holder, is_brief, expires_at, taken_at,
+    extract(epoch from expires_at - clock_timestamp())::float8 as seconds_left
+from ctwa_leases where name = :name
+""")
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,9 @@ class Held:
     is_brief: bool
     expires_at: Any
     """By the database's clock; another value at the next look: the holder is alive."""
+    taken_at: datetime
+    silent_seconds: float
+    """Since its last sign of life; more than `LEASE_SECONDS`: whoever wants it may take it."""
 
     @property
     def is_gone(self) -> bool:
@@ -103,7 +115,8 @@ class Lease:
     def __init__(self, engine: sa.Engine, name: str, token: int) -> None:
         self._engine, self._name, self._token = engine, name, token
         self._ended = threading.Event()
-        self._is_lost = False
+        self.is_lost = False
+        """Whether somebody else has it now; known two seconds after this process woke up."""
         threading.Thread(target=self._beat, name=f"lease of {name}", daemon=True).start()
 
     def confirm(self) -> None:
@@ -111,7 +124,7 @@ class Lease:
         deadline = time.monotonic() + _CONFIRM_SECONDS
         while True:
             try:
-                if not self._is_lost and self._renew():
+                if not self.is_lost and self._renew():
                     return
                 raise LockLostError(self._lost())
             except sa.exc.SQLAlchemyError as error:
@@ -136,7 +149,7 @@ class Lease:
             # While the database is away, nobody else can take it either.
             with suppress(sa.exc.SQLAlchemyError):
                 if not self._renew() and not self._ended.is_set():
-                    self._is_lost = True
+                    self.is_lost = True
                     log.error("%s", self._lost())
                     return
 
@@ -199,6 +212,12 @@ def set_mark(url: str, name: str, value: str) -> None:
         connection.execute(_SET_MARK, {"name": name, "mark": value})
 
 
+def holder(url: str, name: str) -> Held | None:
+    """Who has the lease, alive or not; None if it is free. Raises `LockUnavailableError`."""
+    with _database(url) as engine:
+        return _show(engine, name)
+
+
 def in_words(holder: str) -> str:
     """`process 4711 on db-host`."""
     _, host, _, pid, _ = _parts(holder)
@@ -210,7 +229,8 @@ def _show(engine: sa.Engine, name: str) -> Held | None:
         row = connection.execute(_SHOW, {"name": name}).one_or_none()
     if row is None or row.holder is None:
         return None
-    return Held(row.holder, row.is_brief, row.expires_at)
+    silent = max(0.0, LEASE_SECONDS - row.seconds_left)
+    return Held(row.holder, row.is_brief, row.expires_at, row.taken_at, silent)
 
 
 def _me() -> str:

@@ -25,16 +25,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctwa.errors import CtwaError
+from ctwa.progress import and_then_as_before, doing
 
 if TYPE_CHECKING:
-    from ctwa.lease import Lease
+    from ctwa.lease import Held, Lease
     from ctwa.settings import Settings
 
 BRIEF_SECONDS = 300.0
 """How long a process waits for a lock that is held briefly: longer than any cycle takes."""
 _POLL_SECONDS = 0.1
 _BRIEFLY = "briefly"
-_LOCK_FILE = "refresh.lock"
+LOCK_FILE = "refresh.lock"
+LIVE_LOCK = "live.lock"
+"""Held by `ctwa live` as long as it runs."""
 _held: dict[Path, int] = {}
 _leases: dict[Path, Lease] = {}
 _guard = threading.Lock()
@@ -60,7 +63,7 @@ def refresh_lock(
     *,
     wait_seconds: float = 0,
     briefly: bool = False,
-    file: str = _LOCK_FILE,
+    file: str = LOCK_FILE,
 ) -> Iterator[None]:
     """Hold the lock; reentrant within this process. Raises `RefreshBusyError` after the wait.
 
@@ -112,7 +115,7 @@ def someone_waits(place: Settings | Path) -> bool:
     if url := database_of(place):
         from ctwa.lease import is_wanted
 
-        return is_wanted(url, _LOCK_FILE)
+        return is_wanted(url, LOCK_FILE)
     return False
 
 
@@ -121,6 +124,12 @@ def confirm_lock() -> None:
     publication. Raises `LockLostError` if another host has taken a lock of this process since."""
     for lease in list(_leases.values()):
         lease.confirm()
+
+
+def lock_is_lost() -> bool:
+    """Whether another host is known to have taken a lock of this process. Asks nobody: while
+    something long goes on, the database may be away for a while."""
+    return any(lease.is_lost for lease in list(_leases.values()))
 
 
 def database_of(place: Settings | Path) -> str:
@@ -135,17 +144,29 @@ def _lease(url: str, name: str, wait_seconds: float, briefly: bool) -> Lease:
 
     started = time.monotonic()
     now = lease.take(url, name, briefly=briefly)
-    while isinstance(now, lease.Held):
-        before = now
-        if not now.is_gone:
-            lease.want(url, name)
-            time.sleep(_POLL_SECONDS)
-        now = lease.take(url, name, briefly=briefly, gone=before if before.is_gone else None)
-        if isinstance(now, lease.Held) and now.expires_at != before.expires_at:
-            patience = BRIEF_SECONDS if now.is_brief else 0.0
-            if time.monotonic() - started >= max(wait_seconds, patience):
-                raise RefreshBusyError(lease.in_words(now.holder))
+    with and_then_as_before():
+        while isinstance(now, lease.Held):
+            before = now
+            if not now.is_gone:
+                lease.want(url, name)
+                doing(_waiting(now))
+                time.sleep(_POLL_SECONDS)
+            now = lease.take(url, name, briefly=briefly, gone=before if before.is_gone else None)
+            if isinstance(now, lease.Held) and now.expires_at != before.expires_at:
+                patience = BRIEF_SECONDS if now.is_brief else 0.0
+                if time.monotonic() - started >= max(wait_seconds, patience):
+                    raise RefreshBusyError(lease.in_words(now.holder))
     return now
+
+
+def _waiting(held: Held) -> str:
+    from ctwa.lease import BEAT_SECONDS, LEASE_SECONDS, in_words
+
+    text = f"waiting for the lock, which {in_words(held.holder)} has"
+    if held.silent_seconds < 2 * BEAT_SECONDS:
+        return text
+    left = max(0.0, LEASE_SECONDS - held.silent_seconds)
+    return f"{text}; no sign of life for {held.silent_seconds:.0f} s, free in {left:.0f} s"
 
 
 def _acquire(path: Path, wait_seconds: float, briefly: bool) -> int:
@@ -155,7 +176,8 @@ def _acquire(path: Path, wait_seconds: float, briefly: bool) -> int:
         if not _try(fd):
             with _queue(path) as queue:
                 fcntl.flock(queue, fcntl.LOCK_SH)
-                _wait(fd, wait_seconds)
+                with and_then_as_before():
+                    _wait(fd, wait_seconds)
     except BaseException:
         os.close(fd)
         raise
@@ -174,6 +196,7 @@ def _wait(fd: int, wait_seconds: float) -> None:
         patience = BRIEF_SECONDS if mark == _BRIEFLY else 3 * _POLL_SECONDS
         if waited >= max(wait_seconds, patience):
             raise RefreshBusyError(f"process {holder}", f", or look at it with `ps -p {holder}`")
+        doing(f"waiting for the lock, which process {holder} has")
         time.sleep(_POLL_SECONDS)
 
 

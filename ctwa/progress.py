@@ -32,12 +32,26 @@ class _Display(Protocol):
 
 
 _display: _Display | None = None
+_text = ""
+"""What is shown."""
 
 
 def doing(text: str) -> None:
     """Say what is being done from now on; does nothing where no command shows it."""
+    global _text
     if _display is not None:
+        _text = text
         _display.change(text)
+
+
+@contextmanager
+def and_then_as_before() -> Iterator[None]:
+    """After what `doing` says within, such as for whom it waits, what was shown before it."""
+    before = _text
+    try:
+        yield
+    finally:
+        doing(before)
 
 
 @contextmanager
@@ -55,14 +69,14 @@ def shown(
     which nothing was logged, what is being done and for how long the command has been running.
     Inside another `shown`, only the text changes.
     """
-    global _display
+    global _display, _text
     if _display is not None:
         doing(text)
         yield
         return
     console = console or Console(stderr=True)
     display = _Moving(console) if console.is_terminal else _Lines(say, quiet_seconds)
-    _display = display
+    _display, _text = display, text
     try:
         with display.open(text):
             yield

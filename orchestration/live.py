@@ -31,7 +31,7 @@ from typing import Any
 from ctwa.errors import CtwaError, LockLostError
 from ctwa.files import private_files
 from ctwa.live_state import HEARTBEAT_SECONDS, STOPPED, LiveState
-from ctwa.lock import RefreshBusyError, refresh_lock, someone_waits
+from ctwa.lock import LIVE_LOCK, RefreshBusyError, refresh_lock, someone_waits
 from ctwa.project import project_of
 from ctwa.settings import Settings
 from ingestion.vault import open_vault
@@ -162,7 +162,7 @@ class Worker:
     def _alone(self) -> Iterator[None]:
         with ExitStack() as stack:
             try:
-                stack.enter_context(refresh_lock(self._settings, file="live.lock"))
+                stack.enter_context(refresh_lock(self._settings, file=LIVE_LOCK))
             except RefreshBusyError as error:
                 raise LiveBusyError(f"another `ctwa live` works here ({error.who})") from None
             yield

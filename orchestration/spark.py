@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import duckdb
 
 from ctwa.errors import CtwaError
 from ctwa.files import write_durably
+from ctwa.lock import confirm_lock, lock_is_lost
 from ctwa.progress import doing
 from ctwa.settings import PROJECT_DIR, Settings
 from orchestration.dbt_manifest import run_folder
@@ -31,7 +33,10 @@ from orchestration.plan_compile import plan_of
 from orchestration.plan_run import Result, Run
 from orchestration.plan_stamps import stamps_path
 
+_BEAT_SECONDS = 5.0
+"""How often a build looks whether the lock is still its own."""
 PACKAGES = ("pyspark", "grpc", "dbt.adapters.spark")
+_CHILD = ("-m", "orchestration.spark_dbt")
 _COLLECTED_BY = "spark.json"
 
 
@@ -119,17 +124,29 @@ def _in_child(
             # dbt keeps what it parsed by target: another folder than DuckDB's.
             "DBT_TARGET_PATH": str(run_folder(settings).with_name("spark")),
         }
-        done = subprocess.run(
-            [sys.executable, "-m", "orchestration.spark_dbt", str(found), how, *arguments],
-            env=values,
-            cwd=PROJECT_DIR,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode or not found.exists():
-            text = (done.stdout + done.stderr).strip()[-2000:]
-            raise SparkError(f"dbt on Spark ended with {done.returncode}:\n{text}")
+        said_on = Path(folder) / "said.txt"
+        with said_on.open("wb") as sink:
+            child = subprocess.Popen(
+                [sys.executable, *_CHILD, str(found), how, *arguments],
+                env=values,
+                cwd=PROJECT_DIR,
+                stdout=sink,
+                stderr=sink,
+            )
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    code = child.wait(_BEAT_SECONDS)
+                    break
+                if lock_is_lost():
+                    confirm_lock()
+        finally:
+            # After an error only: no build may go on beside that of the host that has the lock now.
+            child.kill()
+            child.wait()
+        if code or not found.exists():
+            text = said_on.read_text(errors="replace").strip()[-2000:]
+            raise SparkError(f"dbt on Spark ended with {code}:\n{text}")
         said: dict[str, Any] = json.loads(found.read_text())
     if "refused" in said:
         raise SparkError(said["refused"])
@@ -215,6 +232,7 @@ def collect(
         for name, statements in views.items():
             _make(warehouse, name, statements, tables[name]["rows"])
         warehouse.execute(f"checkpoint {database}")
+    confirm_lock()
     stamps_path(path).unlink(missing_ok=True)
     path.with_name(path.name + ".wal").unlink(missing_ok=True)
     draft.replace(path)

@@ -3,6 +3,9 @@
 Run by `orchestration.spark`, with the settings in the environment. Standard output is dbt's; what
 was found goes into the file that the argument names. Before dbt starts, cluster and lake are looked
 at, so that what a person can mend is said in a line and nothing is built.
+
+After a whole build nothing older is left on the cluster, not even what killed runs left that the
+catalogue does not know: an erasure ends with one.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ import json
 import os
 import re
 import sys
+import threading
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +26,11 @@ from orchestration.dbt_process import die_with_parent
 COLLECTED = ("marts", "activation")
 """Schemas that are brought back: whatever Python reads."""
 BUILD_PROPERTY = "ctwa.build"
+AWAY_SECONDS = 60.0
+"""How long a server may be away while it builds; a session that was in it is lost anyway."""
 _SHOWN_ROWS = 20
+_BUILD = re.compile(r"(?P<name>\w+)__b(?P<run>\d{14}[0-9a-f]{4})(__new)?")
+"""A build of a table, as `macros/adapter/spark/builds.sql` names it."""
 _URL = re.compile(r"sc://(?P<host>[^:/;]+)(:(?P<port>\d+))?")
 
 
@@ -33,6 +42,7 @@ def main() -> None:
     """`OUTPUT look`, or `OUTPUT full|continued BUILD [NODE …]`."""
     die_with_parent(os.getppid())
     found, how, *rest = sys.argv[1:]
+    threading.Thread(target=_watch, args=(Path(found),), name="server-watch", daemon=True).start()
     try:
         result = look(session()) if how == "look" else run(how == "full", rest[0], rest[1:])
     except Refused as error:
@@ -66,11 +76,16 @@ def run(full: bool, build: str, nodes: Sequence[str]) -> dict[str, Any]:
     said = [_result(spark, result) for result in results]
     if not done.success:
         return {"results": said, "full": full}
+    builds = _shown(spark, {(n.schema, n.alias) for n in (r.node for r in results) if _is_built(n)})
+    if len({_BUILD.sub(r"\g<run>", shows) for shows in builds.values()}) > 1:
+        # A host that was paused while another one took over, and woke up.
+        _call(spark, "")
+        raise Refused("another process built on this cluster at the same time: run it again")
     if full:
         build = uuid.uuid4().hex
         made = {(n.schema, n.alias) for n in (r.node for r in results) if _is_stored(n)}
-        _tidy(spark, made | _sources())
-        spark.sql(f"alter schema marts set dbproperties ('{BUILD_PROPERTY}' = '{build}')")
+        _tidy(spark, made | _sources(), set(builds.values()))
+        _call(spark, build)
     return {"results": said, "full": full, "build": build, "tables": _tables(spark)}
 
 
@@ -139,6 +154,21 @@ def _reach(url: str) -> None:
         ) from None
 
 
+def _watch(found: Path) -> None:
+    """End this process when the server has been away for long. Spark's client tries again for ten
+    minutes, and dbt goes on to the next model then, and the next."""
+    url, since = os.environ["CTWA_SPARK_URL"], time.monotonic()
+    while True:
+        time.sleep(AWAY_SECONDS / 12)
+        try:
+            _reach(url)
+            since = time.monotonic()
+        except Refused as error:
+            if time.monotonic() - since > AWAY_SECONDS:
+                found.write_text(json.dumps({"refused": f"in the middle of a build {error}"}))
+                os._exit(0)
+
+
 def _in_a_line(url: str, error: Exception) -> str:
     text = str(error)
     found = _URL.match(url)
@@ -185,6 +215,10 @@ def _known_as(spark: Any) -> str:
     return found.group(1) if found else ""
 
 
+def _call(spark: Any, build: str) -> None:
+    spark.sql(f"alter schema marts set dbproperties ('{BUILD_PROPERTY}' = '{build}')")
+
+
 def _sources() -> set[tuple[str, str]]:
     """The views of the lake: one of them lies in a schema of models."""
     manifest = json.loads(Path(os.environ["DBT_TARGET_PATH"], "manifest.json").read_text())
@@ -196,16 +230,56 @@ def _is_stored(node: Any) -> bool:
     return kept or bool(getattr(node.config, "store_failures", False))
 
 
-def _tidy(spark: Any, made: set[tuple[str, str]]) -> None:
-    """Drop what no node makes any more, after a whole build: rows of erased people among it."""
+def _is_built(node: Any) -> bool:
+    is_view = node.config.materialized == "view"
+    return node.resource_type in ("model", "seed") and not is_view
+
+
+def _shown(spark: Any, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Of each (schema, name) the build that its view shows, as `name__b…`."""
+    found = {}
+    for schema, name in sorted(names):
+        text = spark.sql(f"show create table {schema}.{name}").collect()[0][0]
+        builds = [m.group(0) for m in _BUILD.finditer(text) if m["name"] == name]
+        found[schema, name] = builds[0] if builds else ""
+    return found
+
+
+def _tidy(spark: Any, made: set[tuple[str, str]], builds: set[str]) -> None:
+    """Drop, after a whole build, what no node makes any more and every build that no view shows;
+    then empty what the catalogue does not know. Rows of erased people may be in all of them."""
     for schema in sorted({schema for schema, _ in made}):
-        names = {alias for of, alias in made if of == schema}
+        names = {alias for of, alias in made if of == schema} | builds
+        known = set()
         for row in spark.sql(f"show tables in {schema}").collect():
             name = row["tableName"]
-            if name in names or name.partition("__b2")[0] in names:
+            if name in names:
+                known.add(name)
                 continue
             kind = "view" if _is_view(spark, f"{schema}.{name}") else "table"
             spark.sql(f"drop {kind} if exists {schema}.{name}")
+        _empty_unknown(spark, schema, known)
+
+
+def _empty_unknown(spark: Any, schema: str, known: set[str]) -> None:
+    """A table comes into the catalogue when it is written: of one that was being written when its
+    server was killed there is only a folder, which no `drop` reaches."""
+    from pyspark.errors import AnalysisException
+
+    described = spark.sql(f"describe schema extended {schema}").collect()
+    (place,) = (row[1].rstrip("/") for row in described if row[0] == "Location")
+    # Spark passes over what is called `_…` where it lists a folder, not where it is named itself.
+    everywhere = f"{place}/*{{,/_temporary/*,/_temporary/*/_temporary}}"
+    files = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
+    try:
+        rows = files.load(everywhere).where("length > 0").select("path").collect()
+    except AnalysisException:  # no folder at all
+        return
+    _, _, under = place.rpartition(":")
+    for folder in {row["path"].split(under + "/", 1)[1].split("/")[0] for row in rows} - known:
+        if _BUILD.fullmatch(folder):
+            path = f"{place}/{folder}"
+            spark.sql(f"insert overwrite directory '{path}' using text select '' where false")
 
 
 def _is_view(spark: Any, name: str) -> bool:

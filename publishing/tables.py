@@ -31,6 +31,9 @@ from publishing.publication import Publication
 STORAGE_VERSION = "v1.0.0"
 SMALL_FILE_BYTES = 64 * 2**20
 """Up to this size a published file is copied, however little of it stays."""
+DAY = "report_date"
+MANY_ROWS = 100_000
+"""A mart of so many rows and with a `DAY` is written for those days only that have changed."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,10 @@ def write_files(
         source = _Source(connection, contents)
         marts = source.marts()
         stamps = source.stamps(marts)
-        old = _carried_over(contents, stamps, before, draft)
+        continued = {
+            mart: source.shape(mart).digest for mart in marts if source.shape(mart).has_days
+        }
+        old = _carried_over(contents, stamps, continued, before, draft)
         kept = {t for t, known in old.tables.items() if stamps.get(t) == known.stamp}
         writer = _Writer(connection, contents, draft)
         wanted = {*marts, *contents.beside}
@@ -104,16 +110,22 @@ def write_files(
 def _carried_over(
     contents: Contents,
     stamps: Mapping[str, str | None],
+    continued: Mapping[str, str],
     before: tuple[Path, Path] | None,
     draft: Path,
 ) -> Carried:
     """The publication before, with a copy of its file as the draft; without tables where the draft
-    is to be a new file."""
+    is to be a new file. `continued`: shapes of the marts that are written by day."""
     nothing = Carried("", {})
     if contents.versions is None or before is None or (known := Carried.read(before[0])) is None:
         return nothing
     tables = known.tables
-    kept = sum(t.rows for name, t in tables.items() if stamps.get(name) == t.stamp)
+    kept = sum(
+        t.rows
+        for name, t in tables.items()
+        if stamps.get(name) == t.stamp
+        or (t.rows >= MANY_ROWS and continued.get(name, "") == t.shape)
+    )
     # Else a large file would be mostly what it held before.
     is_small = before[0].exists() and before[0].stat().st_size <= SMALL_FILE_BYTES
     is_worth_it = is_small or 2 * kept >= sum(t.rows for t in tables.values())
@@ -140,6 +152,8 @@ class _Shape:
     about: str | None
     columns: Sequence[tuple[str, str]]
     """Column and what it means, where that is said."""
+    has_days: bool = False
+    """Whether it has the column `DAY`."""
 
     @property
     def digest(self) -> str:
@@ -189,8 +203,9 @@ class _Source:
         told = meanings().get(mart)
         if told is None:
             return _Shape(self._made_by[mart], None, [])
-        columns = [(c, told.columns[c]) for c in self._columns[mart] if told.columns.get(c)]
-        return _Shape(self._made_by[mart], told.about, columns)
+        names = self._columns[mart]
+        columns = [(c, told.columns[c]) for c in names if told.columns.get(c)]
+        return _Shape(self._made_by[mart], told.about, columns, DAY in names)
 
     def stamps(self, marts: Sequence[str]) -> dict[str, str | None]:
         """What each mart, and each table beside them, is made from; None where it is not known. Of
@@ -244,14 +259,29 @@ class _Writer:
         """Copy a mart of the source."""
         name = self._name(mart)
         # The names are those of our own models.
-        rows = f'select * from source.{self._contents.schema}."{mart}"'  # noqa: S608
-        if shape.made_by and self._shapes.get(mart) == shape.digest:
-            # A statement for the meaning of each column costs more than the rows.
-            self._connection.execute(f"delete from {name}")  # noqa: S608
-            self._connection.execute(f"insert into {name} {rows}")
-        else:
+        rows = f'from source.{self._contents.schema}."{mart}"'
+        if not shape.made_by or self._shapes.get(mart) != shape.digest:
             self._connection.execute(f"create or replace table {name} as {rows}")
             self._comment(mart, shape.about, shape.columns)
+            return
+        # A statement for the meaning of each column costs more than the rows.
+        changed = ""
+        if shape.has_days and self.count(mart) >= MANY_ROWS:
+            self._note_same_days(name, rows)
+            changed = f"where {DAY} not in (select {DAY} from same_days)"  # noqa: S608
+        self._connection.execute(f"delete from {name} {changed}")  # noqa: S608
+        self._connection.execute(f"insert into {name} {rows} {changed}")
+
+    def _note_same_days(self, name: str, rows: str) -> None:
+        """Find the days with the same rows as in the publication before: of a long history most."""
+        days = (
+            f"select {DAY}, count(*) as n, sum(cast(hash(hash(t)) as hugeint)) as digest "
+            "{} as t group by all"
+        )
+        self._connection.execute(
+            f"create or replace temporary table same_days as {days.format(rows)} "
+            f"intersect {days.format('from ' + name)}"
+        )
 
     def write_beside(self, table: str, content: pa.Table) -> None:
         """Write an Arrow table, described by the metadata `comment` of table and fields."""

@@ -42,11 +42,11 @@ from simulator.installation import (
 )
 from simulator.lead_forms_api import LeadFormsApi, serve_lead_forms_api
 from simulator.names import HOSTILE, Names
-from simulator.serving import go_on
+from simulator.serving import Meta, Serve, go_on
 from simulator.truth import truth
 from simulator.world import World, build_world
 
-DEFAULT_DIR = Path("data/demo")
+DEFAULT_DIR, NASTY_DIR = Path("data/demo"), Path("data/demo-nasty")
 
 
 def demo(
@@ -55,13 +55,13 @@ def demo(
     seed: int = 7,
     leads: int = 400,
     console: Console | None = None,
-    serve: tuple[int, int] | None = None,
+    serve: Serve | None = None,
     names: Names = HOSTILE,
 ) -> int:
     """Run it; 0 only if every mart equals the truth, row by row.
 
-    `serve`: ports of receiver and UI; the company then goes on until it is stopped. `names`: what
-    its accounts, campaigns and ads are called.
+    `serve`: where the company then goes on, until it is stopped. `names`: of an ordinary company,
+    or those of the tests, whose people then live through every edge case.
 
     `data_dir` is wiped first, if an earlier demo made it or it is empty. Two nights are played, so
     that the second is incremental: late and repeated webhooks, restated spend, renamed ads.
@@ -74,7 +74,7 @@ def demo(
     say = report.Story(console)
     try:
         with _calm(), _terminable():
-            folder = fresh_folder(data_dir or DEFAULT_DIR)
+            folder = fresh_folder(data_dir or (DEFAULT_DIR if names.language else NASTY_DIR))
             return _run(folder, build_world(seed, leads, names=names), say, serve)
     except DemoError as error:
         say.fail(str(error))
@@ -84,12 +84,12 @@ def demo(
     return 1
 
 
-def _run(data: Path, world: World, say: report.Story, serve: tuple[int, int] | None) -> int:
+def _run(data: Path, world: World, say: report.Story, serve: Serve | None) -> int:
     started = time.monotonic()
     say.title(world)
     options = {"token": secrets.token_urlsafe(24), "page_size": 25}
     with (
-        serve_lead_forms_api(page_now(world, 1), world.nights[0], **options) as api,
+        serve_lead_forms_api(page_now(world, 1), world.nights[0], kind=Meta, **options) as api,
         serve_google_api(google_now(world, 1), batch_size=40, version="v26") as google,
         # Read on the real clock, so everything has happened there by the first night.
         serve_hubspot_api(world.hubspot(world.end)) as crm,
@@ -106,15 +106,16 @@ def _run(data: Path, world: World, say: report.Story, serve: tuple[int, int] | N
         if wrong := [*api.wrong, *google.wrong, *crm.wrong]:
             raise DemoError(f"an API was asked wrongly: {wrong[0]}")
         result = check(world, settings, bodies)
-        report.cost_tables(say.console, settings.marts_path)
+        if world.names.language:  # nobody reads a table of hostile names
+            report.cost_tables(say.console, settings.marts_path)
         report.verdict(say.console, result)
         report.where_next(say.console, settings, time.monotonic() - started)
         if serve is not None and result.is_equal:
             say.heading("Going on: people write every few seconds; Ctrl-C ends it")
-            say.step(f"Dagster UI at http://127.0.0.1:{serve[1]} in half a minute, sources on")
+            say.step(f"Dagster UI at {serve.url} in half a minute, sources on")
             say.step(f"the report {settings.marts_path.with_name('report.html')} renews itself")
             with only_settings(settings):
-                return go_on(settings, *serve)
+                return go_on(settings, world.names, serve)
     return 0 if result.is_equal else 1
 
 

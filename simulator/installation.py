@@ -33,6 +33,7 @@ from simulator.google_api import GoogleApi
 from simulator.google_state import GoogleState
 from simulator.hubspot_api import HubspotApi
 from simulator.lead_forms_api import FormsState
+from simulator.serving import DATASETS
 from simulator.stories_rules import install_rules
 from simulator.world import World
 
@@ -125,6 +126,8 @@ def demo_settings(
         "intake_secret": secrets.token_hex(16),
         "chat_rules": install_rules(data),
         "digest_language": world.names.language or "en",
+        "meta_conversions_mode": "live",
+        "meta_dataset_ids": ",".join(f"{waba}:{dataset}" for waba, dataset in DATASETS.items()),
         "site_id": SITE_ID,
         "site_origins": SITE,
         "hubspot_url": crm.url,

@@ -227,11 +227,15 @@ def _fields(params: dict[str, str]) -> set[str]:
 
 @contextmanager
 def serve_lead_forms_api(
-    forms: FormsState, ads: AdsState | None = None, **options: Any
+    forms: FormsState,
+    ads: AdsState | None = None,
+    *,
+    kind: type[LeadFormsApi] | None = None,
+    **options: Any,
 ) -> Iterator[LeadFormsApi]:
     """Serve pages and forms, and ads where given, on a free loopback port in a thread."""
     served: AbstractContextManager[AdsApi] = serve_ads_api(
-        ads or AdsState(), kind=LeadFormsApi, forms=forms, **options
+        ads or AdsState(), kind=kind or LeadFormsApi, forms=forms, **options
     )
     with served as api:
         assert isinstance(api, LeadFormsApi)

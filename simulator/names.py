@@ -1,7 +1,7 @@
-"""What an ordinary company calls its accounts, campaigns and ads, in the language of its visitor.
+"""What an ordinary company calls its ads, and what people write to it, in its visitor's language.
 
-The company of the tests has hostile names on purpose (`simulator.company`); `ctwa demo` shows them
-with `--nasty` only. Ids, money and people are the same in both.
+The company of the tests has hostile names and texts on purpose (`simulator.company`); `ctwa demo`
+shows them with `--nasty` only. Ids and money are the same in both.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ _NAMES: dict[str, tuple[str, str, str]] = {
     "botox | preço": ("Botox: preço", "Bótox: precio", "Botox: price"),
     "aurora us": ("Aurora US",) * 3,
     "banner": ("Banner",) * 3,
+    "Verão | 😀": ("Newsletter de verão", "Boletín de verano", "Summer newsletter"),
 }  # fmt: skip
 
 _HEADLINES: dict[Language, tuple[str, ...]] = {
@@ -125,6 +126,40 @@ _BODIES: dict[Language, tuple[str, ...]] = {
     "en": ("Message us on WhatsApp and book your slot.", "No-obligation check-up.",
            "Open Monday to Saturday."),
 }  # fmt: skip
+_TEXTS: dict[Language, tuple[str, ...]] = {
+    "pt-BR": (
+        "Oi! Vi o anúncio e quero saber o preço", "Bom dia, ainda tem vaga esta semana?",
+        "Quero agendar uma avaliação", "Vocês atendem aos sábados?", "Quanto custa?",
+        "Olá, pode me explicar como funciona?", "Aceita cartão em quantas vezes?",
+    ),
+    "es": (
+        "¡Hola! Vi el anuncio y quiero saber el precio", "Buenos días, ¿queda turno esta semana?",
+        "Quiero reservar una evaluación", "¿Atienden los sábados?", "¿Cuánto cuesta?",
+        "Hola, ¿me explican cómo funciona?", "¿Se puede pagar en cuotas?",
+    ),
+    "en": (
+        "Hi! I saw your ad and would like to know the price", "Good morning, any slots this week?",
+        "I'd like to book a check-up", "Are you open on Saturdays?", "How much is it?",
+        "Hello, could you explain how it works?", "Can I pay in instalments?",
+    ),
+}  # fmt: skip
+_PEOPLE: dict[Language, tuple[str, ...]] = {
+    "pt-BR": ("Ana", "Bruno", "Carla", "Diego", "Elisa", "Fábio", "Gabriela", "João"),
+    "es": ("Ana", "Bruno", "Carmen", "Diego", "Elisa", "Javier", "Lucía", "Mateo"),
+    "en": ("Anna", "Ben", "Claire", "Daniel", "Emma", "Jack", "Lucy", "Olivia"),
+}
+_HOSTILE_TEXTS = (
+    "Oi, vi o anúncio 👋",
+    '=HYPERLINK("http://x","y")',
+    "<script>alert('oi')</script>",
+    "Olá \\ \"aspas\" 'e' /barras/",
+    "quanto custa?\n\n\tobrigado",
+    "",
+    "مرحبا 你好 🇧🇷",
+)
+_HOSTILE_PEOPLE = (
+    "Ana", "José d'Ávila", "=1+1", "<b>Bia</b>", "João 😀", 'O"Neil', "Zoë; --", "李雷",
+)  # fmt: skip
 _AD_SET: dict[Language, str] = {"pt-BR": "Público", "es": "Público", "en": "Audience"}
 _GROUP: dict[Language, str] = {"pt-BR": "Grupo", "es": "Grupo", "en": "Group"}
 
@@ -133,16 +168,25 @@ _NUMBER = re.compile(r"[0-9]+")
 
 @dataclass(frozen=True)
 class Names:
-    """How the company's things are called. Without a language: as hostile as they are."""
+    """How the company's things are called. Without a language: as hostile as they are.
+
+    `texts`: what people write. `people`: what they are called. `refs`: values of a parameter in the
+    addresses of the site's pages.
+    """
 
     language: Language | None = None
+    texts: tuple[str, ...] = _HOSTILE_TEXTS
+    people: tuple[str, ...] = _HOSTILE_PEOPLE
+    refs: tuple[str, ...] = ("a b", "é&", "<x>", "=")
     _known: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, language: Language) -> Names:
         """Ordinary names in this language."""
         place = LANGUAGES.index(language)
-        return cls(language, {hostile: names[place] for hostile, names in _NAMES.items()})
+        known = {hostile: names[place] for hostile, names in _NAMES.items()}
+        refs = ("home", "menu", "blog", "footer")
+        return cls(language, _TEXTS[language], _PEOPLE[language], refs, known)
 
     def __call__(self, name: Any) -> Any:
         """The name that is shown in place of this one; other values stay as they are."""
@@ -159,10 +203,14 @@ class Names:
         for group in google.ad_groups.values():
             group.name = f"{_GROUP[self.language]} {_number(group.name)}"
         for creative in meta.creatives.values():
-            n = _number(creative.title or "0")
-            headlines, bodies = _HEADLINES[self.language], _BODIES[self.language]
-            creative.title = headlines[n % len(headlines)]
-            creative.body = bodies[n % len(bodies)]
+            creative.title, creative.body = self.of_ad(creative.title or "", creative.body or "")
+
+    def of_ad(self, headline: str, body: str) -> tuple[str, str]:
+        """Headline and body that an ad shows in place of these."""
+        if self.language is None:
+            return headline, body
+        n, headlines, bodies = _number(headline), _HEADLINES[self.language], _BODIES[self.language]
+        return headlines[n % len(headlines)], bodies[n % len(bodies)]
 
 
 HOSTILE = Names()

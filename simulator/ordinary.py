@@ -106,10 +106,15 @@ def ordinary_visitor(s: Scene, *, mix: Mix) -> Lead:
         s.google_click(at - timedelta(minutes=rng.randrange(1, 300))) if kind == "google" else None
     )
     ad = s.ad() if kind == "meta" else None
+    campaign = s.names("Verão | 😀")
     parameters = {
         "google": {"gclid": click.gclid if click else "", "utm_source": "google"},
         "meta": {"utm_source": "facebook", "utm_medium": "paid", "ad_id": ad.ad_id if ad else ""},
-        "mail": {"utm_source": "news", "utm_medium": "email", "utm_campaign": "Verão | 😀"},
+        "mail": {
+            "utm_source": "news",
+            "utm_medium": "email",
+            "utm_campaign": campaign,
+        },
         "bare": {},
     }[kind]
     basis, channel = {

@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from simulator.names import HOSTILE, Names
+
 if TYPE_CHECKING:
     from simulator.company import AdRef, BusinessNumber
     from simulator.people import Person
@@ -32,14 +34,15 @@ def contact(person: Person, ids: str) -> dict[str, Any] | None:
     return row
 
 
-def ad_referral(ad: AdRef, click_id: str | None) -> dict[str, Any]:
+def ad_referral(ad: AdRef, click_id: str | None, names: Names = HOSTILE) -> dict[str, Any]:
     """Referral of an ad tap; `click_id` None is an ad in WhatsApp Status (E7)."""
+    headline, body = names.of_ad(ad.headline, ad.body)
     row: dict[str, Any] = {
         "source_url": f"https://fb.me/{ad.headline.replace(' ', '')}",
         "source_type": "ad",
         "source_id": ad.ad_id,
-        "headline": ad.headline,
-        "body": ad.body,
+        "headline": headline,
+        "body": body,
         "media_type": ad.media_type,
     }
     if ad.media_type == "image":

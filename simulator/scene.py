@@ -32,6 +32,7 @@ from simulator.company import (
 )
 from simulator.hubspot_state import HubspotState
 from simulator.lead_forms_api import Lead as InstantLead
+from simulator.names import HOSTILE, Names
 from simulator.people import (
     Chat,
     Click,
@@ -52,17 +53,6 @@ from simulator.people import (
 )
 
 REPORTING_ZONE = "America/Sao_Paulo"
-
-_HOSTILE_TEXTS = (
-    "Oi, vi o anúncio 👋",
-    '=HYPERLINK("http://x","y")',
-    "<script>alert('oi')</script>",
-    "Olá \\ \"aspas\" 'e' /barras/",
-    "quanto custa?\n\n\tobrigado",
-    "",
-    "مرحبا 你好 🇧🇷",
-)
-_NAMES = ("Ana", "José d'Ávila", "=1+1", "<b>Bia</b>", "João 😀", 'O"Neil', "Zoë; --", "李雷")
 
 # country: prefix of the wa_id, prefix as people write it, digits that follow
 _SPELLINGS: dict[str, tuple[str, str, str]] = {
@@ -91,6 +81,7 @@ class Scene:
     """Where one story takes place: its own random numbers and people, and what it emitted so far.
 
     `start` and `end` bound the moments; all times are whole seconds in UTC, like WhatsApp's.
+    `names`: what people are called, and write.
     """
 
     name: str
@@ -98,6 +89,7 @@ class Scene:
     start: datetime
     end: datetime
     rng: random.Random
+    names: Names = HOSTILE
     events: list[Event] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     exclusions: list[Exclusion] = field(default_factory=list)
@@ -131,7 +123,7 @@ class Scene:
         digits = "".join(self.rng.choices("0123456789", k=16))
         code = country[:2]
         return Person(
-            name=self.rng.choice(_NAMES),
+            name=self.rng.choice(self.names.people),
             country=code,
             wa_id=prefix.format(area=area) + local,
             crm_phone=f"{written.format(area=area)}{local[:-4]}-{local[-4:]}",
@@ -165,7 +157,7 @@ class Scene:
 
     def referral(self, ad: AdRef, *, click: bool = True) -> dict[str, Any]:
         """The referral of a tap on this ad."""
-        return payloads.ad_referral(ad, self.click_id() if click else None)
+        return payloads.ad_referral(ad, self.click_id() if click else None, self.names)
 
     def hears(
         self,
@@ -184,7 +176,7 @@ class Scene:
         event. Returns the message id.
         """
         night, wamid = message.pop("night", None), message.pop("wamid", None) or self.wamid(person)
-        message.setdefault("text", self.rng.choice(_HOSTILE_TEXTS))
+        message.setdefault("text", self.rng.choice(self.names.texts))
         element = payloads.message(person, wamid, at, ids=ids, **message)
         contact = payloads.contact(person, ids)
         key = (number.display, wamid)
@@ -340,8 +332,8 @@ class Scene:
     # ---- the company's site ------------------------------------------------------------------
 
     def page(self, **parameters: str) -> str:
-        """Address of the page somebody first came to, hostile as addresses are."""
-        rest = {"ref": self.rng.choice(("a b", "é&", "<x>", "="))}
+        """Address of the page somebody first came to."""
+        rest = {"ref": self.rng.choice(self.names.refs)}
         return f"{SITE}/botox?{urlencode(parameters | rest)}"
 
     def google_ad(self) -> AdRef:

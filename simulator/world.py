@@ -79,6 +79,22 @@ STORIES: tuple[Story, ...] = (
     *stories_forms.told,
 )
 
+_TIMES = {
+    1: "history_then_ad ads_in_every_state ad_that_is_listed_a_night_late call_from_an_ad "
+    "staff test_line test_button number_change renumbered number_given_to_somebody_else "
+    "ninth_digit user_id_only won_twice_in_dollars reopened outcome_of_nobody "
+    "deal_of_nobody contacts_that_are_merged two_contacts_of_one_person "
+    "google_form_then_meta_ad form_joined_by_the_crm chat_by_the_coded_link "
+    "form_of_a_facebook_link",
+    2: "account_of_another_zone_goes_on unsupported_then_referral post two_numbers "
+    "echo_before_inbound we_woke_them_up accidental_tap quote_with_its_price "
+    "visit_booked_by_a_button quote_that_was_edited keeps_writing_and_gives_up",
+    4: "held_by_metas_agent_with_the_phone_hidden the_agent_passes_it_to_our_people",
+    6: "contact_that_qualifies deal_that_is_won form_of_performance_max",
+}
+EVERYDAY = {name: times for times, names in _TIMES.items() for name in names.split()}
+"""Of the stories, those that an ordinary company lives through as well, and how often."""
+
 _JUNK = (
     b"not json at all",
     b'{"object":"whatsapp_business_account","entry":[{"id":"1"',
@@ -174,21 +190,27 @@ def build_world(
     """A company with about `leads` leads (never fewer than its stories make) up to `today`.
 
     `count`: how many nights its ad accounts are known of, and its webhooks can be cut into.
-    `names`: what its accounts, campaigns and ads are called.
+    `names`: what its accounts, campaigns and ads are called. With ordinary names it is an ordinary
+    company as well: of the stories only those of `EVERYDAY` play, and nothing posted is junk.
     """
     end = datetime.combine(today, time(), UTC)
     start = end - timedelta(days=DAYS)
     scenes: list[Scene] = []
+    stories = [
+        story
+        for story in STORIES
+        for _ in range(EVERYDAY.get(story.name, 0) if names.language else 1)
+    ]
 
     def play(name: str, story: Callable[[Scene], object]) -> int:
         serial = len(scenes) + 1
-        scene = Scene(name, serial, start, end, random.Random(f"{seed}:{serial}:{name}"))
+        scene = Scene(name, serial, start, end, random.Random(f"{seed}:{serial}:{name}"), names)
         story(scene)
         scenes.append(scene)
         return len(scene.leads)
 
     rounds = max(1, leads // LEADS_PER_ROUND)
-    made = sum(play(s.name, s.play) for _ in range(rounds) for s in STORIES)
+    made = sum(play(s.name, s.play) for _ in range(rounds) for s in stories)
     mix = Mix.of(random.Random(f"{seed}:mix"))
     ordinary, visitor = partial(ordinary_lead, mix=mix), partial(ordinary_visitor, mix=mix)
     while made < leads:
@@ -223,5 +245,6 @@ def build_world(
         rules_met=tuple(m for s in scenes for m in s.rules_met),
         nights=meta_shown,
         google_nights=google_shown,
+        junk=() if names.language else _JUNK,
         names=names,
     )

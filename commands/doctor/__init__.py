@@ -55,6 +55,7 @@ def examine(
         ("readers", outbound.readers),
         ("schedules", installation.schedules),
         ("live", installation.live),
+        ("lock of all hosts", installation.lock),
         ("run history", installation.history),
         ("alerts", outbound.channels),
         ("backup", stores.backups),

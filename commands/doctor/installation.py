@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from ctwa.environment import set_names, unknown_names
 from ctwa.files import OTHERS
 from ctwa.live_state import STOPPED, LiveState
+from ctwa.lock import LIVE_LOCK, LOCK_FILE, database_of
 from ctwa.setting_types import next_run
 from ctwa.settings import ENV_FILE, PROJECT_DIR, Settings
 from ingestion.apis.versions import in_use, judge
@@ -177,6 +178,29 @@ def live(settings: Settings) -> Iterator[Finding]:
     else:
         last = f", the last lead after {state.last_lag_seconds:.1f} s" if state.cycles else ""
         yield ok(subject, f"{state.doing}; {state.cycles} cycles since its start{last}")
+
+
+def lock(settings: Settings) -> Iterator[Finding]:
+    """Who has the lock of all hosts, since when; nothing where the vault is a file."""
+    if not (url := database_of(settings)):
+        return
+    from ctwa import lease
+
+    for subject, name in (("lock of all hosts", LOCK_FILE), ("lock of `ctwa live`", LIVE_LOCK)):
+        held = lease.holder(url, name)
+        if held is None:
+            yield ok(subject, "free")
+            continue
+        since = held.taken_at.astimezone(UTC)
+        text = f"{lease.in_words(held.holder)} has it since {since:%Y-%m-%d %H:%M:%S} UTC"
+        silent = f"no sign of life for {held.silent_seconds:,.0f} s"
+        if held.is_gone or held.silent_seconds > lease.LEASE_SECONDS:
+            yield off(subject, f"{text}, but {silent}: free for whoever takes it")
+        elif held.silent_seconds > 2 * lease.BEAT_SECONDS:
+            left = lease.LEASE_SECONDS - held.silent_seconds
+            yield ok(subject, f"{text}; {silent}: free in {left:.0f} s if none comes")
+        else:
+            yield ok(subject, text)
 
 
 def history(settings: Settings) -> Iterator[Finding]:

@@ -143,3 +143,25 @@ by_key as (
         {{ row }}.{{ column }}{{ ',' if not loop.last }}
         {% endfor %}
 {%- endmacro %}
+
+{# Leads that a platform's ads brought; test leads of the platform are nobody. #}
+{% macro is_reported_lead() -%}
+    platform is not null and not coalesce(is_test, false)
+{%- endmacro %}
+
+{# Pre-hook of a report that is incremental by day: removes the days that have nothing any more. #}
+{% macro forget_vanished_days() -%}
+    {% if is_incremental() %}
+        {%- set condition -%}
+            report_date not in (
+            select spent.spend_date
+            from {{ ref('int_ad_spend__reported') }} as spent
+            union all
+            select leads.first_touch_date
+            from {{ ref('fct_leads') }} as leads
+            where {{ is_reported_lead() }}
+        )
+        {%- endset -%}
+        {{ delete_from_this(condition) }}
+    {% endif %}
+{%- endmacro %}

@@ -3,6 +3,7 @@
 # a standalone master, workers of one core, and a Spark Connect server with a catalogue that persists.
 #
 #   deploy/spark/cluster.sh up FOLDER [WORKERS]   start (2 workers); 0 workers: all in the server
+#   deploy/spark/cluster.sh master FOLDER         start the master (again): it finds workers and server
 #   deploy/spark/cluster.sh worker FOLDER N       start worker N (again)
 #   deploy/spark/cluster.sh connect FOLDER        start the Connect server (again)
 #   deploy/spark/cluster.sh down FOLDER           end what is left of it
@@ -17,7 +18,7 @@
 #                   METASTORE_JAR is then the driver (Debian: libpostgresql-jdbc-java)
 set -euo pipefail
 
-command=${1:?up, worker, connect or down}
+command=${1:?up, master, worker, connect or down}
 folder=$(mkdir -p "${2:?a folder}" && cd "$2" && pwd)
 here=$(cd "$(dirname "$0")/../.." && pwd)
 python=${PYTHON:-$here/.venv/bin/python}
@@ -31,7 +32,7 @@ SPARK_HOME=$("$python" -c 'import pyspark, pathlib; print(pathlib.Path(pyspark._
 export SPARK_HOME SPARK_LOCAL_IP=127.0.0.1 SPARK_DAEMON_MEMORY=256m
 export SPARK_LOCAL_DIRS=$folder/scratch SPARK_LOG_DIR=$folder SPARK_WORKER_DIR=$folder/work
 export PYSPARK_PYTHON=$python
-mkdir -p "$folder/scratch" "$folder/work"
+mkdir -p "$folder/scratch" "$folder/work" "$folder/recovery"
 
 start() { # name, text in its log once it is up, command
     local name=$1 text=$2
@@ -47,6 +48,13 @@ start() { # name, text in its log once it is up, command
     echo "$name did not start; the end of $folder/$name.log:" >&2
     tail -n 5 "$folder/$name.log" >&2
     exit 1
+}
+
+master() {
+    # It writes down who there is: one that is started again would else end all executors it finds.
+    SPARK_DAEMON_JAVA_OPTS="-Dspark.deploy.recoveryMode=FILESYSTEM -Dspark.deploy.recoveryDirectory=$folder/recovery" \
+        start master 'elected leader' "$SPARK_HOME/bin/spark-class" \
+        org.apache.spark.deploy.master.Master --host 127.0.0.1 --port $((port + 1)) --webui-port $((port + 2))
 }
 
 worker() {
@@ -95,14 +103,13 @@ case $command in
 up)
     workers=${3:-2}
     if [ "$workers" -gt 0 ]; then
-        start master 'New state: ALIVE' "$SPARK_HOME/bin/spark-class" \
-            org.apache.spark.deploy.master.Master --host 127.0.0.1 --port $((port + 1)) \
-            --webui-port $((port + 2))
+        master
         for n in $(seq "$workers"); do worker "$n"; done
     fi
     connect
     echo "Spark is up: CTWA_SPARK_URL=sc://127.0.0.1:$port"
     ;;
+master) master ;;
 worker) worker "${3:?number}" ;;
 connect) connect ;;
 down)
@@ -111,6 +118,7 @@ down)
         kill -- "-$(cat "$file")" 2> /dev/null || true
         rm -f "$file"
     done
+    rm -rf "$folder/recovery"
     ;;
-*) echo "up, worker, connect or down" >&2; exit 2 ;;
+*) echo "up, master, worker, connect or down" >&2; exit 2 ;;
 esac

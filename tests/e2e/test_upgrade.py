@@ -1,6 +1,6 @@
-"""A data folder of an earlier version goes on: marts, people, ledgers and key stay as they were.
+"""A data folder of each release goes on: marts, people, ledgers and key stay as they were.
 
-How the folder was made: `tests/fixtures/upgrade/README.md`. The first build after an upgrade is a
+How the folders were made: `tests/fixtures/upgrade/README.md`. The first build after an upgrade is a
 full one, as `ctwa refresh` makes it by itself when the models have changed.
 """
 
@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-import tarfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +37,31 @@ from simulator.hubspot_api import WRITE_SCOPES, HubspotApi, serve_hubspot_api
 from simulator.hubspot_state import HubspotState
 from tests.e2e.installation import receive
 from tests.frozen import MODELS, differences, outputs
-from tests.support.crm_inbox import SECRET, Inbox, inbox
-from tests.support.erasure import wamid
+from tests.support.crm_inbox import Inbox, inbox
+from tests.support.upgrade import (
+    AD,
+    ANA,
+    BIA,
+    CAIO,
+    DATASET,
+    DORA,
+    FIXTURES,
+    OTHER_AD,
+    RULES,
+    WABA,
+    at,
+    click_id,
+    outcome,
+    sending,
+    tap,
+    unpacked,
+)
 from tests.support.warehouse import DbtWorld
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "upgrade" / "2026-11-29.tar.xz"
+RELEASES = sorted(path.name.removesuffix(".tar.xz") for path in FIXTURES.glob("*.tar.xz"))
 LAST, NEXT = date(2026, 11, 20), date(2026, 11, 21)
-"""The folder's marts are as of `LAST`; then a day comes that it knows nothing of."""
-ANA, BIA, CAIO, DORA = "5511987654321", "5511912345687", "5521976543210", "5531976543211"
-"""In the folder: a qualified lead, one who withdrew consent, one who was erased, one of staff."""
+"""The folders' marts are as of `LAST`; then a day comes that they know nothing of."""
 EVA = "5541987650001"
-WABA, DATASET = "104200000000001", "770000000000001"
-AD, OTHER_AD = "120226305854810727", "120226305854810729"
 LEDGERS = ("conversions", "conversions_switch", "crm_contacts", "crm_posts", "crm_posts_switch")
 
 Rows = list[tuple[Any, ...]]
@@ -84,18 +96,19 @@ class Upgraded:
     """Phone -> key, as this version hashes it with the folder's own key file."""
 
 
-@pytest.fixture(scope="module")
-def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
+@pytest.fixture(scope="module", params=RELEASES)
+def upgraded(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Upgraded]:
     """The folder unpacked, built and sent from, and then the next day's messages."""
     root = tmp_path_factory.mktemp("upgrade")
-    with tarfile.open(FIXTURE, "r:xz") as archive:
-        archive.extractall(root, filter="data")
+    unpacked(FIXTURES / f"{request.param}.tar.xz", root)
     with (
         serve_conversions_api({DATASET: {WABA}}) as meta,
-        serve_hubspot_api(HubspotState(_at(LAST)), scopes=WRITE_SCOPES) as crm,
+        serve_hubspot_api(HubspotState(at(LAST)), scopes=WRITE_SCOPES) as crm,
         inbox() as office,
     ):
-        settings = _settings(root / "data", meta, crm, office)
+        settings = _settings(root / "data", **sending(meta, crm, office))
         installation = Installation(DbtWorld(root, settings=settings), meta, crm, office)
         kept_before = _kept(settings)
         installation.build(LAST, full_refresh=True)
@@ -110,12 +123,12 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
             for name, path in expected.items()
         }
         leads_before = installation.leads()
-        sent_again = installation.send(_at(LAST, 9))
+        sent_again = installation.send(at(LAST, 9))
         kept_after = _kept(settings)
-        receive(settings, _next_day(), _at(NEXT, 3))
+        receive(settings, _next_day(), at(NEXT, 3))
         land_event_log(settings)
         installation.build(NEXT)
-        sent = installation.send(_at(NEXT))
+        sent = installation.send(at(NEXT))
         names = Pseudonymizer.from_settings(settings)
         yield Upgraded(
             {name: found for name, found in lines.items() if found},
@@ -132,7 +145,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
 
 
 def _is_meant(line: str) -> bool:
-    """What the folder's version did not have: a column, rows of new marts; or made of nothing."""
+    """What 0.1.0 did not have: a column, rows of new marts; or made of nothing."""
     is_added = line.startswith("  column ") and ": missing / " in line
     changes = line.partition("): ")[2].split("; ")
     meant = (
@@ -182,28 +195,22 @@ def test_only_what_is_new_is_sent(upgraded: Upgraded) -> None:
     assert events[keys[ANA], "qualified"] == ("sent", None)
     assert events[keys[EVA], "qualified"] == ("sent", None)
     assert events[keys[BIA], "won"] == ("skipped", "consent_withdrawn")
-    assert [event["user_data"]["ctwa_clid"] for event in upgraded.sent.events] == [_click(EVA, 5)]
+    assert [event["user_data"]["ctwa_clid"] for event in upgraded.sent.events] == [click_id(EVA, 5)]
     assert [post["lead_id"] for post in upgraded.sent.posts] == [keys[EVA]]
 
 
 @pytest.mark.deep
 @pytest.mark.timeout(900)
-def test_check_says_what_the_refresh_then_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("release", RELEASES)
+def test_check_says_what_the_refresh_then_does(tmp_path: Path, release: str) -> None:
     """By the commands' own functions, and on to a version that an older one refuses."""
-    with tarfile.open(FIXTURE, "r:xz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    settings = load_settings(
-        _env_file=None,
-        CTWA_DATA_DIR=str(tmp_path / "data"),
-        CTWA_SITE_ID="aurora",
-        CTWA_EXCHANGE_RATES="ecb",
-    )
-
+    settings = _settings(unpacked(FIXTURES / f"{release}.tar.xz", tmp_path))
     before = {finding.subject: finding.found for finding in upgrade_check(settings)}
     result = refresh(settings, as_of=LAST, sources=False)
     after = {finding.subject: finding.found for finding in upgrade_check(settings)}
 
-    assert before["data folder"].startswith("written last by a version before 0.2.0")
+    written_by = "a version before 0.2.0" if release == "0.1.0" else release
+    assert before["data folder"].startswith(f"written last by {written_by}")
     assert "builds every model again" in before["warehouse"]
     assert before["how long"].startswith("unknown")
     assert result.failures == []
@@ -253,21 +260,15 @@ class Installation:
         return {(r["lead_id"], r["funnel_stage"]): (r["status"], r["reason"]) for r in rows}
 
 
-def _settings(data: Path, meta: ConversionsApi, crm: HubspotApi, office: Inbox) -> Settings:
+def _settings(data: Path, **more: Any) -> Settings:
+    rules = data / RULES
     return load_settings(
         _env_file=None,
         CTWA_DATA_DIR=str(data),
         CTWA_SITE_ID="aurora",
         CTWA_EXCHANGE_RATES="ecb",
-        meta_graph_url=meta.url,
-        meta_conversions_token=meta.token,
-        meta_conversions_mode="live",
-        meta_dataset_ids=f"{WABA}:{DATASET}",
-        hubspot_url=crm.url,
-        hubspot_token=crm.token,
-        hubspot_write_back="live",
-        crm_webhook_url=office.url,
-        crm_webhook_secret=SECRET,
+        CTWA_CHAT_RULES=str(rules) if rules.exists() else None,
+        **more,
     )
 
 
@@ -292,57 +293,10 @@ def _rows(path: Path, sql: str) -> Rows:
 def _next_day() -> list[Delivery]:
     """Everybody of the folder again, the erased one's old message too, and somebody new."""
     return [
-        _tap(ANA, _at(NEXT, 1), 6, OTHER_AD),
-        _tap(CAIO, _at(date(2026, 11, 16), 3), 3, AD),
-        _tap(DORA, _at(NEXT, 1), 7),
-        _tap(EVA, _at(NEXT, 1), 5, AD),
-        _outcome(EVA, _at(NEXT, 2), "qualified"),
-        _outcome(BIA, _at(NEXT, 2), "won", value=900, currency="BRL"),
+        tap(ANA, at(NEXT, 1), 6, OTHER_AD),
+        tap(CAIO, at(date(2026, 11, 16), 3), 3, AD),
+        tap(DORA, at(NEXT, 1), 7),
+        tap(EVA, at(NEXT, 1), 5, AD),
+        outcome(EVA, at(NEXT, 2), "qualified"),
+        outcome(BIA, at(NEXT, 2), "won", value=900, currency="BRL"),
     ]
-
-
-def _tap(phone: str, sent: datetime, n: int, ad: str = "") -> Delivery:
-    element: dict[str, Any] = {
-        "from": phone,
-        "id": wamid(phone, n),
-        "timestamp": str(int(sent.timestamp())),
-        "type": "text",
-        "text": {"body": "oi"},
-    }
-    if ad:
-        element["referral"] = {
-            "source_id": ad,
-            "source_type": "ad",
-            "source_url": f"https://fb.me/{ad}",
-            "headline": "Oi",
-            "ctwa_clid": _click(phone, n),
-        }
-    value = {
-        "messaging_product": "whatsapp",
-        "metadata": {"display_phone_number": "551140028922", "phone_number_id": "206600000000011"},
-        "contacts": [{"wa_id": phone, "profile": {"name": "x"}}],
-        "messages": [element],
-    }
-    entry = {"id": WABA, "changes": [{"field": "messages", "value": value}]}
-    body = {"object": "whatsapp_business_account", "entry": [entry]}
-    return Delivery("/webhooks/whatsapp", json.dumps(body).encode())
-
-
-def _click(phone: str, n: int) -> str:
-    return f"AfClickOf{phone}number{n:04d}"
-
-
-def _outcome(phone: str, at: datetime, stage: str, **more: Any) -> Delivery:
-    body = {
-        "event_id": f"{stage}-{phone}",
-        "source": "crm",
-        "stage": stage,
-        "occurred_at": at.isoformat(),
-        "phone": f"+{phone}",
-        **more,
-    }
-    return Delivery("/webhooks/outcomes", json.dumps([body]).encode())
-
-
-def _at(day: date, hour: int = 8) -> datetime:
-    return datetime.combine(day, time(hour), UTC)

@@ -30,6 +30,17 @@ AT_THE_TOP = (
     "dbt_project.yml", "profiles.yml", "workspace.yaml", "requirements.lock", ".env.example",
     "README.md", "CHANGELOG.md", ".dagster_home/dagster.yaml",
 )  # fmt: skip
+TOOLS = """
+cd acme
+export DAGSTER_HOME=$PWD/data/dagster
+ctwa dbt ls --quiet --resource-type model --select fct_leads
+ctwa mf list metrics --show-all-dimensions
+python -m dagster definitions validate -w workspace.yaml
+dg() { python -c 'from dagster_dg_cli.cli import main; main()' "$@"; }
+dg check defs
+dg list defs --json
+"""
+"""The folder's own use of dbt, MetricFlow and Dagster, as docs/installation.md says."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +134,12 @@ def test_dagster_loads_the_code_location_by_the_wheel_s_name(installed: Installe
 @pytest.mark.deep
 @pytest.mark.timeout(900)
 def test_the_demo_of_the_wheel_equals_the_truth(installed: Installed) -> None:
-    done = installed.run("ctwa", "demo", "--leads", "60")
+    done = installed.run("ctwa", "demo", "--leads", "200", "--language", "es")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all equal" in done.stdout
+    assert "Bótox | SP | CTWA" in done.stdout
+    assert "per qualified" in done.stdout
     assert (installed.folder / "data" / "demo" / "report.html").exists()
 
 
@@ -155,3 +168,9 @@ def test_the_steps_of_the_readme_connect_a_number_and_an_ad_account(installed: I
     assert "120200000000000000" in done.stdout, "the ad of the first lead"
     assert (installed.folder / "acme" / "data" / "report.html").exists()
     assert api.wrong == []
+    tools = installed.script(TOOLS)
+    assert tools.returncode == 0, tools.stdout + tools.stderr
+    assert "ctwa.marts.fct_leads\n" in tools.stdout
+    assert "cost_per_qualified_lead" in tools.stdout, "MetricFlow's list"
+    assert '"marts/fct_leads"' in tools.stdout, "dg's list"
+    assert "do not apply to any resources" not in tools.stdout + tools.stderr

@@ -17,6 +17,7 @@ from keeping.erasure.steps import land
 from simulator.company import FORM_AD, FORM_ID, PAGE_ID
 from simulator.delivery import Delivery, deliveries, meta_json
 from simulator.lead_forms_api import Lead
+from simulator.names import HOSTILE, LANGUAGES, Names
 from simulator.truth_unread import Silence
 from simulator.world import build_world
 from tests.support.worlds import WorldRun, playing
@@ -27,7 +28,10 @@ LEADS = 2_000
 def play(root: Path, seed: int, leads: int = LEADS) -> None:
     """One company, delivered as its seed has it; every difference from the truth is told."""
     rng = random.Random(f"how {seed} is delivered")
-    world = build_world(seed, leads, count=rng.choice([2, 2, 3, 4]))
+    count = rng.choice([2, 2, 3, 4])
+    # Every third is an ordinary company, with the names and people of `ctwa demo`.
+    names = Names.of(LANGUAGES[seed // 3 % 3]) if seed % 3 == 0 else HOSTILE
+    world = build_world(seed, leads, count=count, names=names)
     with playing(root, world) as run:
         if len(world.nights) == 2 and rng.random() < 0.5:
             run.whole(seed)

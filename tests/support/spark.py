@@ -20,8 +20,9 @@ import duckdb
 from ctwa.settings import PROJECT_DIR
 
 SCRIPT = PROJECT_DIR / "deploy/spark/cluster.sh"
-WHEN = frozenset({"changed_seq", "read_seq", "last_seq", "catalogue_no"})
-"""Columns that say in which run a row was made: another night's work, another value."""
+WHEN = frozenset({"changed_seq", "read_seq", "last_seq", "catalogue_no", "day_digest"})
+"""Columns that say in which run a row was made: another night's work, another value. And a digest,
+which each engine makes in its own way."""
 _WHOLE = {"INTEGER", "BIGINT", "HUGEINT"}
 
 

@@ -1,3 +1,10 @@
+{{
+    config(
+        materialized='incremental', incremental_strategy='delete+insert', on_schema_change='fail',
+        unique_key='report_date', pre_hook="{{ forget_vanished_days() }}"
+    )
+}}
+
 /*
     Grain: one row per day, platform and ad with spend, or with leads whose first touch was that day.
 
@@ -6,16 +13,125 @@
     stand under their campaign if that is known (`campaign:<campaign_id>`), as its spend without an
     ad does. An ad that has had several creatives is one row: Meta reports no spend by creative, and
     none is made up (E35).
+
+    Only days of which anything has changed are built again: rows of spend or leads, a name, or what
+    is over by `as_of`. `day_digest` says of what a day was built.
 */
 {% set amounts = ['spend', 'spend_reporting'] + counted_amounts() %}
+{% set spend_key %}
+case when row_kind = 'unallocated' then 'unallocated:' || account_id else ad_id end
+{%- endset %}
+{% set leads_key = "coalesce(ad_id, 'campaign:' || campaign_id, 'unknown')" %}
 with
+
+parts as (
+
+    select
+        rows_of_day.spend_date as report_date,
+        rows_of_day.platform,
+        {{ spend_key }} as ad_key,
+        rows_of_day.campaign_id,
+        rows_of_day.adset_id,
+        {{ row_hash('rows_of_day') }} as row_part
+    from {{ ref('int_ad_spend__reported') }} as rows_of_day
+    union all
+    select
+        rows_of_day.first_touch_date as report_date,
+        rows_of_day.platform,
+        {{ leads_key }} as ad_key,
+        rows_of_day.campaign_id,
+        cast(null as {{ dbt.type_string() }}) as adset_id,
+        {{ row_hash('rows_of_day') }} as row_part
+    from {{ ref('fct_leads') }} as rows_of_day
+    where {{ is_reported_lead() }}
+
+),
+
+{% set shown = [
+    ('ads', 'dim_ads', 'ad_key', 'ad_id', [
+        'ad_name', 'adset_id', 'adset_name', 'campaign_id', 'campaign_name', 'account_id',
+        'creative_id', 'headline', 'body', 'media_type', 'thumbnail_url', 'effective_status',
+        'resolution', 'is_click_to_whatsapp',
+    ]),
+    ('campaigns', 'dim_campaigns', 'campaign_id', 'campaign_id', ['campaign_name']),
+    ('adsets', 'dim_ads', 'adset_id', 'adset_id', ['adset_name']),
+] %}
+{% for name, dim, key, id, columns in shown %}
+shown_{{ name }} as (
+
+    select
+        platform,
+        {{ id }},
+        {{ rows_digest(columns) }} as part
+    from {{ ref(dim) }}
+    group by platform, {{ id }}
+
+),
+{% endfor %}
+
+days as (
+
+    select
+        parts.report_date,
+        {{ rows_digest(['row_part', 'shown_ads.part', 'shown_campaigns.part', 'shown_adsets.part']) }} as digest
+    from parts
+    {% for name, dim, key, id, columns in shown %}
+    left join shown_{{ name }}
+        on parts.platform = shown_{{ name }}.platform and parts.{{ key }} = shown_{{ name }}.{{ id }}
+    {% endfor %}
+    group by parts.report_date
+
+),
+
+-- The accounts are few: each counts for all days.
+accounts as (
+
+    select {{ rows_digest(['platform', 'account_id', 'account_name', 'currency']) }} as digest
+    from {{ ref('dim_accounts') }}
+
+),
+
+digests as (
+
+    select
+        days.report_date,
+        cast(days.digest as {{ dbt.type_string() }})
+        || '/' || coalesce(cast(accounts.digest as {{ dbt.type_string() }}), '')
+        || '/' || case when {{ agent_costs_are_told() }} then 'told' else '' end
+        -- How much of what follows the day is over.
+        || '/' || cast(
+            case when days.report_date >= {{ as_of() }} then 0 else 1 end
+            {%- for window in cohort_windows() %}
+            + case when {{ dbt.dateadd('day', window, 'days.report_date') }} < {{ as_of() }} then 1 else 0 end
+            {%- endfor %}
+            as {{ dbt.type_string() }}
+        ) as day_digest
+    from days
+    cross join accounts
+
+),
+
+days_to_build as (
+
+    select digests.*
+    from digests
+    {% if is_incremental() %}
+        left join (select distinct report_date, day_digest from {{ this }}) as built
+            on digests.report_date = built.report_date and digests.day_digest = built.day_digest
+        where built.report_date is null
+    {% endif %}
+
+),
 
 spend as (
 
     select
         *,
-        case when row_kind = 'unallocated' then 'unallocated:' || account_id else ad_id end as ad_key
+        {{ spend_key }} as ad_key
     from {{ ref('int_ad_spend__reported') }}
+    {% if is_incremental() %}
+        where spend_date in (select days_to_build.report_date from days_to_build)
+    {% endif %}
 
 ),
 
@@ -23,11 +139,13 @@ leads as (
 
     select
         *,
-        coalesce(ad_id, 'campaign:' || campaign_id, 'unknown') as ad_key
+        {{ leads_key }} as ad_key
     from {{ ref('fct_leads') }}
     where
-        platform is not null
-        and not coalesce(is_test, false)
+        {{ is_reported_lead() }}
+    {% if is_incremental() %}
+            and first_touch_date in (select days_to_build.report_date from days_to_build)
+        {% endif %}
 
 ),
 
@@ -120,9 +238,11 @@ select
     {{ cost_columns('described', priced('described', 'spend')) }},
     {{ cost_columns('described', priced('described', 'spend_reporting'), '_reporting') }},
     {{ loaded_cost_columns('described', priced('described', 'spend_reporting')) }},
-    {{ cohort_report_columns('described', amounts) }}
+    {{ cohort_report_columns('described', amounts) }},
+    days_to_build.day_digest
 
 from described
+inner join days_to_build on described.report_date = days_to_build.report_date
 left join {{ ref('dim_accounts') }} as ad_accounts
     on
         described.platform = ad_accounts.platform
