@@ -8,13 +8,12 @@ message makes urgent follow within about a minute.
 Where it cannot continue (the warehouse is missing, models or rules have changed, somebody was
 erased) a whole refresh in a process of its own puts that right. Where a check fails, readers keep
 the marts they have, people are alerted once, and it tries again after growing pauses. Neither
-Dagster nor dbt is imported here, and dlt only for HubSpot's client. Killed at any moment it leaves
+Dagster nor dbt is imported here, and dlt only for clients of APIs. Killed at any moment it leaves
 what a killed refresh leaves.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import os
@@ -35,13 +34,17 @@ from ctwa.live_state import HEARTBEAT_SECONDS, STOPPED, LiveState
 from ctwa.lock import LIVE_LOCK, RefreshBusyError, refresh_lock, someone_waits
 from ctwa.project import project_of
 from ctwa.settings import Settings
-from ingestion.crm.hubspot.source import client_of_one_try
 from ingestion.vault import open_vault
 from ingestion.vault.vault import Vault
 from orchestration.alerts import RunEnd, send_alerts
-from orchestration.destinations import writes_to_hubspot
 from orchestration.faults import describe, where
-from orchestration.live_cycle import CheckFailedError, Cycles, Done, RebuildNeededError
+from orchestration.live_cycle import (
+    CheckFailedError,
+    Cycles,
+    Done,
+    RebuildNeededError,
+    preload,
+)
 from orchestration.rebuild import BuildState
 
 log = logging.getLogger("ctwa.live")
@@ -88,7 +91,7 @@ def live(settings: Settings) -> int:
             "CTWA_ENGINE=spark: `ctwa live` builds with DuckDB only. Without it, Dagster's sensor "
             "starts a run after new envelopes"
         )
-    _preload(settings)
+    preload(settings)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -97,14 +100,6 @@ def live(settings: Settings) -> int:
         log.warning("starting again: code or settings have changed since the start")
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same program again
     return code
-
-
-def _preload(settings: Settings) -> None:
-    """Import what the first cycle would import: it is not to wait for that."""
-    for name in ("conversions", "hubspot", "webhook"):
-        importlib.import_module(f"activation.{name}")
-    if writes_to_hubspot(settings):
-        client_of_one_try(settings).close()
 
 
 @dataclass
