@@ -142,7 +142,7 @@ def test_a_lead_of_a_form_belongs_to_its_ad_by_id(world: DbtWorld) -> None:
     assert lead(world, "web_lead:pending")["resolution"] == "pending"
 
 
-def test_a_form_and_a_chat_of_one_person_are_one_lead(world: DbtWorld) -> None:
+def test_e182_a_form_and_a_chat_of_one_person_are_one_lead(world: DbtWorld) -> None:
     first, second = lead(world, "web_lead:first"), lead(world, "phone:carla")
     assert (first["channel"], first["latest_channel"], first["touches"]) == (
         "meta_lead_form", "click_to_whatsapp", 2,
@@ -159,7 +159,7 @@ def test_repeated_and_forwarded_forms_are_one_touch_by_metas_word(world: DbtWorl
     assert (forwarded["touches"], forwarded["channel"]) == (1, "meta_lead_form")
 
 
-def test_organic_and_unnamed_ones_have_no_ad(world: DbtWorld) -> None:
+def test_e183_organic_and_unnamed_ones_have_no_ad(world: DbtWorld) -> None:
     organic, unnamed = lead(world, "web_lead:organic"), lead(world, "web_lead:unnamed")
     assert (organic["channel"], organic["platform"], organic["ad_id"]) == (
         "organic_social", None, None,
@@ -172,7 +172,7 @@ def test_organic_and_unnamed_ones_have_no_ad(world: DbtWorld) -> None:
     )  # fmt: skip
 
 
-def test_r14_a_test_lead_is_kept_and_counts_for_nobody(world: DbtWorld) -> None:
+def test_r14_e183_a_test_lead_is_kept_and_counts_for_nobody(world: DbtWorld) -> None:
     found = lead(world, "test:web_lead:test")
     assert (found["is_test"], found["is_excluded"]) == (True, True)
     assert lead(world, "web_lead:ad")["touches"] == 1, "the real owner of the phone stays alone"
@@ -282,7 +282,9 @@ def marts(root: Path, how: str) -> dict[str, list[dict[str, Any]]]:
     return {t: world.rows(f"marts.{t}") for t in ("fct_leads", "fct_touches")}
 
 
-def test_missed_repeated_and_late_webhooks_make_the_leads_of_the_bulk_read(tmp_path: Path) -> None:
+def test_e180_missed_repeated_and_late_webhooks_make_the_leads_of_the_bulk_read(
+    tmp_path: Path,
+) -> None:
     truth = marts(tmp_path / "bulk", "in bulk")
     counted = [row for row in truth["fct_leads"] if not row["is_excluded"]]
     assert len(truth["fct_leads"]) == 6  # the seventh lead is the first person again

@@ -38,7 +38,7 @@ DOCS = {
         if page not in ("overview", "definitions")
     },
 }
-TRANSLATED = ("report-overview", "report-creatives")
+TRANSLATED = ("report-monday", "report-overview", "report-campaigns", "report-creatives")
 """Those of the pages in other languages: `report-overview-es.png`."""
 FILM = (
     "table#table-campaigns tbody a.first",

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -178,7 +178,8 @@ class _Pull:
         self._test_ids: dict[str, set[str]] = {}
 
     def page(self, page_id: str, notices: dict[str, datetime]) -> None:
-        """The bulk read if it is due, then the leads that notices name and it did not find."""
+        """The bulk read if it is due, then the leads that notices name and it did not find. Where
+        Meta does not answer for one of them, the page's others wait as well."""
         if self._in_bulk and self._is_due(page_id):
             with self._parts.part(f"forms of page {page_id}"):
                 self._forms(page_id)
@@ -188,9 +189,10 @@ class _Pull:
                 continue
             if is_late and self._known.is_refused(leadgen_id):
                 continue
-            # Where Meta does not answer, `ctwa live` asks for no second one.
-            with self._parts.part(f"lead {leadgen_id}") if self._in_bulk else nullcontext():
-                self._one(page_id, leadgen_id)
+            refusal = self._one(page_id, leadgen_id)
+            if refusal is not None and self._in_bulk:
+                with self._parts.part(f"lead {leadgen_id}"):
+                    raise refusal
 
     def load(self) -> None:
         """Land what was noted."""
@@ -230,7 +232,7 @@ class _Pull:
         )  # fmt: skip
         log.info("form %s: %d leads since %s, %d new", form_id, len(leads), since, len(new))
 
-    def _one(self, page_id: str, leadgen_id: str) -> None:
+    def _one(self, page_id: str, leadgen_id: str) -> LeadRefusedError | None:
         try:
             lead = read_lead(self._pages, page_id, leadgen_id)
         except (GraphNotFoundError, GraphRequestError) as error:
@@ -246,10 +248,8 @@ class _Pull:
             form_id = _text(lead.get("form_id")) or ""
             self._store(page_id, form_id, [lead | {"id": leadgen_id}], "notice")
             self._counts.by_notice += 1
-            return
-        if self._in_bulk:
-            raise refusal
-        log.warning("lead %s: %s", leadgen_id, refusal)
+            return None
+        return refusal
 
     def _store(self, page_id: str, form_id: str, leads: Iterable[Row], found_by: str) -> None:
         """One envelope for each lead, so that an erasure empties nobody else's."""

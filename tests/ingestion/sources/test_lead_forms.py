@@ -120,7 +120,7 @@ def test_a_notice_is_followed_by_its_lead_in_the_same_run(shop: Shop) -> None:
     assert shop.api.calls == [], "nothing is asked where nothing is new"
 
 
-def test_missed_repeated_and_late_notices_make_the_same_rows(shop: Shop) -> None:
+def test_e180_missed_repeated_and_late_notices_make_the_same_rows(shop: Shop) -> None:
     leads = [shop.lead(n, ad_id=ADS) for n in range(1, 6)] + [shop.lead(6, SECOND)]
     shop.notify(leads[1], leads[1])
     assert shop.night().leads == 6  # more than a page of the listing
@@ -170,7 +170,7 @@ def test_a_dead_token_stops_and_names_its_setting(shop: Shop) -> None:
         shop.read()
 
 
-def test_a_deleted_form_is_named_once_and_stops_nothing(shop: Shop) -> None:
+def test_e181_a_deleted_form_is_named_once_and_stops_nothing(shop: Shop) -> None:
     shop.lead(1)
     shop.night()
     shop.state.forms[FORM].is_deleted = True
@@ -189,7 +189,7 @@ def test_a_form_deleted_between_list_and_read_is_gone_too(shop: Shop) -> None:
     assert (counts.leads, counts.forms_gone) == (1, f"Visita ({FORM})")
 
 
-def test_a_lead_refused_by_its_id_is_named_and_the_others_land(shop: Shop) -> None:
+def test_e181_a_lead_refused_by_its_id_is_named_and_the_others_land(shop: Shop) -> None:
     shop.night()
     refused, fine = shop.lead(1), shop.lead(2)
     shop.state.refused.add(refused.lead_id)
@@ -221,6 +221,7 @@ def test_for_the_live_worker_each_lead_is_asked_for_once_and_no_form_is_read(sho
     shop.state.refused.add(refused.lead_id)
     shop.notify(refused, fine)
     shop.notify(shop.lead(3), page=OTHER)
+    del shop.state.leads[refused.lead_id]
     assert shop.read(in_bulk=False).leads == 1
     assert not any("leadgen_forms" in call or "/leads" in call for call in shop.api.calls)
     shop.api.calls.clear()
