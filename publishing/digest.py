@@ -52,7 +52,7 @@ with changed as (
         sum(abs(coalesce(spend_reporting_delta, 0))) as spend, sum(abs(leads_delta)) as leads
     from marts.restatements
     where report_date between $first and $last
-        and cause not in ('late_outcome', 'rules', 'stage_mapping')
+        and cause not in ('late_outcome', 'rules', 'stage_mapping', 'chat_rules')
     group by week
 ),
 

@@ -116,7 +116,8 @@ def restatements(connection: duckdb.DuckDBPyConnection, as_of: date) -> dict[str
         "select report_date - date '1970-01-01', max(restated_on) - date '1970-01-01', "
         "cast(sum(abs(coalesce(spend_reporting_delta, 0))) as double), "
         f"cast(sum(abs(leads_delta)) as bigint) {recent} "
-        "and cause not in ('late_outcome', 'rules', 'stage_mapping') group by 1 order by 1",
+        "and cause not in ('late_outcome', 'rules', 'stage_mapping', 'chat_rules') "
+        "group by 1 order by 1",
         limits,
     ).fetchall()
     return {

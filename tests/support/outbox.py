@@ -15,7 +15,7 @@ from activation.conversions_ledger import ConversionsLedger, Row, states_path
 from ctwa.settings import Settings
 
 NOW = datetime(2026, 6, 30, 12, tzinfo=UTC)
-WABA, DATASET = "100000000000001", "770000000000001"
+WABA, PAGE, DATASET = "100000000000001", "516540199", "770000000000001"
 
 _COLUMNS = {
     "conversion_event_id": "varchar",
@@ -65,6 +65,16 @@ def due(n: int, *, stage: str = "qualified", at: datetime = NOW, **changed: Any)
     } | changed
     name = f"{row['lead_id']}|{row['funnel_stage']}|{row['occurrence']}"
     return {"conversion_event_id": _md5(name)} | row | changed
+
+
+def form_stage(n: int, name: str = "lead", **changed: Any) -> dict[str, Any]:
+    """As `due`: a stage of lead `n`, of an instant form; `lead` is that it was sent."""
+    occurrences = {"lead": f"form-{n}", "won": f"deal-{n}"}
+    made = {
+        "leadgen_id": f"1122334455{n:06}", "page_id": PAGE, "waba_id": None, "ctwa_clid": None,
+        "occurrence": occurrences.get(name, "first"), "email_key": f"{n:032x}",
+    }  # fmt: skip
+    return due(n, stage=name, **(made | changed))
 
 
 def write_outbox(settings: Settings, rows: Iterable[dict[str, Any]]) -> None:
