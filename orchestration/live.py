@@ -58,8 +58,8 @@ _COURTESY_SECONDS = 30.0
 """How long a waiting process has to take the lock."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 300.0
 _RESTART_SECONDS = 30.0
-_READERS_SECONDS = 60.0
-"""The report and PostgreSQL follow the marts at most so often."""
+_READERS_SECONDS, _BUSY_READERS_SECONDS = 60.0, 300.0
+"""Report and PostgreSQL follow the marts at most so often: when all is done, and amidst work."""
 _JOB = "live"
 """Name of its failures in alerts."""
 
@@ -172,6 +172,7 @@ class Worker:
         memory = self._memory
         try:
             if time.monotonic() >= memory.not_before and self._has_work():
+                self._update_readers(_BUSY_READERS_SECONDS)  # it may never be quiet
                 return self._work()
             self._update_readers()
         except LockLostError:  # another host works on
@@ -350,11 +351,11 @@ class Worker:
             failures = [json.loads(line) for line in child.stdout if line.startswith('"')]
         return failures or ([f"live: the refresh ended with code {code}"] if code else [])
 
-    def _update_readers(self) -> None:
+    def _update_readers(self, every: float = _READERS_SECONDS) -> None:
         """Write the report and PostgreSQL's copy of the marts, if they are behind."""
         memory, settings = self._memory, self._settings
         version = memory.news.version
-        if version == memory.shown or time.monotonic() - memory.shown_at < _READERS_SECONDS:
+        if version == memory.shown or time.monotonic() - memory.shown_at < every:
             return
         from publishing.report.page import write_report
 

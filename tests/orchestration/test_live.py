@@ -109,6 +109,25 @@ def test_an_envelope_is_in_the_marts_after_a_moment(
     assert unchecked_build(built) == ""
 
 
+def test_the_report_follows_where_messages_never_stop(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    worker, _ = worker_of(settings, tmp_path)
+    memory, written = worker._memory, []
+    monkeypatch.setattr(worker, "_has_work", lambda: True)
+    monkeypatch.setattr(worker, "_work", lambda: None)
+    monkeypatch.setattr(
+        "publishing.report.page.write_report", lambda *_, **__: written.append(memory.news.version)
+    )
+    for version, later in (("one", 0), ("two", 0), ("three", 301)):
+        memory.news = live.Done(version=version)
+        memory.shown_at -= later
+        worker._turn()
+
+    assert written == ["one", "three"]
+
+
 def test_what_is_published_already_makes_no_cycle(built: Settings, project: Path) -> None:
     before = rows(built, "select version from publication")
     worker, stop = worker_of(built, project)
