@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from comparison import statements
-from comparison.sides import PROJECT, open_sides
+from comparison.sides import CHAT_RULES, PROJECT, open_sides
 from comparison.tables import CREDIT_DIFF, CREDIT_DIFF_CAMPAIGNS, DAY_CHANGES, CreditDifference
 from ctwa.errors import CtwaError
 from ingestion.lake.lake import conform
@@ -223,7 +223,10 @@ def _prepare(
         "insert into causes values (?, ?)", [[m, c] for m, c in sorted(mapping.items())]
     )
     owners = statements.OWNERS
-    sides = ({"here": "b", "there": "a"}, {"here": "a", "there": "b"})
+    sides = (
+        {"here": "b", "there": "a", "out_of_force": "rules.first_at > here.occurred_at"},
+        {"here": "a", "there": "b", "out_of_force": "rules.last_at < here.occurred_at"},
+    )
     flips = " union all ".join(f"({statements.FLIPS.format(**s)})" for s in sides)
     _run(
         connection,
@@ -295,7 +298,7 @@ _PEOPLE = ("recycled_number_days", "shared_identifier_degree", "lead_scope", "le
 # What no rule can change, such as an ad's campaign, an exclusion, the platform's own amounts.
 _NOT_RULES = {
     "resolved", "placed", "exclusion", "erased", "outcome", "stage", "spend", "spend_day",
-    "spend_placed",
+    "spend_placed", "chat_rule",
 }  # fmt: skip
 
 _CAUSES_OF_NIGHTS: Mapping[str, str] = {
@@ -312,6 +315,7 @@ _CAUSES_OF_NIGHTS: Mapping[str, str] = {
     "erased": "erased",
     "outcome": "late_outcome",
     "outcome_person": "late_link",
+    "chat_rule": "chat_rules",
     "stage": "stage_mapping",
     "latest": "late_message",
     "spend": "restated_spend",
@@ -329,7 +333,8 @@ _RULES_BY_MECHANIC: Mapping[str, Collection[str]] = {
     "erased": _PEOPLE,
     "evidence": ("conversation_gap_days", "recycled_number_days", "shared_identifier_degree"),
     "day": ("reporting_timezone",),
-    "outcome": (*_PEOPLE, "chat_rules"),
+    "outcome": (*_PEOPLE, CHAT_RULES),
+    "chat_rule": (CHAT_RULES,),
     "stage": ("chat_qualifies",),
     "outcome_person": _PEOPLE,
     "latest": ("conversation_gap_days", *_PEOPLE),

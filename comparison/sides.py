@@ -156,7 +156,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     "fct_touches": {"touch_id": "varchar", "lead_id": "varchar"},
     "fct_outcomes": {
         "source": "varchar", "event_id": "varchar", "lead_id": "varchar", "stage": "varchar",
-        "funnel_stage": "varchar", "occurred_at": "timestamptz",
+        "stage_label": "varchar", "funnel_stage": "varchar", "occurred_at": "timestamptz",
     },
     "fct_ad_spend": {
         "platform": "varchar", "account_id": "varchar", "ad_id": "varchar",

@@ -116,6 +116,11 @@ from (
     select
         here.lead_id, here.occurred_at, here.source, here.event_id,
         case
+            when
+                here.source = 'chat'
+                and there.stage_label is distinct from here.stage_label
+                and (rules.stage_label is null or {out_of_force})
+                then 'chat_rule'
             when there.event_id is null then 'outcome'
             when there.lead_id is distinct from here.lead_id then 'outcome_person'
             when there.stage is distinct from here.stage then 'outcome'
@@ -129,11 +134,18 @@ from (
             and not explained.{there}.is_qualified
     left join outcomes_{there} as there
         on here.source = there.source and here.event_id = there.event_id
+    left join (
+        select stage_label, min(occurred_at) as first_at, max(occurred_at) as last_at
+        from outcomes_{there} where source = 'chat'
+        group by stage_label
+    ) as rules on here.stage_label = rules.stage_label
     where here.funnel_stage in ('qualified', 'opportunity', 'won')
 )
 group by lead_id
 """
-"""Why a lead is qualified on one side only: the earliest outcome that qualifies it there."""
+"""Why a lead is qualified on one side only: the earliest outcome that qualifies it there. If on the
+other side nothing met this version of its chat rule, or nothing by then or from then on
+(`out_of_force`), the rule was changed, and nothing came late."""
 
 LEAD_DELTAS = """
 create temp table lead_deltas as

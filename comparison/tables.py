@@ -115,8 +115,8 @@ CHANGES = [
         "restated_spend (the platform changed the amount), late_spend (a day without any "
         "before), exchange_rate, ad_resolved (an ad's campaign became known), ad_moved, "
         "late_message, late_link (two identities turned out to be one person, or not to be), "
-        "late_referral, late_outcome, stage_mapping, exclusion, erased, day_boundary (time zone), "
-        "rules, other.",
+        "late_referral, late_outcome, stage_mapping, chat_rules (applied again to kept bodies), "
+        "exclusion, erased, day_boundary (time zone), rules, other.",
     ),
     ("spend_delta", MONEY, "Change of spend, in the account's currency."),
     (

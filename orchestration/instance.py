@@ -112,6 +112,8 @@ def _damage(path: Path) -> str:
 
 log = logging.getLogger("ctwa.dev")
 
+_UNASKED = "ignore:Function `dev_command` is superseded"
+"""To use `dg dev`, which no installation has: it is a tool for those who write code locations."""
 _GRACE_SECONDS = 20.0
 _POLL_SECONDS = 0.3
 _PR_SET_PDEATHSIG = 1
@@ -182,7 +184,7 @@ def _dagster(host: str, port: int) -> list[str]:
     workspace = str(PROJECT_DIR / "workspace.yaml")
     return [
         *(sys.executable, "-m", "orchestration.reaper"),
-        *(sys.executable, "-m", "dagster", "dev", "-w", workspace),
+        *(sys.executable, "-W", _UNASKED, "-m", "dagster", "dev", "-w", workspace),
         *("--host", host, "--port", str(port)),
     ]
 

@@ -8,13 +8,12 @@ message makes urgent follow within about a minute.
 Where it cannot continue (the warehouse is missing, models or rules have changed, somebody was
 erased) a whole refresh in a process of its own puts that right. Where a check fails, readers keep
 the marts they have, people are alerted once, and it tries again after growing pauses. Neither
-Dagster nor dbt is imported here, and dlt only for HubSpot's client. Killed at any moment it leaves
+Dagster nor dbt is imported here, and dlt only for clients of APIs. Killed at any moment it leaves
 what a killed refresh leaves.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import os
@@ -35,13 +34,17 @@ from ctwa.live_state import HEARTBEAT_SECONDS, STOPPED, LiveState
 from ctwa.lock import LIVE_LOCK, RefreshBusyError, refresh_lock, someone_waits
 from ctwa.project import project_of
 from ctwa.settings import Settings
-from ingestion.crm.hubspot.source import client_of_one_try
 from ingestion.vault import open_vault
 from ingestion.vault.vault import Vault
 from orchestration.alerts import RunEnd, send_alerts
-from orchestration.destinations import writes_to_hubspot
 from orchestration.faults import describe, where
-from orchestration.live_cycle import CheckFailedError, Cycles, Done, RebuildNeededError
+from orchestration.live_cycle import (
+    CheckFailedError,
+    Cycles,
+    Done,
+    RebuildNeededError,
+    preload,
+)
 from orchestration.rebuild import BuildState
 
 log = logging.getLogger("ctwa.live")
@@ -55,8 +58,8 @@ _COURTESY_SECONDS = 30.0
 """How long a waiting process has to take the lock."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 300.0
 _RESTART_SECONDS = 30.0
-_READERS_SECONDS = 60.0
-"""The report and PostgreSQL follow the marts at most so often."""
+_READERS_SECONDS, _BUSY_READERS_SECONDS = 60.0, 300.0
+"""Report and PostgreSQL follow the marts at most so often: when all is done, and amidst work."""
 _JOB = "live"
 """Name of its failures in alerts."""
 
@@ -88,7 +91,7 @@ def live(settings: Settings) -> int:
             "CTWA_ENGINE=spark: `ctwa live` builds with DuckDB only. Without it, Dagster's sensor "
             "starts a run after new envelopes"
         )
-    _preload(settings)
+    preload(settings)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -97,14 +100,6 @@ def live(settings: Settings) -> int:
         log.warning("starting again: code or settings have changed since the start")
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same program again
     return code
-
-
-def _preload(settings: Settings) -> None:
-    """Import what the first cycle would import: it is not to wait for that."""
-    for name in ("conversions", "hubspot", "webhook"):
-        importlib.import_module(f"activation.{name}")
-    if writes_to_hubspot(settings):
-        client_of_one_try(settings).close()
 
 
 @dataclass
@@ -177,6 +172,7 @@ class Worker:
         memory = self._memory
         try:
             if time.monotonic() >= memory.not_before and self._has_work():
+                self._update_readers(_BUSY_READERS_SECONDS)  # it may never be quiet
                 return self._work()
             self._update_readers()
         except LockLostError:  # another host works on
@@ -355,11 +351,11 @@ class Worker:
             failures = [json.loads(line) for line in child.stdout if line.startswith('"')]
         return failures or ([f"live: the refresh ended with code {code}"] if code else [])
 
-    def _update_readers(self) -> None:
+    def _update_readers(self, every: float = _READERS_SECONDS) -> None:
         """Write the report and PostgreSQL's copy of the marts, if they are behind."""
         memory, settings = self._memory, self._settings
         version = memory.news.version
-        if version == memory.shown or time.monotonic() - memory.shown_at < _READERS_SECONDS:
+        if version == memory.shown or time.monotonic() - memory.shown_at < every:
             return
         from publishing.report.page import write_report
 

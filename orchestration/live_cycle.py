@@ -7,6 +7,7 @@ leaves what a killed refresh leaves: the next cycle or night continues from ther
 
 from __future__ import annotations
 
+import importlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from ctwa.errors import CtwaError
 from ctwa.lock import refresh_lock
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.crm.hubspot.source import client_of_one_try, created_since, land_hubspot
+from ingestion.crm.lead_forms import META_LEAD_FORMS_SOURCE
 from ingestion.event_log.source import LandedError
 from ingestion.source import SourceError
 from keeping.data_folder import put_right
@@ -40,7 +42,7 @@ from orchestration.rebuild import (
 
 log = logging.getLogger("ctwa.live")
 
-_CONTACTS = "hubspot"
+_CONTACTS, _FORMS = "hubspot", META_LEAD_FORMS_SOURCE.dataset
 _ORPHAN_WAIT_SECONDS = 60
 _KEPT_SECONDS = 60.0
 """A publication every few seconds must not take the files from under a reader."""
@@ -55,6 +57,16 @@ _REST_FOLDERS = {("marts", folder) for folder in ("alarms", "board", "chats", "f
 Reports of leads are not among them: in each publication they hold every lead."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 60.0, 1800.0
 """Of a destination that failed: doubled until it answers."""
+
+
+def preload(settings: Settings) -> None:
+    """Import what the first cycle would import: it is not to wait for that."""
+    for name in ("conversions", "hubspot", "webhook"):
+        importlib.import_module(f"activation.{name}")
+    if writes_to_hubspot(settings):
+        client_of_one_try(settings).close()
+    if META_LEAD_FORMS_SOURCE.is_on(settings):
+        importlib.import_module("ingestion.crm.lead_forms.source")
 
 
 class RebuildNeededError(CtwaError):
@@ -132,6 +144,7 @@ class Cycles:
         if not is_known:  # it looks at every file
             put_right(settings)
         self._read_contacts(done)
+        self._read_forms(done)
         self._land(done)
         self._beat()
         lake = ready_lake(settings, is_known=is_known)
@@ -183,6 +196,23 @@ class Cycles:
             self._contacts_before = before
             took = time.monotonic() - started
             self._contacts_due_at = time.monotonic() + max(CONTACTS_EVERY_SECONDS, 4 * took)
+
+    def _read_forms(self, done: Done) -> None:
+        """Leads of instant forms that notices name; their forms are read by the hourly run."""
+        pause = self._pauses.setdefault(_FORMS, _Pause())
+        if not META_LEAD_FORMS_SOURCE.is_on(self._settings):
+            return
+        if not pause.holds:
+            from ingestion.crm.lead_forms.source import land_lead_forms  # with dlt
+
+            try:
+                land_lead_forms(self._settings, with_dlt=False, in_bulk=False)
+            except SourceError as error:
+                pause.failed(f"{_FORMS}: {describe(error)}")
+            else:
+                pause.succeeded()
+        if pause.problem:
+            done.problems.append(pause.problem)
 
     def contacts_are_new(self) -> bool:
         """Whether HubSpot has contacts that the next cycle must read. Asks it now and then."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
+from html import escape
 from typing import Any
 
 import duckdb
@@ -51,7 +52,7 @@ with changed as (
         sum(abs(coalesce(spend_reporting_delta, 0))) as spend, sum(abs(leads_delta)) as leads
     from marts.restatements
     where report_date between $first and $last
-        and cause not in ('late_outcome', 'rules', 'stage_mapping')
+        and cause not in ('late_outcome', 'rules', 'stage_mapping', 'chat_rules')
     group by week
 ),
 
@@ -63,7 +64,7 @@ whole as (
     group by week
 )
 
-select first_day, last_day, restated_on
+select first_day, last_day, restated_on, week
 from changed
 left join whole using (week)
 where changed.spend > coalesce(whole.spend, 0) / 20 or changed.leads > coalesce(whole.leads, 0) / 20
@@ -75,14 +76,73 @@ _MONEY = (
     "expected_cost_per_qualified_lead_low", "expected_cost_per_qualified_lead_high",
     "spend_so_far", "expected_spend", "monthly_budget",
 )  # fmt: skip
+_REPORTING_MONEY = ("spend_delta", "unallocated", "monthly_spend")
+# What alarms measure: shares, or a number of hours or days (alarms.js).
+_MEASURED = ("measured", "expected_low", "expected_high")
+_SHARE_ALARMS = (
+    "referral_share", "withheld_messages", "unresolved_ads", "unallocated_spend",
+    "unmatched_outcomes", "quarantine", "shared_identifiers",
+)  # fmt: skip
+_DAY_ALARMS = ("silent_sources", "meta_token", "api_versions")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Sentences of the digest, or points under a title: what about, and what is said of it."""
+
+    title: str = ""
+    sentences: Sequence[str] = ()
+    points: Sequence[tuple[str, str]] = ()
+    link: str = ""
 
 
 @dataclass(frozen=True)
 class Digest:
-    """One message."""
+    """One message, to be read as plain text or as HTML."""
 
     subject: str
-    text: str
+    parts: Sequence[Part] = field(default_factory=tuple)
+    language: str = "en"
+
+    @property
+    def text(self) -> str:
+        made = []
+        for part in self.parts:
+            lines = [part.title, *part.sentences]
+            lines += [f"• {head}\n  {told}" for head, told in part.points]
+            made.append("\n".join(line for line in lines if line))
+        return "\n\n".join(made)
+
+    @property
+    def html(self) -> str:
+        """Without pictures, scripts or addresses but the report's: readers fetch nothing."""
+        made = []
+        for part in self.parts:
+            if part.title:
+                made.append(f"<h2 style='font-size:1.05em'>{escape(part.title)}</h2>")
+            if part.link:
+                made += [
+                    f"<p><a href='{escape(part.link)}'>{escape(s)}</a></p>" for s in part.sentences
+                ]
+            else:
+                made += [f"<p>{escape(sentence)}</p>" for sentence in part.sentences]
+            if part.points:
+                points = (
+                    f"<li style='margin-bottom:.6em'><b>{_isolated(head)}</b>"
+                    f"<br>{_isolated(told)}</li>"
+                    for head, told in part.points
+                )
+                made.append(f"<ul style='padding-left:1.2em'>{''.join(points)}</ul>")
+        return (
+            f"<!doctype html><html lang='{self.language}'><meta charset='utf-8'>"
+            "<body style='font-family:sans-serif;max-width:42em;line-height:1.45'>"
+            f"{''.join(made)}</body></html>"
+        )
+
+
+def _isolated(text: str) -> str:
+    """Text that may begin with a name of any script."""
+    return f"<bdi>{escape(text)}</bdi>"
 
 
 class _Words:
@@ -119,9 +179,12 @@ class _Words:
             return None
         if name in _SHARES:
             return self.percent(value)
+        if name in _REPORTING_MONEY:
+            return self.money(value)
         if name in _MONEY:
-            own = None if name == "spend_delta" else given.get("currency")
-            return self.money(value, own)
+            return self.money(value, given.get("currency"))
+        if name in _MEASURED:
+            return self.measured(given.get("alarm"), value)
         if name.startswith("rate_difference"):
             points = format_decimal(round(100 * abs(value), 1), locale=self.locale)
             return self.text("answering.points", points=points)
@@ -134,6 +197,18 @@ class _Words:
         if re.fullmatch(r"\d{4}-\d\d-\d\d", str(value)):
             return self.day(date.fromisoformat(value))
         return str(value)
+
+    def measured(self, alarm: str | None, value: float) -> str:
+        """What an alarm measures, in its unit."""
+        if alarm in _SHARE_ALARMS:
+            made: str = format_percent(value, format="#,##0.0%", locale=self.locale)
+            return made
+        whole = str(format_decimal(round(value), locale=self.locale))
+        if alarm == "envelopes_missing":
+            return self.text("alarm.hours", count=whole)
+        if alarm in _DAY_ALARMS:
+            return self.text("alarm.days", count=whole)
+        return str(format_decimal(round(value, 2), locale=self.locale))
 
 
 def make_digest(settings: Settings) -> Digest:
@@ -148,20 +223,25 @@ def make_digest(settings: Settings) -> Digest:
         connection.execute("set timezone = 'UTC'")
         found = connection.execute("select table_name from duckdb_tables()").fetchall()
         tables = {name for (name,) in found}
-        lines = [*_cost(connection, words, publication.as_of), ""]
-        lines += _monday(connection, words) if "monday" in tables else []
-        lines += _restated(connection, words, publication.as_of) if "restatements" in tables else []
-        lines += _alarms(connection, words) if "health_alarms" in tables else []
+        parts = [Part(sentences=_cost(connection, words, publication.as_of))]
+        if "monday" in tables:
+            parts.append(_monday(connection, words))
+        if "restatements" in tables:
+            parts.append(Part(sentences=_restated(connection, words, publication.as_of)))
+        if "health_alarms" in tables:
+            parts.append(_alarms(connection, words))
     if settings.report_url:
-        lines += [words.text("digest.link", url=settings.report_url)]
+        told = words.text("digest.link", url=settings.report_url)
+        parts.append(Part(sentences=[told], link=settings.report_url))
     subject = words.text("digest.subject", date=words.day(publication.as_of))
-    return Digest(subject, "\n".join(lines).strip())
+    kept = [part for part in parts if part.sentences or part.points]
+    return Digest(subject, kept, settings.digest_language)
 
 
 def send_digest(settings: Settings) -> Notified:
     """Send the digest by every channel that is set. Raises `ReportError` without marts."""
     made = make_digest(settings)
-    return send_message(settings, made.subject, made.text)
+    return send_message(settings, made.subject, made.text, made.html)
 
 
 def _cost(connection: duckdb.DuckDBPyConnection, words: _Words, as_of: date) -> list[str]:
@@ -192,30 +272,38 @@ def _ratio(spend: Any, people: int) -> Any:
     return None if spend is None or not people or not spend else spend / people
 
 
-def _monday(connection: duckdb.DuckDBPyConnection, words: _Words) -> list[str]:
+def _monday(connection: duckdb.DuckDBPyConnection, words: _Words) -> Part:
     rows = connection.execute(
         "select kind, reason_code, reason_values, money_at_stake_reporting, coalesce(ad_name, "
-        "adset_name, campaign_name, account_name, alarm, what) as subject, alarm "
+        "adset_name, campaign_name, account_name) as subject, campaign_name, what, alarm "
         "from marts.monday order by rank"
     ).fetchall()
-    lines = []
-    for kind, code, values, stake, subject, alarm in rows:
-        about = words.word("alarm", alarm) if alarm else subject
+    points = []
+    for kind, code, values, stake, subject, campaign, what, alarm in rows:
+        about = words.word("alarm", alarm) if alarm else subject or words.word("monday_what", what)
+        if campaign and campaign != subject:
+            about += f" · {campaign}"
         head = f"{words.word('monday_kind', kind)}: {about}"
         if stake is not None:
             head += f" ({words.money(stake)} {words.texts['monday.stake']})"
-        lines.append(f"• {head}\n  {_reason(words, kind, code, json.loads(values or '{}'))}")
-    return [words.texts["digest.monday"], *lines, ""] if lines else []
+        points.append((head, _reason(words, kind, code, json.loads(values or "{}"))))
+    return Part(words.texts["digest.monday"], points=points)
 
 
 def _restated(connection: duckdb.DuckDBPyConnection, words: _Words, as_of: date) -> list[str]:
     first, last = as_of - timedelta(days=DAYS), as_of - timedelta(days=1)
     rows = connection.execute(_RESTATED, {"first": first, "last": last}).fetchall()
-    lines = [
+    # Weeks that follow each other are one, as in the report.
+    runs: list[list[date]] = []
+    for first_day, last_day, on, week in rows:
+        if runs and week - runs[-1][3] == timedelta(days=7):
+            runs[-1] = [runs[-1][0], last_day, max(runs[-1][2], on), week]
+        else:
+            runs.append([first_day, last_day, on, week])
+    return [
         words.text("mark.restated", days=" – ".join(map(words.day, days)), on=words.day(on))
-        for *days, on in rows
+        for *days, on, _ in runs
     ]
-    return [*lines, ""] if lines else []
 
 
 def _reason(words: _Words, kind: str, code: str, given: Mapping[str, Any]) -> str:
@@ -228,15 +316,15 @@ def _reason(words: _Words, kind: str, code: str, given: Mapping[str, Any]) -> st
     return words.text(f"monday_reason.{code}", **{k: v for k, v in values.items() if v})
 
 
-def _alarms(connection: duckdb.DuckDBPyConnection, words: _Words) -> list[str]:
+def _alarms(connection: duckdb.DuckDBPyConnection, words: _Words) -> Part:
     rows = connection.execute(
         "select alarm, since, mend from marts.health_alarms where status = 'warn' order by place"
     ).fetchall()
     if not rows:
-        return [words.texts["digest.no_alarms"], ""]
-    lines = []
+        return Part(sentences=[words.texts["digest.no_alarms"]])
+    points = []
     for alarm, since, mend in rows:
         told = words.texts.get(f"alarm_mend.{alarm}", mend or "")
         when = f" ({words.texts['alarm.since'].lower()} {words.day(since)})" if since else ""
-        lines.append(f"• {words.word('alarm', alarm)}{when}\n  {told}")
-    return [words.texts["health.alarms"] + ":", *lines, ""]
+        points.append((f"{words.word('alarm', alarm)}{when}", told))
+    return Part(words.texts["health.alarms"] + ":", points=points)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from functools import partial
+from html import escape
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
@@ -48,9 +49,10 @@ class Notified:
     problems: dict[str, str] = field(default_factory=dict)
 
 
-def send_message(settings: Settings, subject: str, text: str) -> Notified:
+def send_message(settings: Settings, subject: str, text: str, html: str = "") -> Notified:
     """Send one message by every configured channel. Never raises.
 
+    `html`: the same for those who read mail as HTML.
     Takes at most `PATIENCE` seconds plus one more attempt per channel.
     """
     result = Notified()
@@ -58,8 +60,9 @@ def send_message(settings: Settings, subject: str, text: str) -> Notified:
     for name, send in _channels(settings).items():
         notes = [f"(not sent by {other}: {problem})" for other, problem in result.problems.items()]
         body = "\n".join([shortened(text), *notes])
+        rich = html and html + "".join(f"<p>{escape(note)}</p>" for note in notes)
         try:
-            _patiently(name, partial(send, subject, body), until)
+            _patiently(name, partial(send, subject, body, rich), until)
         except Exception as error:  # noqa: BLE001 - a failed alert must not fail the run
             result.problems[name] = _problem(error)
         else:
@@ -109,14 +112,14 @@ def shortened(text: str) -> str:
     return f"{kept}\n…"
 
 
-def _channels(settings: Settings) -> dict[str, Callable[[str, str], None]]:
-    found: dict[str, Callable[[str, str], None]] = {}
+def _channels(settings: Settings) -> dict[str, Callable[[str, str, str], None]]:
+    found: dict[str, Callable[[str, str, str], None]] = {}
     if settings.alert_webhook_url is not None:
         url = settings.alert_webhook_url.get_secret_value()
-        found["webhook"] = lambda subject, text: _post(url, subject, text)
+        found["webhook"] = lambda subject, text, _: _post(url, subject, text)
     if settings.smtp_url is not None and settings.alert_email_to:
         server = settings.smtp_url.get_secret_value()
-        found["e-mail"] = lambda subject, text: _mail(server, settings, subject, text)
+        found["e-mail"] = partial(_mail, server, settings)
     return found
 
 
@@ -142,13 +145,15 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _mail(url: str, settings: Settings, subject: str, text: str) -> None:
+def _mail(url: str, settings: Settings, subject: str, text: str, html: str) -> None:
     server = urlsplit(url)
     message = EmailMessage()
     message["Subject"] = " ".join(subject.split())
     message["From"] = ", ".join(settings.alert_email_from) or _sender(server)
     message["To"] = ", ".join(settings.alert_email_to)
     message.set_content(text)
+    if html:
+        message.add_alternative(html, subtype="html")
     with _connect(server) as smtp:
         user = unquote(server.username or "")
         if user:

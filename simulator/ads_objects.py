@@ -161,9 +161,10 @@ class Renderer:
 
 
 def _story(thing: Creative) -> dict[str, Any]:
+    form = thing.lead_form_id
     action = {
         "type": thing.call_to_action_type,
-        "value": {"app_destination": "WHATSAPP"},
+        "value": {"lead_gen_form_id": form} if form else {"app_destination": "WHATSAPP"},
     }
     if thing.media_type == "video":
         data = {"title": thing.title, "message": thing.body, "video_id": "1", "image_url": "x"}

@@ -75,6 +75,7 @@ class Creative:
     effective_object_story_id: str | None = None
     effective_instagram_media_id: str | None = None
     url_tags: str | None = None
+    lead_form_id: str | None = None
 
 
 @dataclass

@@ -12,7 +12,18 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 from simulator.ads_state import Account, Ad, AdSet, AdsState, Campaign, Creative, DailyStats
-from simulator.company import ACCOUNTS, ADS, CAMPAIGNS, FOREIGN, AdRef, CampaignRef, ad_named
+from simulator.company import (
+    ACCOUNTS,
+    ADS,
+    CAMPAIGNS,
+    FOREIGN,
+    FORM_AD,
+    FORM_DESTINATIONS,
+    FORM_ID,
+    AdRef,
+    CampaignRef,
+    ad_named,
+)
 
 DAYS = 75
 """Length of the world; less than META_BACKFILL_DAYS, so that the first run reads all of it."""
@@ -88,7 +99,8 @@ def _advertiser(today: date) -> AdsState:
 
 def _add_ad(state: AdsState, ad: AdRef, campaign: CampaignRef) -> None:
     account = campaign.account.account_id
-    is_website = campaign.destination == "WEBSITE"
+    goals = {"WEBSITE": "LINK_CLICKS"} | dict.fromkeys(FORM_DESTINATIONS, "LEAD_GENERATION")
+    buttons = {"WEBSITE": "LEARN_MORE"} | dict.fromkeys(FORM_DESTINATIONS, "SIGN_UP")
     state.add(
         AdSet(
             ad.adset_id,
@@ -96,7 +108,7 @@ def _add_ad(state: AdsState, ad: AdRef, campaign: CampaignRef) -> None:
             campaign.campaign_id,
             f"ad set {ad.adset_id[-2:]} 'A'",
             destination_type=campaign.destination,
-            optimization_goal="LINK_CLICKS" if is_website else "CONVERSATIONS",
+            optimization_goal=goals.get(campaign.destination, "CONVERSATIONS"),
         ),
         Creative(
             ad.creative_id,
@@ -105,7 +117,8 @@ def _add_ad(state: AdsState, ad: AdRef, campaign: CampaignRef) -> None:
             title=ad.headline,
             body=ad.body,
             media_type=ad.media_type,
-            call_to_action_type="LEARN_MORE" if is_website else "WHATSAPP_MESSAGE",
+            call_to_action_type=buttons.get(campaign.destination, "WHATSAPP_MESSAGE"),
+            lead_form_id=FORM_ID if ad is FORM_AD else None,
             effective_object_story_id=ad.story_id,
             effective_instagram_media_id=ad.instagram_id,
         ),

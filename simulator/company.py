@@ -111,13 +111,18 @@ PLATFORM_TEST = BusinessNumber("0", "123456123", "16505551111")
 WITHOUT_CRM = BusinessNumber("104200000000003", "206600000000016", "554140028944")
 """A branch that sells in the chat and keeps no CRM: its rules say who qualified."""
 
+PAGE_ID = "301200000000007"
+"""The company's page; its instant forms lie below it, and its ads' posts."""
+FORM_ID, OLD_FORM_ID = "900300200100001", "900300200100002"
+"""An instant form, and one that is deleted just before the last night."""
+
 NUMBERS = (MAIN, SECOND, OTHER_WABA)
 
 _CAMPAIGN_BASE = 120226305854800726
 _ADSET_BASE = 120226305854805726
 _AD_BASE = 120226305854810726
 _CREATIVE_BASE = 998877665544331001
-STORY_ID = "301200000000007_120226305854899001"
+STORY_ID = f"{PAGE_ID}_120226305854899001"
 POST_ID = "120226305854899001"
 """The post of `STORY_ID`, as a referral names it: two ads show it."""
 INSTAGRAM_ID = "17895695668004550"
@@ -127,6 +132,7 @@ OTHER_POST_ID = "120226305854899002"
 
 IN_LISBON, NEW_AD = "carrossel v1 (new account)", "resolved a night late"
 _OF_BRANCH = "só no chat"
+_OF_FORM, _OF_OLD_FORM = "formulário: avaliação", "formulário de 2025"
 
 
 def _campaigns() -> list[CampaignRef]:
@@ -144,6 +150,9 @@ def _campaigns() -> list[CampaignRef]:
         ("Botox | SP | CTWA", LISBON, "OUTCOME_ENGAGEMENT", "WHATSAPP", None),
         ("made yesterday", SAO_PAULO, "OUTCOME_ENGAGEMENT", "WHATSAPP", None),
         ("Curitiba | no CRM", SAO_PAULO, "OUTCOME_ENGAGEMENT", "WHATSAPP", None),
+        ("Instant form", SAO_PAULO, "OUTCOME_LEADS", "ON_AD", None),
+        # From before ad sets had a destination: their goal says it.
+        ("Instant form of 2025", SAO_PAULO, "LEAD_GENERATION", "UNDEFINED", None),
     ]
     return [
         CampaignRef(str(_CAMPAIGN_BASE + i), name, account, objective, destination, before)
@@ -177,6 +186,8 @@ def _ads(campaigns: list[CampaignRef]) -> list[AdRef]:
         (10, NEW_AD, "active", 0, 1_777),
         (7, "boosted post on Instagram", "active", 1, 1_099),
         (11, _OF_BRANCH, "active", 0, 2_100),
+        (12, _OF_FORM, "active", 0, 2_900),
+        (13, _OF_OLD_FORM, "active", 0, 1_150),
     ]
     delivers = {
         "archived in spring": (10_000, 20),  # stopped; its leads still arrive (E47)
@@ -264,6 +275,10 @@ CAMPAIGNS = _campaigns()
 ADS = _ads(CAMPAIGNS)
 WITHOUT_CRM_AD = next(ad for ad in ADS if ad.name == _OF_BRANCH)
 """It leads to the branch's number; nobody else comes by it."""
+FORM_AD = next(ad for ad in ADS if ad.name == _OF_FORM)
+OLD_FORM_AD = next(ad for ad in ADS if ad.name == _OF_OLD_FORM)
+"""Ads that lead to instant forms: by their ad set's destination, and by its goal."""
+FORM_DESTINATIONS = ("ON_AD", "UNDEFINED")
 GOOGLE_CAMPAIGNS = _google_campaigns()
 GOOGLE_ADS = _google_ads(GOOGLE_CAMPAIGNS)
 PMAX = GOOGLE_CAMPAIGNS[2]

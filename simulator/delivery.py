@@ -22,16 +22,18 @@ from typing import Any, Literal, TypeVar
 import urllib3
 
 from simulator.company import SITE
-from simulator.people import Click, Event, Exclusion, Form, Outcome
+from simulator.people import Click, Event, Exclusion, Form, Notice, Outcome
 from simulator.world import World
 
-Item = Event | Outcome | Exclusion | Form | Click
-T = TypeVar("T", Event, Outcome, Form, Click)
+Item = Event | Outcome | Exclusion | Form | Notice | Click
+T = TypeVar("T", Event, Outcome, Form, Notice, Click)
 Path = Literal[
-    "/webhooks/whatsapp", "/webhooks/outcomes", "/webhooks/leads", "/clicks", "exclusions"
-]
+    "/webhooks/whatsapp", "/webhooks/messenger", "/webhooks/outcomes", "/webhooks/leads", "/clicks",
+    "exclusions", "meta_lead_forms",
+]  # fmt: skip
 _HEADERS: dict[str, str] = {
     "/webhooks/whatsapp": "X-Hub-Signature-256",
+    "/webhooks/messenger": "X-Hub-Signature-256",
     "/webhooks/outcomes": "X-Signature-256",
     "/webhooks/leads": "X-Signature-256",
 }
@@ -53,7 +55,8 @@ class DeliveryError(RuntimeError):
 class Delivery:
     """One request body. `malformed`: how many of its elements must end in quarantine.
 
-    `exclusions` are no webhooks: somebody in the company runs `ctwa exclude`.
+    `exclusions` are no webhooks: somebody in the company runs `ctwa exclude`. Nor are
+    `meta_lead_forms`: what a page's forms were read to be.
     """
 
     path: Path
@@ -102,11 +105,13 @@ def deliveries(
     bodies = [_envelope(chunk, rng) for chunk in _chunks(_late(events + again, rng), largest, rng)]
     forms = [f for f in world.forms if night in (None, night_of(f))]
     clicks = [c for c in world.clicks if night in (None, night_of(c))]
+    notices = [n for n in world.notices if night in (None, night_of(n))]
     for chunk in _chunks(_late(outcomes, rng), largest, rng):
         bodies.append(Delivery("/webhooks/outcomes", _statement([o.body for o in chunk], rng)))
     for of_forms in _chunks(_late(forms, rng), largest, rng):
         bodies.append(Delivery("/webhooks/leads", _statement([f.body for f in of_forms], rng)))
     bodies += [Delivery("/clicks", json.dumps(c.body).encode()) for c in _late(clicks, rng)]
+    bodies += [Delivery("/webhooks/messenger", meta_json(n.body)) for n in _late(notices, rng)]
     for exclusion in world.exclusions:
         if night in (None, night_of(exclusion)):
             bodies.append(Delivery("exclusions", json.dumps(exclusion.body).encode()))
@@ -144,7 +149,8 @@ def _nights(world: World) -> Callable[[Item], int]:
 
     pinned: dict[int, int] = defaultdict(int)
     items: tuple[Item, ...] = (
-        *world.events, *world.outcomes, *world.exclusions, *world.forms, *world.clicks,
+        *world.events, *world.outcomes, *world.exclusions, *world.forms, *world.notices,
+        *world.clicks,
     )  # fmt: skip
     for item in items:
         if item.night == 1:
@@ -169,6 +175,8 @@ def _time_of(item: Item) -> datetime:
             return item.occurred_at
         case Form():
             return item.submitted_at
+        case Notice():
+            return item.sent_at
         case Click():
             return item.clicked_at
     return item.declared_at
@@ -273,6 +281,7 @@ def deliver(
     """
     secrets: dict[str, str] = {
         "/webhooks/whatsapp": app_secret,
+        "/webhooks/messenger": app_secret,
         "/webhooks/outcomes": intake_secret,
         "/webhooks/leads": intake_secret,
     }

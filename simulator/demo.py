@@ -26,7 +26,6 @@ from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
 from ingestion.files.declarations import exclude
 from simulator import report
-from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.compare import Comparison, compare
 from simulator.delivery import Delivery, deliver, deliveries, forged_status
 from simulator.google_api import serve_google_api
@@ -38,8 +37,10 @@ from simulator.installation import (
     fresh_folder,
     google_now,
     only_settings,
+    page_now,
     running_receiver,
 )
+from simulator.lead_forms_api import LeadFormsApi, serve_lead_forms_api
 from simulator.names import HOSTILE, Names
 from simulator.serving import Meta, Serve, go_on
 from simulator.truth import truth
@@ -86,10 +87,9 @@ def demo(
 def _run(data: Path, world: World, say: report.Story, serve: Serve | None) -> int:
     started = time.monotonic()
     say.title(world)
+    options = {"token": secrets.token_urlsafe(24), "page_size": 25}
     with (
-        serve_ads_api(
-            world.nights[0], kind=Meta, token=secrets.token_urlsafe(24), page_size=25
-        ) as api,
+        serve_lead_forms_api(page_now(world, 1), world.nights[0], kind=Meta, **options) as api,
         serve_google_api(google_now(world, 1), batch_size=40, version="v26") as google,
         # Read on the real clock, so everything has happened there by the first night.
         serve_hubspot_api(world.hubspot(world.end)) as crm,
@@ -149,11 +149,12 @@ def _night_two(
     return bodies
 
 
-def _switch(api: AdsApi, world: World) -> None:
+def _switch(api: LeadFormsApi, world: World) -> None:
     """From now on the API shows the accounts of the second night."""
     shown, second = world.nights
     for name in ("campaigns", "adsets", "ads", "creatives", "spend", "extra_spend"):
         setattr(shown, name, getattr(second, name))
+    api.forms = page_now(world, 2)
 
 
 def _deliver(settings: Settings, url: str, bodies: list[Delivery], say: report.Story) -> None:

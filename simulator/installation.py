@@ -27,11 +27,12 @@ from ctwa.lock import RefreshBusyError, refresh_lock
 from ctwa.setting_types import as_text
 from ctwa.settings import PROJECT_DIR, Settings, load_settings
 from simulator.ads_api import AdsApi
-from simulator.company import SITE, SITE_ID
+from simulator.company import PAGE_ID, SITE, SITE_ID
 from simulator.google_advertiser import MANAGER
 from simulator.google_api import GoogleApi
 from simulator.google_state import GoogleState
 from simulator.hubspot_api import HubspotApi
+from simulator.lead_forms_api import FormsState
 from simulator.serving import DATASETS
 from simulator.stories_rules import install_rules
 from simulator.world import World
@@ -74,6 +75,13 @@ def google_now(world: World, night: int) -> GoogleState:
     return shown
 
 
+def page_now(world: World, night: int) -> FormsState:
+    """The page and its instant forms of a night, moved to the real clock."""
+    shown = world.page(world.end - timedelta(days=len(world.nights) - night))
+    shown.behind = max(timedelta(), datetime.now(UTC) - world.end)
+    return shown
+
+
 def clicks_since() -> date:
     """The first day whose clicks Google still reports, in any time zone."""
     return datetime.now(UTC).date() - timedelta(days=88)
@@ -112,6 +120,7 @@ def demo_settings(
         "meta_api_version": api.version,
         "meta_access_token": api.token,
         "meta_ad_account_ids": ",".join(world.account_ids),
+        "meta_page_ids": PAGE_ID,
         "meta_app_secret": secrets.token_hex(16),
         "meta_verify_token": secrets.token_urlsafe(16),
         "intake_secret": secrets.token_hex(16),

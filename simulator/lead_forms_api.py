@@ -29,7 +29,7 @@ from simulator.ads_graph import ApiError
 from simulator.ads_state import AdsState
 
 KEPT = timedelta(days=90)
-_LEAD_FIELDS = {
+LEAD_FIELDS = {
     *("id", "created_time", "ad_id", "adset_id", "campaign_id", "form_id", "field_data"),
     *("is_organic", "platform"),
 }
@@ -55,7 +55,7 @@ class Form:
     is_deleted: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class Lead:
     """What somebody answered. `answers`: question to answer."""
 
@@ -102,7 +102,8 @@ class Lead:
 
 @dataclass
 class FormsState:
-    """Pages, forms and leads; `now` decides what Meta still keeps."""
+    """Pages, forms and leads; `now` decides what Meta still keeps. `behind`: how far the company's
+    time is behind the clock of whoever asks."""
 
     pages: dict[str, Page] = field(default_factory=dict)
     forms: dict[str, Form] = field(default_factory=dict)
@@ -110,6 +111,7 @@ class FormsState:
     refused: set[str] = field(default_factory=set)
     may_read_leads: bool = True
     now: datetime = datetime(2026, 6, 20, 12, tzinfo=UTC)
+    behind: timedelta = timedelta()
 
     def add(self, *things: Page | Form | Lead) -> None:
         """Add pages, forms and leads."""
@@ -187,7 +189,8 @@ class LeadFormsApi(AdsApi):
             if condition["field"] != "time_created" or condition["operator"] != "GREATER_THAN":
                 self.wrong.append(f"filter {condition}")
                 raise ApiError(100, "(#100) Filtering field is not supported")
-            found = [x for x in found if x.created_at.timestamp() > condition["value"]]
+            after = condition["value"] - self.forms.behind.total_seconds()
+            found = [x for x in found if x.created_at.timestamp() > after]
         rows = [lead.body(_fields(params)) for lead in reversed(found)]
         return self._paged(f"/{form.form_id}/{edge}", rows, params)
 
@@ -217,18 +220,22 @@ class LeadFormsApi(AdsApi):
 
 def _fields(params: dict[str, str]) -> set[str]:
     fields = set(params.get("fields", "id").split(","))
-    if unknown := fields - _LEAD_FIELDS:
+    if unknown := fields - LEAD_FIELDS:
         raise ApiError(100, f"(#100) Tried accessing nonexisting field ({min(unknown)})")
     return fields
 
 
 @contextmanager
 def serve_lead_forms_api(
-    forms: FormsState, ads: AdsState | None = None, **options: Any
+    forms: FormsState,
+    ads: AdsState | None = None,
+    *,
+    kind: type[LeadFormsApi] | None = None,
+    **options: Any,
 ) -> Iterator[LeadFormsApi]:
     """Serve pages and forms, and ads where given, on a free loopback port in a thread."""
     served: AbstractContextManager[AdsApi] = serve_ads_api(
-        ads or AdsState(), kind=LeadFormsApi, forms=forms, **options
+        ads or AdsState(), kind=kind or LeadFormsApi, forms=forms, **options
     )
     with served as api:
         assert isinstance(api, LeadFormsApi)

@@ -43,6 +43,12 @@ _NAMES: dict[str, tuple[str, str, str]] = {
     "Not ours": ("Parceiro", "Socio", "Partner"),
     "made yesterday": ("Peeling | Lançamento", "Peeling | Lanzamiento", "Peels | Launch"),
     "Curitiba | no CRM": ("Curitiba | WhatsApp",) * 3,
+    "Instant form": (
+        "Avaliação | Formulário", "Evaluación | Formulario", "Check-up | Instant form",
+    ),
+    "Instant form of 2025": (
+        "Botox 2025 | Formulário", "Bótox 2025 | Formulario", "Botox 2025 | Instant form",
+    ),
     "carrossel v1": ("Carrossel: resultados", "Carrusel: resultados", "Carousel: results"),
     "vídeo 'antes/depois'": (
         "Vídeo: antes e depois", "Video: antes y después", "Video: before and after",
@@ -75,6 +81,10 @@ _NAMES: dict[str, tuple[str, str, str]] = {
         "Boosted post on Instagram",
     ),
     "só no chat": ("Agende pelo chat", "Reserva por chat", "Book in the chat"),
+    "formulário: avaliação": (
+        "Formulário: avaliação", "Formulario: evaluación", "Form: check-up",
+    ),
+    "formulário de 2025": ("Formulário: botox", "Formulario: bótox", "Form: botox"),
     "Marca | SP": ("Marca | SP", "Marca | SP", "Brand | SP"),
     'Pesquisa: "botox" 😀': ("Pesquisa | Botox", "Búsqueda | Bótox", "Search | Botox"),
     "Pesquisa: botox (velho)": (

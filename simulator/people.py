@@ -75,6 +75,16 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """One webhook of a page: that somebody sent an instant form."""
+
+    body: dict[str, Any]
+    sent_at: datetime
+    night: Night | None = None
+    scene: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Click:
     """One click on the site's WhatsApp button, as JSON for `/clicks`."""
 

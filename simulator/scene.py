@@ -18,9 +18,12 @@ from ctwa.link_code import ALPHABET, code_of
 from simulator import payloads
 from simulator.company import (
     ADS,
+    FORM_AD,
+    FORM_ID,
     GOOGLE_ADS,
     MAIN,
     NUMBERS,
+    PAGE_ID,
     SITE,
     SITE_ID,
     AdRef,
@@ -28,6 +31,7 @@ from simulator.company import (
     CampaignRef,
 )
 from simulator.hubspot_state import HubspotState
+from simulator.lead_forms_api import Lead as InstantLead
 from simulator.names import HOSTILE, Names
 from simulator.people import (
     Chat,
@@ -42,6 +46,7 @@ from simulator.people import (
     GoogleClick,
     Lead,
     Night,
+    Notice,
     Outcome,
     Person,
     RuleMet,
@@ -67,6 +72,7 @@ _CHANNELS = {
     "outbound": "outbound",
     "direct": "direct",
     "web_click_id": "paid_search",
+    "lead_form": "meta_lead_form",
 }
 
 
@@ -88,6 +94,8 @@ class Scene:
     outcomes: list[Outcome] = field(default_factory=list)
     exclusions: list[Exclusion] = field(default_factory=list)
     forms: list[Form] = field(default_factory=list)
+    instant_leads: list[InstantLead] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     clicks: list[Click] = field(default_factory=list)
     google_clicks: list[GoogleClick] = field(default_factory=list)
     crm_steps: list[CrmStep] = field(default_factory=list)
@@ -363,6 +371,39 @@ class Scene:
         self.forms.append(Form(body, at, night, self.serial))
         return lead_id
 
+    def sends_instant_form(
+        self,
+        person: Person,
+        at: datetime,
+        ad: AdRef | None = FORM_AD,
+        *,
+        form_id: str = FORM_ID,
+        answers: tuple[str, ...] = ("phone_number", "email"),
+        notices: tuple[Night | None, ...] = (None,),
+        is_test: bool = False,
+    ) -> str:
+        """Somebody sends one of Meta's instant forms, by an ad or (None) without; its lead id.
+
+        `answers`: what they give. `notices`: when its webhook comes, once for each; none: missed.
+        """
+        lead_id = str(23_000_000_000_000_000 + self._next())
+        known = {"phone_number": person.crm_phone, "email": person.email}
+        lead = InstantLead(
+            lead_id,
+            form_id,
+            at,
+            {"full_name": person.name, **{name: known[name] for name in answers}},
+            ad_id=ad.ad_id if ad else None,
+            adset_id=ad.adset_id if ad else None,
+            campaign_id=ad.campaign.campaign_id if ad else None,
+            is_organic=ad is None,
+            is_test=is_test,
+        )
+        self.instant_leads.append(lead)
+        body = lead.notice(PAGE_ID)
+        self.notices += [Notice(body, at, night, self.serial) for night in notices]
+        return lead_id
+
     def code(self) -> str:
         """A code as the page makes it."""
         return code_of("".join(self.rng.choices(ALPHABET, k=8)), SITE_ID)
@@ -494,7 +535,7 @@ def _platform(channel: str, place: AdRef | CampaignRef | None) -> str | None:
         return place.account.platform
     if place is not None:
         return place.platform
-    return "meta" if channel in ("click_to_whatsapp", "meta_web") else None
+    return "meta" if channel in ("click_to_whatsapp", "meta_web", "meta_lead_form") else None
 
 
 def local_time(day: date, hour: int, minute: int, zone: str, second: int = 0) -> datetime:

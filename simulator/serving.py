@@ -23,10 +23,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ctwa.settings import Settings
-from simulator.ads_api import AdsApi
-from simulator.company import ADS, MAIN, NUMBERS
+from simulator.company import ADS, FORM_DESTINATIONS, MAIN, NUMBERS
 from simulator.conversions_api import ConversionsApi
 from simulator.delivery import meta_json, sign
+from simulator.lead_forms_api import LeadFormsApi
 from simulator.names import HOSTILE, Names
 from simulator.payloads import ad_referral, contact, message
 from simulator.people import Person
@@ -59,8 +59,8 @@ Post = tuple[str, bytes]
 
 
 @dataclass
-class Meta(AdsApi):
-    """Meta's ads, and at the same address the conversion events that it is told."""
+class Meta(LeadFormsApi):
+    """Meta's ads and pages, and at the same address the conversion events that it is told."""
 
     events: ConversionsApi = field(default_factory=lambda: ConversionsApi({}))
 
@@ -103,7 +103,9 @@ class Newcomers:
         how = self._rng.choices(("tap", "status", "direct"), (75, 10, 15))[0]
         referral = None
         if how != "direct":
-            ad = self._rng.choice([ad for ad in ADS if ad.kind == "active"])
+            ads = [ad for ad in ADS if ad.kind == "active"]
+            ads = [ad for ad in ads if ad.campaign.destination not in FORM_DESTINATIONS]
+            ad = self._rng.choice(ads)
             click_id = f"Af{secrets.token_urlsafe(60)}" if how == "tap" else None
             referral = ad_referral(ad, click_id, self._names)
         wamid = f"wamid.{secrets.token_hex(20)}"

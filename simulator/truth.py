@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from ctwa.pseudonym import Pseudonymizer
 from simulator.ads_state import AdDay, AdsState, DailyStats
 from simulator.bill import bill
-from simulator.company import ADS
+from simulator.company import ADS, FORM_DESTINATIONS
 from simulator.google_state import GoogleState, Stats
 from simulator.names import Names
 from simulator.people import GoogleClick, Lead
@@ -42,6 +42,7 @@ from simulator.truth_unread import Silence, Unread
 from simulator.world import World
 
 _ADS = {ad.ad_id: ad for ad in ADS}
+_CHANNELS = {"WEBSITE": "meta_web"} | dict.fromkeys(FORM_DESTINATIONS, "meta_lead_form")
 _BOARDS = {"ad": "creative_board", "adset": "adset_board", "campaign": "campaign_board"}
 _HEALTH = """(
     select
@@ -148,7 +149,10 @@ def truth(
         "unmatched_outcomes": sum(r["lead_id"] is None for r in outcomes.values())
         + len(world.stages_of_nobody),
         "excluded_leads": sum(lead.excluded is not None for lead in world.leads),
-        "web_leads": len({form.body["lead_id"] for form in world.forms}),
+        "web_leads": len(
+            {form.body["lead_id"] for form in world.forms}
+            | {lead.lead_id for lead in world.instant_leads if not lead.is_test}
+        ),
     }
     if quarantined is not None:
         health["quarantined_elements"] = quarantined
@@ -425,7 +429,7 @@ def _spend_rows(world: World, rates: Rates) -> Rows:
             "platform": "meta",
             "campaign_id": ad.campaign.campaign_id,
             "adset_id": ad.adset_id,
-            "channel": "meta_web" if ad.campaign.destination == "WEBSITE" else "click_to_whatsapp",
+            "channel": _CHANNELS.get(ad.campaign.destination, "click_to_whatsapp"),
             **_money_columns(stats, ad.campaign.account.currency, day, rates),
             "platform_conversations": stats.conversations,
         }

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
-from simulator.company import ADS
+from simulator.company import ADS, FORM_DESTINATIONS
 from simulator.rates import MICRO
 from simulator.truth_reports import Facts, Row, Rows
 
@@ -19,10 +19,10 @@ BOARD_WINDOWS = (30, 90, 180)
 """Lengths of the windows in account days."""
 _MATURE = 31
 """Days from the last day of a window to today: thirty whole ones, and today is not over."""
-_TO_WEBSITES = {
+_ELSEWHERE = {
     name
     for ad in ADS
-    if ad.campaign.destination == "WEBSITE"
+    if ad.campaign.destination in ("WEBSITE", *FORM_DESTINATIONS)
     for name in (ad.ad_id, ad.adset_id, ad.campaign.campaign_id)
 }
 
@@ -150,7 +150,7 @@ def _ads(facts: Facts, spend: Rows, level: str) -> dict[tuple[str, str], _Ad]:
     ads: dict[tuple[str, str], _Ad] = {}
 
     def of(platform: str, account: str | None, name: str) -> _Ad:
-        peers = (platform, account, platform == "meta" and name not in _TO_WEBSITES)
+        peers = (platform, account, platform == "meta" and name not in _ELSEWHERE)
         return ads.setdefault((platform, name), _Ad(peers))
 
     for (account, on, ad_id, kind), row in spend.items():

@@ -24,7 +24,7 @@ _CASH = (
 )  # fmt: skip
 _NEAR = timedelta(days=30)
 """An ad that spent so near to an unread day may have spent on it as well."""
-_BILLED = {"click_to_whatsapp", "meta_web", "meta_unallocated", "unknown_ad"}
+_BILLED = {"click_to_whatsapp", "meta_web", "meta_lead_form", "meta_unallocated", "unknown_ad"}
 """Channels in which a Meta account may have spent."""
 
 

@@ -19,6 +19,7 @@ from simulator import (
     stories_chats,
     stories_counted,
     stories_crm,
+    stories_forms,
     stories_identifiers,
     stories_late,
     stories_numbers,
@@ -31,10 +32,13 @@ from simulator import (
 )
 from simulator.ads_state import AdsState
 from simulator.advertiser import DAYS, nights
-from simulator.company import ACCOUNTS
+from simulator.company import ACCOUNTS, FORM_ID, OLD_FORM_ID, PAGE_ID
 from simulator.google_advertiser import google_nights
 from simulator.google_state import GoogleState
 from simulator.hubspot_state import HubspotState
+from simulator.lead_forms_api import Form as PageForm
+from simulator.lead_forms_api import FormsState, Page
+from simulator.lead_forms_api import Lead as InstantLead
 from simulator.names import HOSTILE, Names
 from simulator.ordinary import Mix, ordinary_lead, ordinary_visitor
 from simulator.people import (
@@ -48,6 +52,7 @@ from simulator.people import (
     Form,
     GoogleClick,
     Lead,
+    Notice,
     Outcome,
     RuleMet,
 )
@@ -71,6 +76,7 @@ STORIES: tuple[Story, ...] = (
     *stories_crm.told,
     *stories_identifiers.told,
     *stories_rules.told,
+    *stories_forms.told,
 )
 
 _TIMES = {
@@ -112,6 +118,8 @@ class World:
     outcomes: tuple[Outcome, ...]
     exclusions: tuple[Exclusion, ...]
     forms: tuple[Form, ...]
+    instant_leads: tuple[InstantLead, ...]
+    notices: tuple[Notice, ...]
     clicks: tuple[Click, ...]
     google_clicks: tuple[GoogleClick, ...]
     crm_steps: tuple[CrmStep, ...]
@@ -151,6 +159,19 @@ class World:
                 state.now = step.at
                 step.do(state, ids[step.scene])
         state.now = until
+        return state
+
+    def page(self, until: datetime) -> FormsState:
+        """The page and its instant forms as they were at a moment."""
+        state = FormsState(now=until)
+        # Between the last two nights, whatever their number.
+        is_deleted = until > self.end - timedelta(hours=12)
+        state.add(
+            Page(PAGE_ID, "EAApage"),
+            PageForm(FORM_ID, PAGE_ID, "Avaliação"),
+            PageForm(OLD_FORM_ID, PAGE_ID, "2025", is_deleted=is_deleted),
+            *(lead for lead in self.instant_leads if lead.created_at < until),
+        )
         return state
 
     def day(self, night: int) -> date:
@@ -209,6 +230,8 @@ def build_world(
         outcomes=tuple(o for s in scenes for o in s.outcomes),
         exclusions=tuple(x for s in scenes for x in s.exclusions),
         forms=tuple(f for s in scenes for f in s.forms),
+        instant_leads=tuple(i for s in scenes for i in s.instant_leads),
+        notices=tuple(n for s in scenes for n in s.notices),
         clicks=tuple(c for s in scenes for c in s.clicks),
         google_clicks=google_clicks,
         crm_steps=tuple(

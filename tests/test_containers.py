@@ -54,6 +54,12 @@ def test_each_process_is_hardened_and_works_on_the_same_data(name: str) -> None:
     assert given - known == set()
 
 
+def test_what_the_build_asks_of_the_package_it_asks_of_the_installed_one() -> None:
+    """In the folder of the sources Python would find these first, and the image has none."""
+    asked = re.findall(r"python ([^\n]*?-c) 'import ctwa_attribution", DOCKERFILE)
+    assert asked == ["-P -c"]
+
+
 def test_commands_are_commands() -> None:
     known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
     used = {s["command"][1] for s in OURS.values() if s["command"][0] == "ctwa"}

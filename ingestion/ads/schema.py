@@ -76,6 +76,7 @@ ADS: dict[str, pa.Schema] = {
         *_text("account_id", "creative_name", "headline", "body", "media_type"),
         *_text("call_to_action_type", "thumbnail_url", "effective_object_story_id"),
         *_text("effective_instagram_media_id", "url_tags"),
+        *_text("lead_form_id"),  # the instant form that its button opens
     ),
     # Ads that no list shows, looked up by id.
     "ad_lookups": _read(

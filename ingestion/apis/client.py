@@ -128,6 +128,9 @@ class RetryPolicy:
 IMPATIENT = RetryPolicy(tries=2, base=0.2, max_total_wait=1.0, timeout=15.0)
 """For examinations, where somebody waits for the answer."""
 
+ONCE = RetryPolicy(tries=1, max_total_wait=0, max_slow_down=0, timeout=10.0)
+"""For `ctwa live`, which asks again after a while."""
+
 
 def _method_and_path(request: requests.PreparedRequest) -> str:
     return f"{request.method} {urlsplit(request.url or '').path}"

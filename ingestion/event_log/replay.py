@@ -39,7 +39,7 @@ _PIECE_BYTES = 2**20
 _SQLITE = b"SQLite format 3\0"
 SOURCES = (
     "whatsapp", "dialog360", "gupshup", "twilio", "messenger", "leads", "clicks", "outcomes",
-    "consents", "hubspot", "exclusions",
+    "consents", "hubspot", "meta_lead_forms", "exclusions",
 )  # fmt: skip
 _CHATS = ("page", "instagram")
 """`object` in raw bodies of Messenger and Instagram."""

@@ -69,6 +69,11 @@ def alternatives_of(when: Any, at: str, parts: list[Entry], depth: int = 0) -> l
     items = when[key]
     if not isinstance(items, list) or not items:
         raise RuleProblem(f"{at}.{key}: is empty, so the rule could never be met: list conditions")
+    if len(items) > MAX_ALTERNATIVES:
+        raise RuleProblem(
+            f"{at}.{key}: lists {len(items)} conditions; expected at most "
+            f"{MAX_ALTERNATIVES}: split the rule"
+        )
     ways = [
         alternatives_of(item, f"{at}.{key}[{n}]", parts, depth + 1)
         for n, item in enumerate(items, 1)
@@ -87,6 +92,8 @@ def alternatives_of(when: Any, at: str, parts: list[Entry], depth: int = 0) -> l
 
 def _place(part: Entry, parts: list[Entry]) -> int:
     if part not in parts:
+        if len(parts) == MAX_PARTS:
+            raise RuleProblem(f"when: has more than {MAX_PARTS} conditions: split the rule")
         parts.append(part)
     return parts.index(part)
 
@@ -164,9 +171,9 @@ def _price(value: Any, at: str) -> Entry:
         amount = Decimal(str(value["amount"]))
     except InvalidOperation:
         amount = Decimal(-1)
-    if isinstance(value["amount"], bool) or not 0 <= amount < 10**12:
+    if isinstance(value["amount"], bool) or not amount.is_finite() or not 0 <= amount < 10**12:
         raise RuleProblem(f"{at}.amount: expected a number from 0")
-    if value["currency"] not in CURRENCIES:
+    if not isinstance(value["currency"], str) or value["currency"] not in CURRENCIES:
         raise RuleProblem(f"{at}.currency: expected an ISO 4217 code such as BRL")
     return {"kind": "price_over", "least": str(amount), "currency": value["currency"]}
 

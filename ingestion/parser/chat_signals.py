@@ -293,6 +293,12 @@ def _ids(holder: dict[str, Any], *keys: str) -> Iterator[str]:
 
 def _order(message: dict[str, Any]) -> Money:
     """The sum of an order's lines; nothing if a line lacks its price, or currencies differ."""
+    with suppress(Reject):  # an order of an unknown amount is an order
+        return _total(message)
+    return NO_MONEY
+
+
+def _total(message: dict[str, Any]) -> Money:
     total, currencies = Decimal(0), set()
     for item in children(child(message, "order"), "product_items"):
         price = money(item.get("item_price")) if type(item) is dict else None
@@ -307,8 +313,9 @@ def _order(message: dict[str, Any]) -> Money:
 
 def _paid(payment: dict[str, Any]) -> Money:
     """WhatsApp gives an amount as a whole number and how many of it make one unit."""
-    amount, currency = child(payment, "amount"), code(payment, "currency")
-    value, offset = money(amount.get("value")), money(amount.get("offset"))
-    if value is None or not offset or currency is None:
-        return NO_MONEY
-    return money((value / offset).quantize(Decimal("0.000001"))), currency
+    with suppress(Reject):
+        amount, currency = child(payment, "amount"), code(payment, "currency")
+        value, offset = money(amount.get("value")), money(amount.get("offset"))
+        if value is not None and offset and currency is not None:
+            return money((value / offset).quantize(Decimal("0.000001"))), currency
+    return NO_MONEY

@@ -7,6 +7,7 @@ is read here is returned to the event log but an amount.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal
@@ -22,6 +23,8 @@ MAX_TEXT = 65_536
 MAX_PATTERN = 500
 _PATTERN_BYTES = 1 << 20
 _MAX_AMOUNTS = 100
+_UNSEEN = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+"""What nobody sees: soft hyphens, marks of direction, joiners."""
 
 
 class PatternProblem(ValueError):  # noqa: N818 - a verdict on the file
@@ -64,7 +67,7 @@ def word_pattern(word: str) -> str:
 
 def folded(text: str) -> str:
     """In small letters and without accents: people write `orcamento` for `orçamento`."""
-    apart = unicodedata.normalize("NFKD", text.casefold())
+    apart = unicodedata.normalize("NFKD", _UNSEEN.sub("", text).casefold())
     return "".join(c for c in apart if not unicodedata.combining(c))
 
 
@@ -115,28 +118,51 @@ _SIGNS = {
     "PEN": (r"S/\.?", "soles?"),
 }
 """How people write a currency beside its code. A bare `$` is taken to be the rule's currency."""
-_NUMBER = r"([0-9](?:[0-9.,]{0,20}[0-9])?)(\s?mil(?:$|[^\pL]))?"
+_FACTORS = {"mil": 1_000, "k": 1_000}
+_MILLION = r"milh[ãa]o|milh[õo]es|mill[oó]n(?:es)?|millions?"
+_NUMBER = (
+    r"([0-9](?:[0-9.,]{0,20}[0-9])?)"
+    rf"(?:\s?(mil|k|{_MILLION})(?:$|[^\pL](?:de\s)?))?"
+)
+_GAP = re.compile("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")
+"""Between thousands, as computers write them; a common space may stand between two numbers."""
+_ARABIC = str.maketrans("\u066b\u066c", ".,")
 
 
 @lru_cache(64)
 def _amounts(currency: str) -> Any:
     signs = "|".join((*_SIGNS.get(currency, ()), currency))
-    before = rf"(?:^|[^\pL$])(?:{signs})\s?{_NUMBER}"
-    after = rf"(?:^|[^0-9.,$\pL]){_NUMBER}\s?(?:{signs})(?:$|[^\pL])"
+    before = rf"(?:^|[^\pL$])(?:{signs})\s{{0,3}}{_NUMBER}"
+    after = rf"(?:^|[^0-9.,$\pL]){_NUMBER}\s{{0,3}}(?:{signs})(?:$|[^\pL])"
     return re2.compile(f"{before}|{after}", _options())
 
 
 def amounts_of(text: str, currency: str) -> list[Decimal]:
     """The amounts in a text that are in this currency, in their order; at most a hundred."""
     found: list[Decimal] = []
-    for match in _amounts(currency).finditer(text.encode("utf-8", "replace")):
-        first, first_mil, second, second_mil = match.groups()
-        amount = _amount((first or second).decode())
+    for match in _amounts(currency).finditer(_latin(text).encode("utf-8", "replace")):
+        first, first_word, second, second_word = match.groups()
+        amount, word = _amount((first or second).decode()), first_word or second_word
         if amount is not None:
-            found.append(amount * 1_000 if first_mil or second_mil else amount)
+            factor = 1 if word is None else _FACTORS.get(word.decode().lower(), 1_000_000)
+            found.append(amount * factor)
         if len(found) == _MAX_AMOUNTS:
             break
     return found
+
+
+def _latin(text: str) -> str:
+    """With digits from 0 to 9 and common spaces, whatever the script; without what nobody sees."""
+    seen = _GAP.sub("", _UNSEEN.sub("", text))
+    if seen.isascii():
+        return seen
+    return "".join(_common(c) for c in seen).translate(_ARABIC)
+
+
+def _common(c: str) -> str:
+    if c.isdecimal():
+        return str(unicodedata.digit(c))
+    return " " if c.isspace() else c
 
 
 def _amount(written: str) -> Decimal | None:

@@ -105,7 +105,7 @@ class LeadForms:
         lead, keys, rows = child(value, "lead"), self._keys, self._rows
         leadgen_id, form_id = _id_of(lead, "id"), _id_of(lead, "form_id")
         at_us = iso_moment(settled(lead, "created_time"), rows.received_us)
-        answers = dict(_answers(lead))
+        answers = _answers(lead)
         is_test = settled(value, "is_test") is True or _is_dummy(leadgen_id, answers)
         phones = list(_found(answers, _PHONES, _PHONE_WORDS, self._phone))
         emails = list(_found(answers, _EMAILS, _EMAIL_WORDS, _email))
@@ -169,13 +169,15 @@ def _found(
         yield from filter(None, map(read, values))
 
 
-def _answers(lead: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """Names of questions in lower case, and what was answered."""
+def _answers(lead: dict[str, Any]) -> dict[str, list[str]]:
+    """Names of questions in lower case, and all that was answered."""
+    found: dict[str, list[str]] = {}
     for answer in children(lead, "field_data"):
         name = answer.get("name") if type(answer) is dict else None
         if type(name) is str and len(name) <= _NAME_CHARS:
             values = [v.strip() for v in children(answer, "values") if type(v) is str]
-            yield name.lower(), [v for v in values if 0 < len(v) <= 512]
+            found.setdefault(name.lower(), []).extend(v for v in values if 0 < len(v) <= 512)
+    return found
 
 
 def _is_dummy(leadgen_id: str, answers: dict[str, list[str]]) -> bool:

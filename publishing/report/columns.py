@@ -68,6 +68,15 @@ def table(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, An
     return {name: words([row[i] for row in rows]) for i, name in enumerate(names)}
 
 
+def packed(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Rows of texts and plain values as columns, which are shorter than rows with their names."""
+    made: dict[str, Any] = {}
+    for at, name in enumerate(names):
+        values = [row[at] for row in rows]
+        made[name] = words(values) if any(isinstance(v, str) for v in values) else values
+    return made
+
+
 def _scaled(scale: int, whole: list[int | None]) -> Column:
     column = _sparse(whole)
     return {"s": scale, "v": column} if isinstance(column, list) else {"s": scale, **column}

@@ -14,6 +14,7 @@ from decimal import Decimal
 import duckdb
 
 from ctwa.errors import CtwaError
+from publishing.report.room import Room, choose
 
 AMOUNTS = ("spend", "won_value", "message_cost")
 COUNTS = (
@@ -22,10 +23,16 @@ COUNTS = (
 MEASURES = (*AMOUNTS, *COUNTS)
 KEYS = ("platform", "account", "campaign", "ad", "channel", "number", "brand")
 
+SHOWN_LEADS = 3_000
+"""The newest so many are in the page one by one; of older ones it has the figures only."""
+
 
 class ReportError(CtwaError):
     """The report could not be made; the previous one stays."""
 
+
+# One number for all keys, by which millions of rows are joined much faster than by seven texts.
+_KEY = f"hash({', '.join(KEYS)})"
 
 # A sum that leaves out an amount without a rate, or one not read, would be too low: it is null
 # (rule R13). Unread spend is in the reports by ad, and in every channel that the platform bills;
@@ -54,17 +61,17 @@ _NOTHING_UNREAD = """
     where false
 """
 # A number or brand is told apart only where there are several: spend has none.
-_LEADS = """
-create temp table counted as
-with numbers as (
-    select
-        count(distinct business_number_id) > 1 as has_numbers,
-        count(distinct brand) > 1 as has_brands
-    from marts.fct_leads
-    where not coalesce(is_excluded, false)
-)
-
+_NUMBERS = """
+create temp table numbers as
 select
+    coalesce(min(business_number_id) <> max(business_number_id), false) as has_numbers,
+    coalesce(min(brand) <> max(brand), false) as has_brands
+from marts.fct_leads
+where not coalesce(is_excluded, false)
+"""
+_LEADS = """
+create temp table {name} as
+select *, {key} as key from (select
     cast(first_touch_date - date '1970-01-01' as integer) as day, platform,
     case when platform is not null then account_id end as account,
     case when platform is not null then coalesce(campaign_id, 'unresolved') end as campaign,
@@ -81,16 +88,22 @@ select
     cast(is_won as integer) as won,
     case when is_qualified then
         cast(ceil(greatest(0, epoch(qualified_at) - epoch(first_touch_at)) / 86400) as integer)
-    end as age,
-    lead_id
-from marts.fct_leads, numbers
-where not coalesce(is_excluded, false)
+    end as age
+    {more}
+from {leads}, numbers)
 """
+_COUNTED = "(select * from marts.fct_leads where not coalesce(is_excluded, false))"
+_NEWEST = """(
+    select * from marts.fct_leads
+    where not coalesce(is_excluded, false)
+    order by first_touch_at desc, lead_id
+    limit {limit}
+)"""
 _KINDS = """
 create temp view kinds as
 with unread as ({unread})
 
-select
+select *, {key} as key from (select
     cast(spend_date - date '1970-01-01' as integer) as day, platform, account_id as account,
     coalesce(campaign_id, 'unallocated:' || account_id) as campaign,
     case when row_kind = 'unallocated' then 'unallocated:' || account_id else ad_id end as ad,
@@ -104,55 +117,69 @@ from marts.fct_ad_spend
 union all
 
 select
-    day, platform, account, campaign, ad, channel, number, brand,
-    0, won_value, message_cost, 0, 0, 0, 1, replied, qualified, won
-from counted
+    cast(report_date - date '1970-01-01' as integer), platform, account_id, campaign, ad_id,
+    channel, null, null,
+    null, 0, 0, null, null, null, 0, 0, 0, 0
+from unread)
 
 union all
 
 select
-    cast(report_date - date '1970-01-01' as integer), platform, account_id, campaign, ad_id,
-    channel, null, null,
-    null, 0, 0, null, null, null, 0, 0, 0, 0
-from unread
+    day, platform, account, campaign, ad, channel, number, brand,
+    0, won_value, message_cost, 0, 0, 0, 1, replied, qualified, won, key
+from counted
 """
-# Distinct keys by level; a level above has entities of its own, without the keys below it.
+# Every combination of keys, and what decides which of them have a place of their own (`room.py`).
+_FOUND = """
+create temp table found as
+select key, {keys}, max(day) as last_day, sum(spend) as spend, sum(leads) as leads
+from kinds
+group by key
+"""
+# What rows of the page are about, by level; a level above has entities of its own, without the keys
+# below it.
 _ENTITIES = """
 create temp table entities as
-with found as (
-    select distinct {keys} from kinds
-), levels as (
-    select 0 as level, {keys} from found
+with levels as (
+    select distinct
+        0 as level, platform, account, shown_campaign as campaign, shown_ad as ad, channel, number,
+        brand
+    from shown
     union
-    select 1, platform, account, campaign, null, channel, number, brand from found
+    select 1, platform, account, shown_campaign, null, channel, number, brand from shown
     union
-    select 2, platform, account, null, null, channel, number, brand from found
-), numbered as (
-    select
-        cast(row_number() over (order by level, {ordered}) - 1 as integer) as entity, *
-    from levels
+    select 2, platform, account, null, null, channel, number, brand from shown
 )
+select cast(row_number() over (order by level, {ordered}) - 1 as integer) as entity, *
+from levels
+"""
+_PLACES = """
+create temp table places as
 select
-    numbered.*, campaigns.entity as campaign_entity, totals.entity as total_entity
-from numbered
-left join numbered as campaigns
-    on numbered.level = 0 and campaigns.level = 1 and {same_campaign}
-left join numbered as totals
-    on numbered.level = 0 and totals.level = 2 and {same_total}
+    shown.key, ads.entity, campaigns.entity as campaign_entity, totals.entity as total_entity
+from shown
+inner join entities as ads
+    on ads.level = 0 and {same_ad}
+    and shown.shown_campaign is not distinct from ads.campaign
+    and shown.shown_ad is not distinct from ads.ad
+inner join entities as campaigns
+    on campaigns.level = 1 and {same_campaign}
+    and shown.shown_campaign is not distinct from campaigns.campaign
+inner join entities as totals on totals.level = 2 and {same_total}
 """
 _FACTS = """
 create temp table facts as
 select
-    kinds.day, entities.entity, entities.campaign_entity, entities.total_entity, {measures}
+    kinds.day, places.entity, places.campaign_entity, places.total_entity, {measures}
 from kinds
-inner join entities on entities.level = 0 and {same}
+inner join places on kinds.key = places.key
 """
 _AGES = """
 create temp table ages as
 select
-    counted.day, entities.entity, entities.campaign_entity, entities.total_entity, counted.age
+    counted.day, places.entity, places.campaign_entity, places.total_entity, counted.age
 from counted
-inner join entities on entities.level = 0 and {same}
+inner join places on counted.key = places.key
 where counted.age is not null
 """
 _TOTALS = """
@@ -184,17 +211,16 @@ def sums() -> str:
     )
 
 
-def _same(one: str, other: str, keys: Sequence[str] = KEYS) -> str:
+def _same(one: str, other: str, keys: Sequence[str]) -> str:
     return " and ".join(f"{one}.{key} is not distinct from {other}.{key}" for key in keys)
 
 
-def lead_entity() -> str:
-    """The condition that joins `counted`, one row per lead, to `entities`."""
-    return _same("counted", "entities")
-
-
-def load_facts(connection: duckdb.DuckDBPyConnection, *, says_unread: bool) -> None:
-    """Make the temporary tables `entities`, `facts`, `ages` and `counted` (one row per lead).
+def load_facts(
+    connection: duckdb.DuckDBPyConnection, *, says_unread: bool, room: Room
+) -> dict[str, int]:
+    """Make the temporary tables `entities`, `places` (the entities of every combination of keys),
+    `facts`, `ages`, `counted` (one row per lead), `newest` (the same of the `SHOWN_LEADS` newest,
+    with `lead_id`), and those of `room.choose`, whose counts are returned.
 
     `says_unread`: whether these marts say which spend was not read.
     Raises `ReportError` where the totals are not those of channel_performance (rule R12).
@@ -207,20 +233,29 @@ def load_facts(connection: duckdb.DuckDBPyConnection, *, says_unread: bool) -> N
     cost = "message_cost_reporting" if has_cost else "null"
     if _tells_agent_costs(connection):
         cost = f"({cost} + agent_cost_reporting)"
-    connection.execute(_LEADS.format(message_cost=cost))
-    connection.execute(_KINDS.format(unread=_UNREAD if says_unread else _NOTHING_UNREAD))
-    above = [key for key in KEYS if key not in ("ad",)]
+    unread = _UNREAD if says_unread else _NOTHING_UNREAD
+    connection.execute(_NUMBERS)
+    newest = _NEWEST.format(limit=SHOWN_LEADS)
+    for name, leads, more in (("counted", _COUNTED, ""), ("newest", newest, ", lead_id")):
+        connection.execute(
+            _LEADS.format(name=name, leads=leads, more=more, message_cost=cost, key=_KEY)
+        )
+    connection.execute(_KINDS.format(unread=unread, key=_KEY))
+    connection.execute(_FOUND.format(keys=", ".join(f"any_value({key}) as {key}" for key in KEYS)))
+    small = choose(connection, room)
+    connection.execute(_ENTITIES.format(ordered=", ".join(f"{key} nulls first" for key in KEYS)))
+    common = [key for key in KEYS if key not in ("campaign", "ad")]
     connection.execute(
-        _ENTITIES.format(
-            keys=", ".join(KEYS),
-            ordered=", ".join(f"{key} nulls first" for key in KEYS),
-            same_campaign=_same("numbered", "campaigns", above),
-            same_total=_same("numbered", "totals", [k for k in above if k != "campaign"]),
+        _PLACES.format(
+            same_ad=_same("shown", "ads", common),
+            same_campaign=_same("shown", "campaigns", common),
+            same_total=_same("shown", "totals", common),
         )
     )
-    connection.execute(_FACTS.format(measures=", ".join(MEASURES), same=_same("kinds", "entities")))
-    connection.execute(_AGES.format(same=lead_entity()))
+    connection.execute(_FACTS.format(measures=", ".join(MEASURES)))
+    connection.execute(_AGES)
     _check_totals(connection)
+    return small
 
 
 def _check_totals(connection: duckdb.DuckDBPyConnection) -> None:

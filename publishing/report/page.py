@@ -26,7 +26,8 @@ from ctwa.files import replacing
 from ctwa.settings import Settings
 from publishing.publication import open_to_group
 from publishing.report import current, thumbnails
-from publishing.report.data import ReportError, read_payload
+from publishing.report.data import Limits, ReportError, read_payload
+from publishing.report.room import REPORT_BYTES
 
 LANGUAGES = ("en", "es", "pt-BR")
 VENDORED = ("charts.min.js", "tables.min.js")
@@ -161,7 +162,8 @@ def write_report(
     if made_of and (as_written := current.rows_if_current(final, made_of)):
         log.info("the report is current: %s", final)
         return ReportWritten(final, final.stat().st_size, *as_written)
-    payload = read_payload(settings.marts_path, settings.reporting_currency)
+    limits = Limits(REPORT_BYTES - len(render({})))
+    payload = read_payload(settings.marts_path, settings.reporting_currency, limits)
     page = render(payload.content)
     found = thumbnails.thumbnails(settings, fetch=fetch) if settings.report_thumbnails else None
     if found is not None and found.uris:

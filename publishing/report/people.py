@@ -12,8 +12,6 @@ import duckdb
 
 from publishing.report.columns import counts, millionths, steps, words
 
-SHOWN_LEADS = 3_000
-"""The newest so many are in the page; of older ones it has the figures only."""
 ID_CHARS = 12
 
 _LEADS = """
@@ -21,29 +19,28 @@ with answers as (
     {answers}
 )
 select
-    left(leads.lead_id, {chars}) as id, counted.day,
-    cast(floor(epoch(leads.first_touch_at) / 60) as bigint) as minute, entities.entity,
+    left(leads.lead_id, {chars}) as id, newest.day,
+    cast(floor(epoch(leads.first_touch_at) / 60) as bigint) as minute, places.entity,
     leads.basis, leads.resolution, leads.current_stage as stage,
     concat_ws(' / ', nullif(leads.utm_source, ''), nullif(leads.utm_medium, '')) as utm,
-    answers.answered_by, answers.seconds, coalesce(counted.age, -1) as age, counted.won_value,
+    answers.answered_by, answers.seconds, coalesce(newest.age, -1) as age, newest.won_value,
     cast(coalesce(leads.has_click_id, false) as integer)
     + 2 * cast(coalesce(leads.is_from_form, false) as integer)
     + 4 * cast(coalesce(leads.is_boosted_post_candidate, false) as integer)
     + 8 * cast(coalesce(leads.first_touch_id <> leads.source_touch_id, false) as integer)
-    + 16 * counted.replied + 32 * counted.won as signs
-from counted
-inner join marts.fct_leads as leads on counted.lead_id = leads.lead_id
-inner join entities on entities.level = 0 and {same}
-left join answers on counted.lead_id = answers.lead_id
+    + 16 * newest.replied + 32 * newest.won as signs
+from newest
+inner join marts.fct_leads as leads on newest.lead_id = leads.lead_id
+inner join places on newest.key = places.key
+left join answers on newest.lead_id = answers.lead_id
 order by leads.first_touch_at desc, leads.lead_id
-limit {limit}
 """
 _ANSWERS = """
     select
         lead_id, arg_min(answered_by, (started_at, conversation_id)) as answered_by,
         arg_min(coalesce(first_response_seconds, -1), (started_at, conversation_id)) as seconds
     from marts.fct_conversations
-    where lead_id is not null
+    where lead_id in (select lead_id from newest)
     group by lead_id
 """
 _NO_ANSWERS = """
@@ -56,20 +53,14 @@ SIGNS = {
 """Bits of the column `signs`."""
 
 
-def leads(
-    connection: duckdb.DuckDBPyConnection, same: str, *, has_conversations: bool
-) -> dict[str, Any]:
+def leads(connection: duckdb.DuckDBPyConnection, *, has_conversations: bool) -> dict[str, Any]:
     """The newest leads, newest first; needs the temporary tables of `facts.load_facts`.
 
-    `same`: the condition that joins a lead to its entity. Seconds of -1: not answered; null: no
-    chat. An age of -1: not qualified.
+    Seconds of -1: not answered; null: no chat. An age of -1: not qualified.
     """
     rows = connection.execute(
-        _LEADS.format(
-            answers=_ANSWERS if has_conversations else _NO_ANSWERS,
-            same=same, chars=ID_CHARS, limit=SHOWN_LEADS,
-        )
-    ).fetchall()  # fmt: skip
+        _LEADS.format(answers=_ANSWERS if has_conversations else _NO_ANSWERS, chars=ID_CHARS)
+    ).fetchall()
     columns: list[Any] = list(zip(*rows, strict=True)) or [()] * 13
     names = ("basis", "resolution", "stage", "utm", "answered_by")
     return {

@@ -29,6 +29,7 @@ from ctwa.errors import CtwaError, connection_failure
 from ctwa.files import write_durably
 from ctwa.settings import Settings
 from publishing.report.columns import words
+from publishing.report.room import REPORT_BYTES
 
 HOSTS = ("fbcdn.net", "facebook.com", "cdninstagram.com", "whatsapp.net")
 """Where Meta keeps pictures of creatives; these and hosts below them."""
@@ -44,8 +45,6 @@ REDIRECTS = 2
 MAX_BYTES = 2_000_000
 MAX_PIXELS = 16_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
-REPORT_BYTES = 4_000_000
-"""Size of the whole report; pictures that would exceed it are left out, least spend first."""
 _FOLDER = "thumbnails"
 
 _WANTED = """
@@ -133,7 +132,10 @@ def thumbnails(settings: Settings, *, fetch: bool = True) -> Thumbnails:
 
 
 def put(content: dict[str, Any], found: Thumbnails, page_bytes: int) -> None:
-    """Add the column `picture` to the ads of a payload whose page has so many bytes without it."""
+    """Add the column `picture` to the ads of a payload whose page has so many bytes without it.
+
+    Pictures that would make the report too large are left out, least spend first.
+    """
     ads = content["ads"]
     room = REPORT_BYTES - page_bytes - 40 - 4 * len(ads["id"]["i"])  # the column, and its indexes
     kept: dict[tuple[str, str], str] = {}

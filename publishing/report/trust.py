@@ -5,13 +5,14 @@ Everything is said as the marts have it; nothing is judged here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
 import duckdb
 
-from publishing.report.columns import amounts, counts, words
+from publishing.report.columns import amounts, counts, packed, words
+from publishing.report.zones import GRAINS, rows_by, split
 
 HEALTH = (
     "conversations", "with_referral", "resolved", "pending", "foreign", "gone", "ad_suspected",
@@ -57,7 +58,7 @@ order by first_day, last_day, platform, account_id
 
 def unread(
     connection: duckdb.DuckDBPyConnection, accounts: Accounts, as_of: date
-) -> list[dict[str, Any]]:
+) -> dict[str, Any]:
     """Ranges of account days whose spend is unknown or incomplete, without `as_of` (rule R13).
 
     `account`: its index among the accounts, -1 for a platform that was never read.
@@ -81,7 +82,8 @@ def unread(
         found["trailing"] = found["account"] >= 0 and found["to"] == tail.get(key, yesterday)
         if found["trailing"]:
             tail[key] = found["from"] - 1
-    return ranges
+    names = ("platform", "account", "status", "reason", "from", "to", "trailing")
+    return packed(names, [[found[name] for name in names] for found in ranges])
 
 
 def alarms(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -114,7 +116,8 @@ def restatements(connection: duckdb.DuckDBPyConnection, as_of: date) -> dict[str
         "select report_date - date '1970-01-01', max(restated_on) - date '1970-01-01', "
         "cast(sum(abs(coalesce(spend_reporting_delta, 0))) as double), "
         f"cast(sum(abs(leads_delta)) as bigint) {recent} "
-        "and cause not in ('late_outcome', 'rules', 'stage_mapping') group by 1 order by 1",
+        "and cause not in ('late_outcome', 'rules', 'stage_mapping', 'chat_rules') "
+        "group by 1 order by 1",
         limits,
     ).fetchall()
     return {
@@ -140,35 +143,84 @@ def health(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     return {"day": [row[0] for row in rows], **columns}
 
 
+RECONCILED, EVENTS = (5_000, 1_500, 1_500), (6_000, 2_000, 2_000)
+"""Rows of the page that are kept by day, week and month; older ones by year (`zones.split`)."""
 _PARTS = ("billed", "ads", "campaign_level", "unallocated")
+_RECONCILED = """
+create temp table reconciled as
+select
+    platform, account_id, platform || ':' || account_id as entity,
+    cast(spend_date - date '1970-01-01' as integer) as day, account_spend as billed,
+    ads_spend as ads, campaign_level_spend as campaign_level, unallocated
+from marts.spend_reconciliation
+where account_id <> 'unknown'
+"""
+_EVENTS = """
+create temp table events as
+select
+    cast(floor(epoch(occurred_at) / 86400) as integer) as day,
+    funnel_stage, event_name, status, reason,
+    hash(funnel_stage, event_name, status, reason) as entity
+from marts.conversion_events
+"""
 
 
-def reconciliation(connection: duckdb.DuckDBPyConnection, accounts: Accounts) -> dict[str, Any]:
-    """By account and day, in its currency: ads + campaign level + unallocated = billed."""
+def reconciliation(
+    connection: duckdb.DuckDBPyConnection, accounts: Accounts
+) -> list[dict[str, Any]]:
+    """By account and day, in its currency: ads + campaign level + unallocated = billed.
+
+    Zones, oldest first; older days as sums of weeks, months and years, `days` long.
+    """
     index = {(a[0], a[1]): i for i, a in enumerate(accounts)}
-    rows = connection.execute(
-        "select platform, account_id, spend_date - date '1970-01-01', account_spend, ads_spend, "
-        "campaign_level_spend, unallocated "
-        "from marts.spend_reconciliation where account_id <> 'unknown' "
-        "order by spend_date, platform, account_id"
-    ).fetchall()
-    return {
-        "day": [row[2] for row in rows],
-        "account": [index.get((row[0], row[1]), -1) for row in rows],
-        **{
+    connection.execute(_RECONCILED)
+    sums = ", ".join(
+        f"case when count({name}) = count(*) then sum({name}) end as {name}" for name in _PARTS
+    )
+    made = []
+    for zone, rows in _zoned(
+        connection, "reconciled", "platform, account_id", f"count(*), {sums}", RECONCILED
+    ):
+        account = [index.get((row[1], row[2]), -1) for row in rows]
+        parts = {
             name: amounts([row[place] for row in rows])
-            for place, name in enumerate(_PARTS, start=3)
-        },
-    }
+            for place, name in enumerate(_PARTS, start=4)
+        }
+        made.append({**zone, "account": account, "days": [row[3] for row in rows], **parts})
+    return made
 
 
-def conversions(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """Conversion events by UTC day of the outcome, stage, name, status and reason."""
-    rows = connection.execute(
-        "select cast(floor(epoch(occurred_at) / 86400) as integer) as day, funnel_stage, "
-        "event_name, status, reason, count(*) from marts.conversion_events group by all "
-        "order by day, funnel_stage, event_name, status, reason"
-    ).fetchall()
+def conversions(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Conversion events by UTC day of the outcome, stage, name, status and reason; zones like
+    those of `reconciliation`."""
+    connection.execute(_EVENTS)
     names = ("stage", "event", "status", "reason")
-    texts = {name: words([r[i] for r in rows]) for i, name in enumerate(names, start=1)}
-    return {"day": [r[0] for r in rows], **texts, "events": [r[5] for r in rows]}
+    return [
+        {
+            **zone,
+            **{name: words([row[i] for row in rows]) for i, name in enumerate(names, start=1)},
+            "events": [row[5] for row in rows],
+        }
+        for zone, rows in _zoned(
+            connection, "events", "funnel_stage, event_name, status, reason", "count(*)", EVENTS
+        )
+    ]
+
+
+def _zoned(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    keys: str,
+    sums: str,
+    room: tuple[int, int, int],
+) -> Iterator[tuple[dict[str, Any], list[tuple[Any, ...]]]]:
+    """The zones of a table with `day` and `entity`, each with its rows: first day, keys, sums."""
+    days = rows_by(connection, table, "entity", "day", 2**31 - 1)
+    between = (days[-1][0], days[0][0] + 1) if days else (0, 0)
+    for grain, start, end in split(connection, table, "entity", between, room, days):
+        rows = connection.execute(
+            f"select greatest({GRAINS[grain]}, ?) as period, {keys}, {sums} from {table} "  # noqa: S608
+            f"where day >= ? and day < ? group by period, {keys} order by period, {keys}",
+            [start, start, end],
+        ).fetchall()
+        yield {"grain": grain, "from": start, "to": end, "day": [row[0] for row in rows]}, rows

@@ -14,13 +14,18 @@ from typing import Any
 
 import duckdb
 
-from publishing.report.columns import amounts, counts, shown, words
+from publishing.report.columns import amounts, counts, packed, shown, words
 
 BOARDS = {
-    "ad": ("creative_board", "ad_id"),
-    "adset": ("adset_board", "adset_id"),
-    "campaign": ("campaign_board", "campaign_id"),
-}
+    "ad": ("creative_board", "ad_id", "select (platform, ad) from small_ads"),
+    "adset": ("adset_board", "adset_id", "select (platform, adset_id) from small_adsets"),
+    "campaign": (
+        "campaign_board", "campaign_id", "select (platform, campaign) from small_campaigns",
+    ),
+}  # fmt: skip
+"""Mart, key, and which of them have no place of their own in the page (`room.py`)."""
+FORECASTS, ANSWERS, TARGETS = 5_000, 2_500, 1_000
+"""Rows of the page at most: of the accounts and campaigns with the most leads, the latest."""
 _BOARD = """
 select
     platform, {key}, verdict, account_id, currency, {code} as code, window_days, leads,
@@ -29,6 +34,7 @@ select
     expected_cost_per_qualified_lead_low, expected_cost_per_qualified_lead_high,
     peer_cost_per_qualified_lead, peer_qualified_leads, unread_days
 from marts.{mart}
+where (platform, {key}) not in ({small})
 order by window_days, platform, {key}
 """
 _SHIFT = """
@@ -50,23 +56,33 @@ _MONDAY = (
     "account_name", "campaign_id", "campaign_name", "adset_id", "adset_name", "ad_id", "ad_name",
     "alarm", "evidence",
 )  # fmt: skip
-# The page shows weeks and months of the whole, of accounts and channels, and months of campaigns.
+# The page shows weeks and months of the whole, of accounts and channels, and months of campaigns,
+# each of the leads that qualify within 90 days.
 _FORECAST = """
 select
     level, entity_key, grain, basis, reason_code, spend_status,
-    period_start - date '1970-01-01', horizon_days, leads, qualified_so_far,
+    period_start - date '1970-01-01', leads, qualified_so_far,
     expected_qualified, expected_qualified_low, expected_qualified_high,
     expected_cost_per_qualified_lead_reporting, expected_cost_per_qualified_lead_low_reporting,
-    expected_cost_per_qualified_lead_high_reporting, backtest_coverage
-from marts.cohort_forecast
-where (level in ('company', 'account', 'channel') and grain in ('week', 'month'))
-    or (level = 'campaign' and grain = 'month')
-order by level, entity_key, grain, period_start, horizon_days
+    expected_cost_per_qualified_lead_high_reporting, backtest_coverage, is_out_of_range
+from (
+    select
+        *, level in ('account', 'campaign') as is_part,
+        sum(leads) over (partition by level, entity_key, grain) as all_leads
+    from marts.cohort_forecast
+    where horizon_days = 90 and (
+        (level in ('company', 'account', 'channel') and grain in ('week', 'month'))
+        or (level = 'campaign' and grain = 'month')
+    )
+    order by is_part, all_leads desc, level, entity_key, grain, period_start desc
+    limit {limit}
+)
+order by level, entity_key, grain, period_start
 """
 _FORECAST_WORDS = ("level", "entity", "grain", "basis", "reason", "spend_status")
 _FORECAST_NUMBERS = (
-    "start", "horizon", "leads", "qualified", "expected", "low", "high", "cost", "cost_low",
-    "cost_high", "coverage",
+    "start", "leads", "qualified", "expected", "low", "high", "cost", "cost_low", "cost_high",
+    "coverage", "is_out_of_range",
 )  # fmt: skip
 _TARGETS = (
     "level", "platform", "account_id", "account_name", "campaign_id", "campaign_name", "currency",
@@ -87,19 +103,21 @@ def boards(connection: duckdb.DuckDBPyConnection, tables: set[str]) -> dict[str,
     """The boards that there are, by what they judge: one row per ad, ad set or campaign and
     window, with counts, the likely rate with its 90 % interval, and the verdict."""
     return {
-        name: _board(connection, mart, key)
-        for name, (mart, key) in BOARDS.items()
+        name: _board(connection, mart, key, small)
+        for name, (mart, key, small) in BOARDS.items()
         if mart in tables
     }
 
 
-def _board(connection: duckdb.DuckDBPyConnection, mart: str, key: str) -> dict[str, Any]:
+def _board(
+    connection: duckdb.DuckDBPyConnection, mart: str, key: str, small: str
+) -> dict[str, Any]:
     found = connection.execute(
         "select count(*) from duckdb_columns() where table_name = ? and column_name = ?",
         [mart, "reason_code"],
     ).fetchone()
     code = "reason_code" if found and found[0] else "cast(null as varchar)"
-    columns = _query(connection, _BOARD.format(key=key, code=code, mart=mart))
+    columns = _query(connection, _BOARD.format(key=key, code=code, mart=mart, small=small))
     numbers = ("rate", "low", "high", "cost_low", "cost_high", "peer_cost")
     return {
         **_words(("platform", "id", "verdict", "account", "currency", "code"), columns),
@@ -141,15 +159,17 @@ def monday(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     return made
 
 
-def targets(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+def targets(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """How the month goes for each target; days as ISO dates, amounts in the target's currency."""
+    # Names that the page has already, which may be long, are not told twice.
     rows = connection.execute(
-        f"select {', '.join(_TARGETS)} from marts.target_pacing "  # noqa: S608
+        f"select {', '.join(_TARGETS)} from (select * replace ("  # noqa: S608
+        "case when (platform, campaign_id) not in (select (platform, campaign) from entities "
+        "where campaign is not null and platform is not null) then campaign_name end "
+        f"as campaign_name) from marts.target_pacing limit {TARGETS}) "
         "order by level, platform, account_id, campaign_id, entity_key"
     ).fetchall()
-    return [
-        {name: _plain(value) for name, value in zip(_TARGETS, row, strict=True)} for row in rows
-    ]
+    return packed(_TARGETS, [[_plain(value) for value in row] for row in rows])
 
 
 def _plain(value: Any) -> Any:
@@ -160,31 +180,29 @@ def _plain(value: Any) -> Any:
 
 def forecast(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """What is expected of young cohorts, with 80 % intervals; null where it is refused."""
-    columns = _query(connection, _FORECAST)
+    columns = _query(connection, _FORECAST.format(limit=FORECASTS))
     start = len(_FORECAST_WORDS)
     return {
         **_words(_FORECAST_WORDS, columns),
         **{
-            name: shown(columns[i]) if i > start + 3 else columns[i]
+            name: shown(columns[i]) if i > start + 2 else columns[i]
             for i, name in enumerate(_FORECAST_NUMBERS, start=start)
         },
     }
 
 
-def answers(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+def answers(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Qualified rates by time to the first answer and by who answered."""
     rows = connection.execute(
-        f"select {', '.join(_ANSWERS)} from marts.answer_performance "  # noqa: S608
+        f"select {', '.join(_ANSWERS)} from ("  # noqa: S608
+        "select *, sum(leads) over (partition by scope, platform, account_id, campaign_id) "
+        "as all_leads "
+        "from marts.answer_performance "
+        "order by scope <> 'all', scope, all_leads desc, platform, account_id, campaign_id, "
+        f"compared, group_order, answer_group limit {ANSWERS}) "
         "order by scope, platform, account_id, campaign_id, compared, group_order, answer_group"
     ).fetchall()
-    return [
-        {
-            name: float(value) if name.startswith(("rate_", "qualified_rate", "median")) and value
-            is not None else value
-            for name, value in zip(_ANSWERS, row, strict=True)
-        }
-        for row in rows
-    ]  # fmt: skip
+    return packed(_ANSWERS, [[_plain(value) for value in row] for row in rows])
 
 
 def _query(connection: duckdb.DuckDBPyConnection, query: str) -> list[list[Any]]:

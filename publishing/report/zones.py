@@ -1,16 +1,17 @@
 """The figures as the page has them: zones of days, coarser where the history is long.
 
 However long the history, the page stays small: what does not fit by day is kept by week, then by
-month and year, first for ads, later for campaigns; the totals by account and channel stay daily.
+month and year, first for ads, later for campaigns, and last for the totals by account and channel.
 A level (`ad`, `campaign`, `total`) is a list of zones that do not overlap; where a level has no
 zone of its own, that of the level below is used. Each zone is a table by column (`columns.py`):
     grain, from, to     `day`, `week`, `month` or `year`; days since 1970-01-01, `to` exclusive
     periods, rows_in    first days of the periods, as steps; and how many rows each of them has
     entity              what a row is about, an index into `entities`, as steps within the period
-    ages                of every qualified lead, in the order of the rows, within how many days of
-                        the first touch it qualified: "within 14 days" and "at equal age" count
-                        them. A text of steps within each row, since there may be many: a digit of
-                        `AGE_DIGITS`, or `-` and two digits from 62 days on
+    ages                by day: of every qualified lead, in the order of the rows, within how many
+                        days of the first touch it qualified: "within 14 days" and "at equal age"
+                        count them. A text of steps within each row: a digit of `AGE_DIGITS`, `-`
+                        and two digits from 62 days on, `.` and two digits for so many steps of 0
+    within              by week and longer: how many qualified within 7, 14, 30 and 90 days
     spend ... won       sums
 """
 
@@ -31,37 +32,40 @@ EPOCH = date(1970, 1, 1)
 AGE_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 _LEVELS = {"ad": "entity", "campaign": "campaign_entity", "total": "total_entity"}
-_GRAINS = {
+GRAINS = {
     "day": "day",
     "week": "day - (day + 3) % 7",
     "month": "date_trunc('month', date '1970-01-01' + day)::date - date '1970-01-01'",
     "year": "date_trunc('year', date '1970-01-01' + day)::date - date '1970-01-01'",
 }
+WINDOWS = (7, 14, 30, 90)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How many rows of figures a page may have; `days`, `weeks`, `months` by ad and by campaign."""
+    """How many rows of figures a page may have; `days`, `weeks`, `months` by level. What is beyond
+    them is kept by year."""
 
     whole: int = 108_000
     """With so many rows, all history is kept by day."""
     ad: tuple[int, int, int] = (36_000, 14_000, 24_000)
     campaign: tuple[int, int, int] = (12_000, 6_000, 6_000)
+    total: tuple[int, int, int] = (24_000, 3_000, 3_000)
 
-    def beside(self, ages: int) -> Budget:
-        """What is left where so many ages stand beside the rows, of whatever grain these are."""
-        fewer = max(0, ages - _AGES_BESIDE) // _AGES_A_ROW
-        left = max(0.1, 1 - fewer / (sum(self.ad) + sum(self.campaign)))
-        ad, campaign = ([int(part * left) for part in of] for of in (self.ad, self.campaign))
-        return Budget(
-            max(0, self.whole - fewer),
-            (ad[0], ad[1], ad[2]),
-            (campaign[0], campaign[1], campaign[2]),
+    def of(self, share: float) -> Budget:
+        """A share of it, where other things need the room."""
+        ad, campaign, total = (
+            (int(days * share), int(weeks * share), int(months * share))
+            for days, weeks, months in (self.ad, self.campaign, self.total)
         )
+        # Rows by day alone, which are of smaller companies, are shorter.
+        return Budget(int(self.whole * min(1.0, 1.4 * share)), ad, campaign, total)
 
 
-_AGES_BESIDE, _AGES_A_ROW = 100_000, 20
-"""Ages that fit beside all rows, and how many of the others take as many characters as a row."""
+_AGES_A_ROW = 20
+"""How many ages take as many characters as a row."""
+_AGES_BESIDE = 100_000
+"""Ages that fit beside a whole history."""
 
 
 def encode_facts(
@@ -70,8 +74,7 @@ def encode_facts(
     budget: Budget,
 ) -> dict[str, Any]:
     """The tables of `load_facts` for the page; `accounts` is the order that indexes refer to."""
-    ((ages,),) = connection.execute("select count(*) from ages").fetchall()
-    zones = _zones(connection, budget.beside(ages))
+    zones = _zones(connection, budget)
     levels = {
         level: [_zone(connection, level, *zone) for zone in zones[level]] for level in _LEVELS
     }
@@ -84,56 +87,66 @@ def encode_facts(
 
 Zone = tuple[str, int, int]
 """Grain, first day, and the day after the last."""
+Periods = list[tuple[int, int]]
+"""Periods, latest first, and how many rows each would have."""
 
 
 def _zones(connection: duckdb.DuckDBPyConnection, budget: Budget) -> dict[str, list[Zone]]:
     """The zones of each level, oldest first."""
-    days = _rows_by(connection, "entity", "day", 2**31 - 1)
+    ages = dict(connection.execute("select day, count(*) from ages group by day").fetchall())
+
+    def daily(level: str, until: int = 2**31 - 1) -> Periods:
+        found = rows_by(connection, "facts", _LEVELS[level], "day", until)
+        return [(day, rows + ages.get(day, 0) // _AGES_A_ROW) for day, rows in found]
+
+    days = daily("ad")
     if not days:
         return {level: [] for level in _LEVELS}
     first, end = days[-1][0], days[0][0] + 1
-    if sum(rows for _, rows in days) <= budget.whole:
+    if sum(rows for _, rows in days) - _AGES_BESIDE // _AGES_A_ROW <= budget.whole:
         return {"ad": [("day", first, end)], "campaign": [], "total": []}
-    ads = _split(connection, "entity", first, end, budget.ad, days)
-    daily = ads[-1][1]
-    campaigns = _split(connection, "campaign_entity", first, daily, budget.campaign)
-    by_campaign = campaigns[-1][1] if campaigns else first
-    total = [("day", first, by_campaign)] if by_campaign > first else []
-    return {"ad": ads, "campaign": campaigns, "total": total}
+    made: dict[str, list[Zone]] = {}
+    for level, room in (("ad", budget.ad), ("campaign", budget.campaign), ("total", budget.total)):
+        if made:
+            days = daily(level, end)
+        made[level] = split(connection, "facts", _LEVELS[level], (first, end), room, days)
+        end = made[level][-1][1] if made[level] else first
+    return made
 
 
-def _rows_by(
-    connection: duckdb.DuckDBPyConnection, entity: str, grain: str, end: int
-) -> list[tuple[int, int]]:
-    """The periods before `end`, latest first, and how many rows each would have."""
+def rows_by(
+    connection: duckdb.DuckDBPyConnection, table: str, entity: str, grain: str, end: int
+) -> Periods:
+    """The periods before the day `end`, and their rows, if `table` were kept by `grain`."""
     return connection.execute(
-        f"select {_GRAINS[grain]} as period, count(distinct {entity}) from facts "  # noqa: S608
+        f"select {GRAINS[grain]} as period, count(distinct {entity}) from {table} "  # noqa: S608
         "where day < ? group by period order by period desc",
         [end],
     ).fetchall()
 
 
-def _split(
+def split(
     connection: duckdb.DuckDBPyConnection,
+    table: str,
     entity: str,
-    first: int,
-    end: int,
+    between: tuple[int, int],
     room: tuple[int, int, int],
-    days: list[tuple[int, int]] | None = None,
+    days: Periods,
 ) -> list[Zone]:
-    """Zones of one level from `first` until `end`: as much as fits by day, by week, by month.
+    """Zones, oldest first, of a table with `day` and `entity` from a day until before another: as
+    much as fits by day, by week, by month, and by year what is left.
 
-    The last is by day, even if empty; `days` are its rows where they are known. A zone starts
-    where a period of the coarser zone before it ends.
+    The last is by day, even if empty; `days` are the rows by day. A zone starts where a period of
+    the coarser zone before it ends.
     """
     zones: list[Zone] = []
+    first, end = between
     for grain, rows, align in zip(
         ("day", "week", "month"), room, ("week", "month", "year"), strict=True
     ):
         if end == first:
             break
-        given = days if grain == "day" else None
-        periods = given or _rows_by(connection, entity, grain, end)
+        periods = days if grain == "day" else rows_by(connection, table, entity, grain, end)
         fits = sum(total <= rows for total in accumulate(count for _, count in periods))
         if fits == len(periods):
             start = first
@@ -162,7 +175,7 @@ def _next_start(day: int, align: str) -> int:
 def _zone(
     connection: duckdb.DuckDBPyConnection, level: str, grain: str, start: int, end: int
 ) -> dict[str, Any]:
-    entity, period = _LEVELS[level], _GRAINS[grain]
+    entity, period = _LEVELS[level], GRAINS[grain]
     found = connection.execute(
         f"select greatest({period}, ?) as period, {entity} as entity, {sums()} "  # noqa: S608
         "from facts where day >= ? and day < ? group by all order by period, entity",
@@ -170,17 +183,6 @@ def _zone(
     ).fetchall()
     columns: list[Any] = list(zip(*found, strict=True)) or [()] * (2 + len(MEASURES))
     periods, rows_in = _runs(columns[0])
-    digit = f"'{AGE_DIGITS}'[{{}} + 1]"
-    (ages,) = connection.execute(
-        "select string_agg(case when step < 62 then "  # noqa: S608
-        f"{digit.format('step')} else '-' || {digit.format('step // 62')} || "
-        f"{digit.format('step % 62')} end, '' order by period, entity, age, step desc) from ("
-        "select *, least(3843, age - coalesce("
-        "lag(age) over (partition by period, entity order by age), 0)) as step "
-        f"from (select greatest({period}, ?) as period, {entity} as entity, age "
-        "from ages where day >= ? and day < ?))",
-        [start, start, end],
-    ).fetchone() or ("",)
     made = {
         "grain": grain,
         "from": start,
@@ -189,11 +191,60 @@ def _zone(
         "periods": steps(periods),
         "rows_in": rows_in,
         "entity": _restarting(columns[1], rows_in),
-        "ages": ages or "",
     }
+    if grain == "day":
+        made["ages"] = _ages(connection, entity, start, end)
+    else:
+        made["within"] = _within(connection, level, grain, start, end, columns[:2])
     for name, column in zip(MEASURES, columns[2:], strict=True):
         made[name] = millionths(column) if name in AMOUNTS else counts(column)
     return made
+
+
+def _ages(connection: duckdb.DuckDBPyConnection, entity: str, start: int, end: int) -> str:
+    digit = f"'{AGE_DIGITS}'[{{0}} + 1]"
+    two = f"'{AGE_DIGITS}'[{{0}} // 62 + 1] || '{AGE_DIGITS}'[{{0}} % 62 + 1]"
+    (text,) = connection.execute(
+        "select string_agg("  # noqa: S608
+        f"case when step < 62 then {digit.format('step')} else '-' || {two.format('step')} end "
+        f"|| repeat('.{AGE_DIGITS[-1] * 2}', same // {_MOST}) "
+        f"|| case when same % {_MOST} < 4 then repeat('0', same % {_MOST}) "
+        f"else '.' || {two.format(f'(same % {_MOST})')} end, "
+        "'' order by day, entity, age) from ("
+        "select *, age - coalesce(lag(age) over (partition by day, entity order by age), 0) "
+        "as step "
+        f"from (select day, {entity} as entity, least(age, {_MOST}) as age, count(*) - 1 as same "
+        "from ages where day >= ? and day < ? group by all))",
+        [start, end],
+    ).fetchone() or ("",)
+    return text or ""
+
+
+_MOST = 62 * 62 - 1
+"""The largest number of two digits."""
+
+
+def _within(
+    connection: duckdb.DuckDBPyConnection,
+    level: str,
+    grain: str,
+    start: int,
+    end: int,
+    rows: Sequence[Sequence[int]],
+) -> dict[str, Any]:
+    """By window, how many qualified within it, in the order of the rows (period, entity)."""
+    counted = ", ".join(f"count(*) filter (age <= {days})" for days in WINDOWS)
+    found = {
+        (period, entity): values
+        for period, entity, *values in connection.execute(
+            f"select greatest({GRAINS[grain]}, ?) as period, {_LEVELS[level]} as entity, {counted} "  # noqa: S608
+            "from ages where day >= ? and day < ? group by 1, 2",
+            [start, start, end],
+        ).fetchall()
+    }
+    nobody = [0] * len(WINDOWS)
+    told = [found.get(key, nobody) for key in zip(*rows, strict=True)]
+    return {str(days): counts([one[at] for one in told]) for at, days in enumerate(WINDOWS)}
 
 
 def _runs(values: Sequence[int]) -> tuple[list[int], list[int]]:

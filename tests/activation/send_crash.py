@@ -15,6 +15,7 @@ import pyarrow.parquet  # noqa: F401 - loaded once, before the forks
 
 from activation.conversions import Patience, send_conversions
 from activation.conversions_api import EventsApi
+from activation.conversions_ledger import ConversionsLedger
 from activation.delivery import Delivered, Delivery, Planned
 from ctwa.settings import load_settings
 
@@ -22,12 +23,15 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__])
 
 
-def send_and_die(values: dict[str, Any], at: datetime, moment: int, *, late: bool) -> bool:
+def send_and_die(
+    values: dict[str, Any], at: datetime, moment: int, *, late: bool, is_bad: bool = False
+) -> bool:
     """One run in another process, killed at its `moment`-th call; whether it came so far.
 
-    `late`: counted from when all is planned and sending begins.
+    `late`: counted from when all is planned and sending begins. `is_bad`: it notes nothing before
+    a request.
     """
-    return _run(values, at, moment, late, Path(os.devnull)) == -signal.SIGKILL
+    return _run(values, at, moment, late, Path(os.devnull), is_bad) == -signal.SIGKILL
 
 
 def calls_of_a_run(values: dict[str, Any], at: datetime, report: Path, *, late: bool) -> int:
@@ -36,8 +40,15 @@ def calls_of_a_run(values: dict[str, Any], at: datetime, report: Path, *, late: 
     return int(report.read_text())
 
 
-def _run(values: dict[str, Any], at: datetime, moment: int, late: bool, report: Path) -> int | None:
-    child = _CONTEXT.Process(target=_send, args=(values, at, moment, late, str(report)))
+def _run(
+    values: dict[str, Any],
+    at: datetime,
+    moment: int,
+    late: bool,
+    report: Path,
+    is_bad: bool = False,
+) -> int | None:
+    child = _CONTEXT.Process(target=_send, args=(values, at, moment, late, str(report), is_bad))
     child.start()
     child.join()  # the test's own timeout ends one that hangs
     code = child.exitcode
@@ -45,8 +56,12 @@ def _run(values: dict[str, Any], at: datetime, moment: int, late: bool, report: 
     return code
 
 
-def _send(values: dict[str, Any], at: datetime, moment: int, late: bool, report: str) -> None:
+def _send(
+    values: dict[str, Any], at: datetime, moment: int, late: bool, report: str, is_bad: bool
+) -> None:
     calls = 0
+    if is_bad:
+        ConversionsLedger.start = lambda *_: None  # type: ignore[method-assign]
 
     def count(*_: Any) -> None:
         nonlocal calls

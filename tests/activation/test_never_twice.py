@@ -6,6 +6,7 @@ import random
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,22 @@ from simulator.conversions_api import ConversionsApi, EventsFault, serve_convers
 from tests.activation.conftest import Meta
 from tests.activation.send_crash import calls_of_a_run, send_and_die
 from tests.conftest import PII_KEY
-from tests.support.outbox import DATASET, NOW, WABA, due, ledger_rows, write_outbox
+from tests.support.outbox import (
+    DATASET,
+    NOW,
+    PAGE,
+    WABA,
+    due,
+    form_stage,
+    ledger_rows,
+    write_outbox,
+)
 
 KILLS = 60
 BUSY = pytest.mark.timeout(1200)
 """Many short runs: on a machine that is busy with other things they take minutes."""
-OTHER_WABA, OTHER_DATASET = "100000000000002", "770000000000002"
+OTHER_WABA, OTHER_PAGE, OTHER_DATASET = "100000000000002", "516540200", "770000000000002"
+FORM_STAGES = ("lead", "qualified", "opportunity", "won")
 DATASETS = {DATASET: {WABA}, OTHER_DATASET: {OTHER_WABA}}
 EVENTS = "POST /[0-9]+/events"
 
@@ -73,19 +84,23 @@ def served() -> Iterator[ConversionsApi]:
         yield api
 
 
-def _installation(api: ConversionsApi, folder: Path) -> Meta:
+def _installation(api: ConversionsApi, folder: Path, **options: Any) -> Meta:
     def make(**values: Any) -> Any:
-        return load_settings(_env_file=None, data_dir=folder / "data", pii_key=PII_KEY, **values)
+        given = {"data_dir": folder / "data", "pii_key": PII_KEY} | values
+        return load_settings(_env_file=None, **given)
 
-    meta = Meta(api, make)
-    meta.options["meta_dataset_ids"] = f"{WABA}:{DATASET},{OTHER_WABA}:{OTHER_DATASET}"
+    meta = Meta(api, make, options=options)
+    meta.options["meta_dataset_ids"] = (
+        f"{WABA}:{DATASET},{OTHER_WABA}:{OTHER_DATASET},"
+        f"{PAGE}:{DATASET},{OTHER_PAGE}:{OTHER_DATASET}"
+    )
     api.accepted, api.poison, api.faults = [], set(), FaultScript()
     api.clock = lambda: meta.at.timestamp()
     meta.switch_on()
     return meta
 
 
-def _rows(count: int) -> list[dict[str, Any]]:
+def _of_chats(count: int) -> list[dict[str, Any]]:
     """Two stages and two datasets, in turn."""
     return [
         due(n, stage=("qualified", "won")[n % 2], waba_id=(WABA, OTHER_WABA)[n // 2 % 2])
@@ -93,45 +108,118 @@ def _rows(count: int) -> list[dict[str, Any]]:
     ]
 
 
+def _of_forms(count: int) -> list[dict[str, Any]]:
+    """All stages of each lead, of two pages in turn."""
+    return [
+        form_stage(10_000 + n // 4, FORM_STAGES[n % 4], page_id=(PAGE, OTHER_PAGE)[n // 4 % 2])
+        for n in range(count)
+    ]
+
+
+@dataclass
+class Hosts:
+    """An installation that is killed, and started again where it was or on another host."""
+
+    meta: Meta
+    rows: list[dict[str, Any]]
+    others: bool
+    """Whether each start is on a new host: an empty data folder beside the same database."""
+    starts: int = 0
+
+    @classmethod
+    def of(cls, kind: str, served: ConversionsApi, folder: Path, postgres_url: str) -> Hosts:
+        """`files`, `database`, or `new hosts`."""
+        meta = _installation(
+            served, folder, **({} if kind == "files" else {"vault_url": postgres_url})
+        )
+        return cls(meta, _due_by_and_by(meta), kind == "new hosts")
+
+    def next(self) -> dict[str, Any]:
+        """The settings with which the next process starts."""
+        if self.others:
+            self.starts += 1
+            folder = self.meta.settings.data_dir.with_name(f"host {self.starts}")
+            self.meta.options["data_dir"] = folder
+            write_outbox(self.meta.settings, self.rows)
+        return _values(self.meta)
+
+
 @BUSY
+@pytest.mark.parametrize(
+    ("kind", "most"),
+    [
+        ("files", KILLS),
+        ("new hosts", KILLS // 4),
+        pytest.param("database", KILLS, marks=pytest.mark.deep),
+        pytest.param("new hosts", KILLS, marks=pytest.mark.deep),
+    ],
+)
 def test_r26_killed_at_any_moment_no_event_is_sent_twice(
-    served: ConversionsApi, tmp_path: Path
+    served: ConversionsApi, tmp_path: Path, postgres_url: str, kind: str, most: int
 ) -> None:
     chance = random.Random(5)
-    meta = _installation(served, tmp_path)
-    values = {
-        **{"data_dir": meta.settings.data_dir, "pii_key": PII_KEY, **meta.options},
-        **{"meta_graph_url": served.url, "meta_access_token": served.token},
-        "meta_conversions_mode": "live",
-    }
-    # Eight events become due with each run.
-    rows = [
-        row | {"occurred_at": NOW + timedelta(minutes=n // 8)} for n, row in enumerate(_rows(999))
-    ]
-    write_outbox(meta.settings, rows)
-    report = tmp_path / "calls"
-    whole = calls_of_a_run(values, meta.at, report, late=False)
+    hosts = Hosts.of(kind, served, tmp_path, postgres_url)
+    meta, report = hosts.meta, tmp_path / "calls"
+    whole = calls_of_a_run(hosts.next(), meta.at, report, late=False)
     meta.at += timedelta(minutes=1)
-    late = calls_of_a_run(values, meta.at, report, late=True)
+    late = calls_of_a_run(hosts.next(), meta.at, report, late=True)
     kills = 0
     pool = [make() for name, make in FAULTS.items() if name not in REFUSALS]
-    while kills < KILLS:
+    while kills < most:
         meta.at += timedelta(minutes=1)
         served.faults = FaultScript(share=0.2, seed=kills, in_a_row=2, pool=pool)
         is_late = kills % 4 > 0  # most moments of a run come before anything is sent
         moment = chance.randint(1, late if is_late else whole)
-        kills += send_and_die(values, meta.at, moment, late=is_late)
+        kills += send_and_die(hosts.next(), meta.at, moment, late=is_late)
         _explained_without_those_in_flight(meta)
     served.faults = FaultScript()
+    hosts.next()
     meta.send()
     states = _explained(meta)
     assert states.keys() == {
-        row["conversion_event_id"] for row in rows if row["occurred_at"] <= meta.at
+        row["conversion_event_id"] for row in hosts.rows if row["occurred_at"] <= meta.at
     }
     assert set(states.values()) == {"sent", "unknown"}
     interrupted = [r for r in ledger_rows(meta.settings).values() if r.reason == "interrupted"]
     assert interrupted, "some kill came while a request was out"
     assert len({row.tried_at_us for row in interrupted}) <= kills
+    kinds = {event["action_source"] for event in served.accepted}
+    assert kinds == {"business_messaging", "system_generated"}
+
+
+@BUSY
+@pytest.mark.parametrize("kind", ["files", "new hosts"])
+def test_r26_known_bad_what_is_noted_only_after_the_answer_is_sent_twice(
+    served: ConversionsApi, tmp_path: Path, postgres_url: str, kind: str
+) -> None:
+    chance = random.Random(5)
+    hosts = Hosts.of(kind, served, tmp_path, postgres_url)
+    meta = hosts.meta
+    late = calls_of_a_run(hosts.next(), meta.at, tmp_path / "calls", late=True)
+    for _ in range(KILLS):
+        meta.at += timedelta(minutes=1)
+        send_and_die(hosts.next(), meta.at, chance.randint(1, late), late=True, is_bad=True)
+        twice = {one for one, times in served.times_accepted().items() if times > 1}
+        if twice:
+            break
+    assert twice
+
+
+def _values(meta: Meta) -> dict[str, Any]:
+    """Settings for a process of its own."""
+    return {
+        **{"data_dir": meta.settings.data_dir, "pii_key": PII_KEY, **meta.options},
+        **{"meta_graph_url": meta.api.url, "meta_access_token": meta.api.token},
+        "meta_conversions_mode": "live",
+    }
+
+
+def _due_by_and_by(meta: Meta) -> list[dict[str, Any]]:
+    """Eight events become due with each run, half of them stages of forms."""
+    rows = [one for pair in zip(_of_chats(500), _of_forms(500), strict=True) for one in pair]
+    rows = [row | {"occurred_at": NOW + timedelta(minutes=n // 8)} for n, row in enumerate(rows)]
+    write_outbox(meta.settings, rows)
+    return rows
 
 
 def _explained_without_those_in_flight(meta: Meta) -> None:
@@ -143,8 +231,9 @@ def _explained_without_those_in_flight(meta: Meta) -> None:
 
 
 @BUSY
+@pytest.mark.parametrize("make", [_of_chats, _of_forms])
 @settings(
-    max_examples=25, deadline=None, derandomize=True,
+    max_examples=20, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(
@@ -155,6 +244,7 @@ def _explained_without_those_in_flight(meta: Meta) -> None:
 )
 def test_r26_whatever_meta_answers_no_event_is_accepted_twice_and_each_is_explained(
     served: ConversionsApi,
+    make: Callable[[int], list[dict[str, Any]]],
     count: int,
     poison: set[int],
     wrong: set[int],
@@ -162,9 +252,11 @@ def test_r26_whatever_meta_answers_no_event_is_accepted_twice_and_each_is_explai
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(delivery, "MAX_EVENTS", 8):
         meta = _installation(served, Path(folder))
-        rows = _rows(count)
+        rows = make(count)
         for n in wrong & set(range(count)):
-            rows[n]["ctwa_clid"] = "x" * 2000
+            rows[n] |= (
+                {"ctwa_clid": f"{n:02}" * 1000} if make is _of_chats else {"leadgen_id": str(n)}
+            )
         served.poison = {rows[n]["conversion_event_id"] for n in poison & set(range(count))}
         write_outbox(meta.settings, rows)
         for night in nights:
@@ -179,7 +271,10 @@ def test_r26_whatever_meta_answers_no_event_is_accepted_twice_and_each_is_explai
         assert states.keys() == {row["conversion_event_id"] for row in rows}
         assert set(states.values()) <= {"sent", "rejected", "unknown"}
         rejected = {r.reason for r in ledger_rows(meta.settings).values() if r.state == "rejected"}
-        assert rejected <= {"refused_100_2804016", "name_refused", "invalid_click_id"}
+        ends = {"name_refused", "invalid_click_id"}
+        if make is _of_forms:  # they have one name only
+            ends = {"refused_100_2804066", "invalid_lead_id"}
+        assert rejected <= {"refused_100_2804016", *ends}
         if not nights:
             bad = {rows[n]["conversion_event_id"] for n in (poison | wrong) & set(range(count))}
             assert {one for one, state in states.items() if state == "rejected"} == bad

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from simulator.ads_faults import Fault
 from simulator.conversions_api import EventsFault
 from tests.activation.conftest import Meta
-from tests.support.outbox import DATASET, NOW, WABA, due, ledger_rows, states
+from tests.support.outbox import (
+    DATASET,
+    NOW,
+    PAGE,
+    WABA,
+    due,
+    form_stage,
+    ledger_rows,
+    states,
+)
 
 EVENTS = "POST /[0-9]+/events"
-PAGE = "516540199"
-
-
-def stage(n: int, name: str = "lead", **changed: Any) -> dict[str, Any]:
-    """A stage of the lead of an instant form."""
-    made = {
-        "leadgen_id": f"11223344556677{n:02}", "page_id": PAGE, "waba_id": None, "ctwa_clid": None,
-        "occurrence": f"form-{n}" if name == "lead" else "first", "email_key": f"{n:032x}",
-    }  # fmt: skip
-    return due(n, stage=name, **(made | changed))
 
 
 @pytest.fixture
@@ -32,8 +30,8 @@ def forms(meta: Meta) -> Meta:
 
 
 def test_every_stage_is_told_by_the_leads_id_and_once(forms: Meta) -> None:
-    rows = [stage(1), stage(1, "qualified"), stage(1, "opportunity"),
-            stage(1, "won", occurrence="deal-1"), due(2)]  # fmt: skip
+    rows = [form_stage(1), form_stage(1, "qualified"), form_stage(1, "opportunity"),
+            form_stage(1, "won"), due(2)]  # fmt: skip
     assert (forms.send(rows).sent, forms.send().sent) == (5, 0)
     told = {e["event_name"]: e for e in forms.api.accepted}
     assert told.keys() == {"lead", "qualified", "opportunity", "won", "QualifiedLead"}
@@ -41,7 +39,7 @@ def test_every_stage_is_told_by_the_leads_id_and_once(forms: Meta) -> None:
         "event_name": "lead",
         "event_time": int((NOW - timedelta(minutes=1)).timestamp()),
         "action_source": "system_generated",
-        "user_data": {"lead_id": "1122334455667701"},
+        "user_data": {"lead_id": "1122334455000001"},
         "custom_data": {"event_source": "crm", "lead_event_source": "ctwa-attribution"},
         "event_id": rows[0]["conversion_event_id"],
     }
@@ -54,26 +52,29 @@ def test_every_stage_is_told_by_the_leads_id_and_once(forms: Meta) -> None:
 
 
 def test_a_lead_that_moved_to_another_person_is_not_told_twice(forms: Meta) -> None:
-    forms.send([stage(1), stage(1, "qualified")])
-    again = [stage(1, lead_id="b" * 32), stage(1, "qualified", lead_id="b" * 32)]
+    forms.send([form_stage(1), form_stage(1, "qualified")])
+    again = [form_stage(1, lead_id="b" * 32), form_stage(1, "qualified", lead_id="b" * 32)]
     counts = forms.send(again)
     assert (counts.sent, counts.skipped) == (0, {"already_sent": 2})
 
 
 def test_without_a_dataset_for_the_page_it_is_explained(meta: Meta) -> None:
-    assert meta.send([stage(1), stage(2, page_id=None)]).skipped == {"no_dataset": 1, "no_waba": 1}
+    assert meta.send([form_stage(1), form_stage(2, page_id=None)]).skipped == {
+        "no_dataset": 1,
+        "no_waba": 1,
+    }
 
 
 def test_a_bad_lead_id_is_rejected_and_takes_no_other_along(forms: Meta) -> None:
-    bad = stage(1, leadgen_id="12")
-    assert forms.send([bad, stage(2)]).sent == 1
+    bad = form_stage(1, leadgen_id="12")
+    assert forms.send([bad, form_stage(2)]).sent == 1
     assert forms.told()[bad["conversion_event_id"]] == ("rejected", "invalid_lead_id")
 
 
 def test_a_refused_name_of_a_stage_ends(forms: Meta) -> None:
     forms.api.refused_names = {"lead"}
-    row = stage(1)
-    assert forms.send([row, stage(2)]).sent == 0
+    row = form_stage(1)
+    assert forms.send([row, form_stage(2)]).sent == 0
     assert forms.told()[row["conversion_event_id"]] == ("rejected", "refused_100_2804066")
 
 
@@ -89,7 +90,7 @@ def test_a_refused_name_of_a_stage_ends(forms: Meta) -> None:
 )
 def test_no_fault_makes_a_stage_count_twice(forms: Meta, fault: Fault) -> None:
     forms.fail(fault)
-    rows = [stage(1), stage(1, "qualified"), stage(2)]
+    rows = [form_stage(1), form_stage(1, "qualified"), form_stage(2)]
     forms.send(rows)
     forms.fail()
     forms.send()

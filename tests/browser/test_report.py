@@ -326,14 +326,14 @@ def test_a_window_counts_only_days_that_are_old_enough(
         reader.show("overview", period="all", within="30")
         # Every figure covers the same days, so that one divided by another gives the third.
         assert reader.tiles() == pytest.approx((spend, leads, good, spend / leads, spend / good))
-        assert "later leads have not yet had 30 days" in reader.page.inner_text(".notice")
+        assert "later leads have not yet had 30 days" in reader.page.inner_text(".page .notice")
         (total,) = reader.rows("channels", "tfoot")
         assert total["rate"] == pytest.approx(good / leads)
         # All of the last 30 days is too young: not known, which is not 0.
         reader.show("overview", within="30")
         assert reader.tiles() == (None,) * 5
         assert reader.page.text_content("#tile-cpql .big") == "–"
-        assert "No day of this period" in reader.page.inner_text(".notice")
+        assert "No day of this period" in reader.page.inner_text(".page .notice")
 
 
 EQUAL_AGE = """
@@ -454,9 +454,11 @@ def test_the_address_says_how_tables_are_sorted_and_searched(
 
 
 def test_e163_a_csv_is_the_table_and_no_formula(company: Settings, chromium: Browser) -> None:
+    formulas = {"c3": "=cmd|calc!A1", "c5": "\u200b ＝cmd|calc!A1", "c6": "\tTab", "c7": "＋1"}
     with duckdb.connect(str(company.marts_path)) as marts:
-        marts.execute("update marts.dim_campaigns set campaign_name = '=cmd|calc!A1' "
-                      "where campaign_id = 'c3'")  # fmt: skip
+        for campaign, name in formulas.items():
+            marts.execute("update marts.dim_campaigns set campaign_name = ? where campaign_id = ?",
+                          [name, campaign])  # fmt: skip
     write_report(company)
     for locale, name, comma in (("en-US", "raw", False), ("pt-BR", "", True)):
         with reading(chromium, url_of(company), locale=locale, accept_downloads=True) as reader:
@@ -471,8 +473,24 @@ def test_e163_a_csv_is_the_table_and_no_formula(company: Settings, chromium: Bro
             assert len(told) == len(rows) + 1
             spend = [float(line[3].replace(",", ".")) for line in told[1:]]
             assert spend == pytest.approx([row["spend"] for row in rows])
-            assert [line[0] for line in told[1:]].count("'=cmd|calc!A1") == 1
+            marked = {line[0] for line in told[1:] if line[0].startswith("'")}
+            assert marked == {f"'{name}" for name in formulas.values()}
             assert all(not line[1][0].isdigit() for line in told[1:])  # ids stay text
+            # The numbers beside a chart, and cohorts, which are no list.
+            for page, part, count in (
+                ("overview", "#chart-cost .alternative", 3),
+                ("cohorts", ".card:has(#table-cohorts)", 8),
+            ):
+                reader.show(page, period="90d", grain="month")
+                reader.page.evaluate(OPEN_ALL)
+                shown = reader.page.locator(f"{part} tbody tr")
+                shown.first.wait_for()
+                with reader.page.expect_download() as waiting:
+                    reader.page.locator(f"{part} .panel button").nth(1 if name else 0).click()
+                text = waiting.value.path().read_text(encoding="utf-8-sig")
+                told = list(csv.reader(io.StringIO(text), delimiter=";" if comma else ","))
+                assert len(told) == shown.count() + 1
+                assert {len(line) for line in told} == {count}
 
 
 @pytest.mark.parametrize("language", ["en", "es", "pt-BR"])
@@ -789,7 +807,7 @@ def test_charts_have_their_numbers_beside_them(company: Settings, chromium: Brow
         label = chart.locator("[role=img]").get_attribute("aria-label") or ""
         assert "lowest" in label
         assert chart.locator("canvas").count() == 1
-        chart.locator("details summary").click()
+        chart.locator(".alternative > summary").click()
         # The browser fires `toggle` as a task of its own, after the click has returned.
         chart.locator("tbody tr").nth(2).wait_for()
         assert chart.locator("tbody tr").count() == 3
@@ -849,6 +867,46 @@ def test_pictures_of_ads_are_in_the_page(
             == [thumbnails.SIDE] * 5
         )
         assert reader.page.locator("span.thumb").count() == 1
+
+
+def test_on_the_first_of_a_month_the_last_one_is_the_one_that_has_ended(
+    tmp_path: Path, chromium: Browser
+) -> None:
+    settings = load_settings(_env_file=None, data_dir=tmp_path)
+    write_many(settings.marts_path, days=70, ads=2)
+    with duckdb.connect(str(settings.marts_path)) as marts:
+        marts.execute("update marts.publication set as_of = date '2026-07-01'")
+    write_report(settings)
+    with reading(chromium, url_of(settings)) as reader:
+        for period, first, last in (
+            ("1d", "2026-06-30", "2026-06-30"), ("month", "2026-07-01", "2026-07-01"),
+            ("last_month", "2026-06-01", "2026-06-30"),
+            ("last_quarter", "2026-04-01", "2026-06-30"),
+        ):  # fmt: skip
+            reader.show("overview", period=period)
+            told = [reader.page.input_value(f"#filter-{end}") for end in ("from", "to")]
+            assert told == [first, last], period
+
+
+def test_an_address_that_is_typed_wrongly_is_no_other_view(
+    company: Settings, chromium: Browser
+) -> None:
+    """Unknown values are named, and centuries are the days that there are."""
+    with reading(chromium, url_of(company)) as reader:
+        whole = reader.tiles()
+        unknown = reader.page.locator("#unknown")
+        assert unknown.is_hidden()
+        reader.show("overview", campaign=["meta:c1", "meta:<b>gone"], period="never", grain="eon")
+        assert "campaign=meta:<b>gone" in unknown.inner_text()
+        assert "meta:c1" not in unknown.inner_text()
+        reader.show("overview", **{"from": "0001-01-01", "to": "9999-12-31"})
+        assert reader.page.input_value("#filter-to") == AS_OF.isoformat()
+        assert reader.tile("spend") > (whole[0] or 0)
+        reader.show("overview", **{"from": "1066-10-14", "to": "1492-10-12"})
+        assert reader.tile("leads") == 0
+        assert unknown.is_hidden()
+        reader.page.go_back()
+        assert reader.page.input_value("#filter-to") == AS_OF.isoformat()
 
 
 def test_empty_marts_make_a_page_that_says_so(tmp_path: Path, chromium: Browser) -> None:

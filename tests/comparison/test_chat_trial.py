@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from datetime import date
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,7 +23,10 @@ from ingestion.lake.lake import Lake
 from ingestion.parser.chat_rules import read_chat_rules
 from orchestration.chat_trial import try_chat_rules
 from tests.dbt.test_chat_rules import RULES, story
+from tests.ingestion.parser.payloads import envelope, message
+from tests.ingestion.parser.test_lead_forms import lead, notice
 from tests.ingestion.test_event_log import deliver
+from tests.support.erasure import files_with
 from tests.support.warehouse import DbtWorld
 
 DAY = date(2026, 7, 1)
@@ -50,17 +54,39 @@ def build(side: RuleSet, warehouse: Path, as_of: date) -> None:
                 "+channel_performance", tests=False)  # fmt: skip
 
 
+CANARY = "hemorroida"
+ANSWERS = {
+    "full_name": f"Ana {CANARY}", "email": f"{CANARY}@example.com",
+    "phone_number": "+5531987650999", "mensagem": CANARY,
+}  # fmt: skip
+
+
+def with_canaries(settings: Settings) -> None:
+    """Chats and forms that cannot be read, or not whole, and forms that can."""
+    odd: tuple[dict[str, Any], ...] = (
+        {"id": None}, {"timestamp": CANARY}, {"from": [CANARY]}, {"type": {CANARY: 1}},
+    )  # fmt: skip
+    deliver(settings, *(envelope(message(n, text={"body": CANARY}) | o) for n, o in enumerate(odd)))
+    deliver(settings, f'{{"object": "{CANARY}'.encode(), notice(page_id=CANARY), source="messenger")
+    read = [lead(answers=ANSWERS), lead(answers=ANSWERS, is_test=True)]
+    read += [lead(answers=ANSWERS, **{field: CANARY}) for field in ("id", "created_time", "ad_id")]
+    read += [{"lead": CANARY}, lead(field_data=[{"name": CANARY, "values": CANARY}, CANARY])]
+    deliver(settings, *read, source="meta_lead_forms")
+
+
 @pytest.fixture
 def landed(settings: Settings) -> Settings:
     """An installation without chat rules."""
     deliver(settings, *story().bodies)
-    land_event_log(settings)
+    with_canaries(settings)
+    assert land_event_log(settings).quarantined >= 8
     return settings
 
 
-def test_what_rules_would_find_is_shown_and_nothing_is_changed(
-    landed: Settings, tmp_path: Path
+def test_e77_what_rules_would_find_is_shown_without_a_text_and_nothing_is_changed(
+    landed: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("DEBUG")
     path = tmp_path / "rules.yml"
     path.write_text(RULES + MORE)
     rules = read_chat_rules(path, landed.reporting_timezone)
@@ -68,17 +94,19 @@ def test_what_rules_would_find_is_shown_and_nothing_is_changed(
     tried = try_chat_rules(landed, rules, "rules.yml", as_of=DAY, build=build)
 
     zone = ZoneInfo(landed.reporting_timezone)
-    expected = Counter((rule, at.astimezone(zone).date()) for rule, _, at, _, _ in story().truth)
+    expected = Counter(
+        (rule, at.astimezone(zone).date()) for rule, _, at, _, _ in story().truth.elements()
+    )
     found = {(r["rule_id"], r["day"]): r["outcomes"] for r in tried.by_day}
     assert {k: n for k, n in found.items() if k[0] != "anything"} == expected
-    assert tried.signals.bodies == len(story().bodies)
+    assert tried.signals.bodies > len(story().bodies)
     assert [note.partition(" ")[0].strip(":") for note in tried.notes] == [
         "anything", "elsewhere", "elsewhere", "nowhere",
     ]  # fmt: skip
     assert "no message of the kept bodies is of the number 5511" in tried.notes[1]
     assert "template (never_sent) is met by no message" in tried.notes[3]
     assert len(tried.moved) == 5
-    assert [row["stage_after"] for row in tried.moved[:2]] == ["won", "opportunity"]
+    assert [row["stage_after"] for row in tried.moved[:3]] == ["won", "won", "opportunity"]
     gained = [r for r in tried.tables["credit_diff"].to_pylist() if r["change"] == "requalified"]
     assert {r["cause"] for r in gained} == {"chat_rules"}
 
@@ -89,6 +117,10 @@ def test_what_rules_would_find_is_shown_and_nothing_is_changed(
     assert "quote" in shown
     assert "desculpe" not in shown
     assert "31987" not in shown
+    leaks = files_with(landed.data_dir, [CANARY.encode(), b"31987650999", "orçamento".encode()])
+    assert {name.partition(".")[0] for name in leaks} == {"vault"}
+    told = [shown, caplog.text, str(tried), str([t.to_pylist() for t in tried.tables.values()])]
+    assert [CANARY in text or "31987650999" in text for text in told] == [False] * 4
     assert Lake.from_settings(landed).max_value("event_log", "chat_signals", "seq") == 0
     assert not landed.marts_path.exists()
     assert not (landed.data_dir / "comparison.duckdb").exists()

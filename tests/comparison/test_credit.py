@@ -55,6 +55,12 @@ OF_BRAND = {"lead_id": "ana:loja", "first_touch_id": "t-ana"}
 EARLIER = {"first_touch_id": "t-0", "first_touch_at": "2026-03-01 08:00:00+00"}
 TWINS = {"ad_id": "1", "first_touch_at": "2026-03-02 07:00:00+00"}
 
+
+def met(name: str, rule: str, **columns: Any) -> Row:
+    """An outcome of a chat rule, with the rule's id and version."""
+    return qualified(name, f"{rule.split()[0]}:{name}", source="chat", stage_label=rule, **columns)
+
+
 LEAD_CASES: dict[str, tuple[Marts, Marts, list[tuple[str, str, int, int]]]] = {
     "a lead whose message came late": (
         Marts(),
@@ -128,6 +134,47 @@ LEAD_CASES: dict[str, tuple[Marts, Marts, list[tuple[str, str, int, int]]]] = {
         Marts([A], outcomes=[qualified("ana", funnel_stage=None)]),
         Marts([lead("ana", "A", is_qualified=True)], outcomes=[qualified("ana")]),
         [("A", "stage_mapping", 0, 1)],
+    ),
+    "a chat rule is changed and applied again": (
+        Marts([A, lead("bea", "B", is_qualified=True)], outcomes=[met("bea", "quote 1")]),
+        Marts(
+            [lead("ana", "A", is_qualified=True), lead("bea", "B")],
+            outcomes=[met("ana", "quote 2")],
+        ),
+        [("A", "chat_rules", 0, 1), ("B", "chat_rules", 0, -1)],
+    ),
+    "a changed chat rule was in force for some days before it is applied again": (
+        Marts(
+            [A, lead("bea", "B", is_qualified=True)],
+            outcomes=[met("bea", "quote 2", occurred_at="2026-03-10 10:00:00+00")],
+        ),
+        Marts(
+            [lead("ana", "A", is_qualified=True), lead("bea", "B", is_qualified=True)],
+            outcomes=[
+                met("bea", "quote 2", occurred_at="2026-03-10 10:00:00+00"),
+                met("ana", "quote 2"),
+            ],
+        ),
+        [("A", "chat_rules", 0, 1)],
+    ),
+    "a chat rule gives the same message another stage": (
+        Marts([A], outcomes=[met("ana", "quote 1", stage="lead", funnel_stage="lead")]),
+        Marts([lead("ana", "A", is_qualified=True)], outcomes=[met("ana", "quote 2")]),
+        [("A", "chat_rules", 0, 1)],
+    ),
+    "a message that meets a chat rule comes late": (
+        Marts(
+            [A, lead("bea", "B", is_qualified=True)],
+            outcomes=[met("bea", "quote 1", occurred_at="2026-03-04 10:00:00+00")],
+        ),
+        Marts(
+            [lead("ana", "A", is_qualified=True), lead("bea", "B", is_qualified=True)],
+            outcomes=[
+                met("bea", "quote 1", occurred_at="2026-03-04 10:00:00+00"),
+                met("ana", "quote 1"),
+            ],
+        ),
+        [("A", "late_outcome", 0, 1)],
     ),
     "a colleague is left out": (
         Marts([lead("ana", "A", is_qualified=True)], outcomes=[qualified("ana")]),

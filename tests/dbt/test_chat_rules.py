@@ -20,6 +20,8 @@ import pytest
 from ingestion.parser import Parser
 from ingestion.parser.chat_rules import ChatRules, read_chat_rules
 from orchestration.plan import filled_in, run_values
+from tests.dbt.chat_rules_reference import THEY_WRITE, WE_WRITE, Said
+from tests.dbt.chat_rules_reference import outcomes as outcomes_of
 from tests.ingestion.parser.payloads import BATCH, BUSINESS, NAMES, encode, envelope
 from tests.support.plans import plan_for
 from tests.support.warehouse import DbtWorld
@@ -30,18 +32,23 @@ RULES = """
   value: true
   when:
     all:
-      - {we_wrote: [orçamento]}
+      - {we_wrote: [orçamento, cotización, عرض سعر]}
       - price_over: {amount: 500, currency: BRL}
 - {id: talk, stage: qualified, when: {replies: 3, within: 24h}}
 - {id: sale, stage: won, once_per: conversation, value: true, when: {order: true}}
 - {id: call, stage: qualified, when: {call_seconds: 60}}
 - {id: visit, stage: qualified, when: {any: [{template: visit}, {they_wrote: [agendar]}]}}
+- {id: booked, stage: opportunity, when: {answered: [book, "7"]}}
+- {id: paid, stage: won, value: true, when: {payment: true}}
 - {id: changed, stage: lead, when: {they_wrote: [valor]}}
 - {id: changed, stage: opportunity, valid_from: 2026-05-10, when: {they_wrote: [preço]}}
 """
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DAY, HOUR = 24.0, 1.0
 RECEIVED = datetime(2026, 7, 1, tzinfo=UTC)
+
+Told = tuple[str, str, datetime, Decimal | None, bool]
+"""Rule, stage, time and value of an outcome, and whether it is a lead's."""
 
 
 class Story:
@@ -50,7 +57,7 @@ class Story:
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self.of_crm: list[bytes] = []
-        self.truth: set[tuple[str, str, datetime, Decimal | None, bool]] = set()
+        self.truth: Counter[Told] = Counter()
         self._made = 0
         self._phone = ""
 
@@ -63,7 +70,7 @@ class Story:
         return self._made
 
     def at(self, hours: float) -> datetime:
-        return START + timedelta(hours=hours)
+        return START + timedelta(seconds=round(hours * 3600))
 
     def says(self, hours: float, text: str = "oi", *, ours: bool = False, **more: Any) -> str:
         """One message; returns its id."""
@@ -87,6 +94,65 @@ class Story:
         items = [{"quantity": 1, "item_price": price, "currency": "BRL"}]
         return self.says(hours, type="order", order={"product_items": items})
 
+    def answers(self, hours: float, **answer: Any) -> str:
+        """A tap on a button or list row, or a flow that was sent."""
+        return self.says(hours, type="interactive", interactive=answer)
+
+    def pays(self, hours: float, status: str, cents: int, reference: str = "r1") -> None:
+        """WhatsApp's status of a payment in the chat."""
+        amount = {"value": cents, "offset": 100}
+        paid = {
+            "id": f"wamid.{self._next()}", "status": status, "recipient_id": self._phone,
+            "timestamp": str(int(self.at(hours).timestamp())), "type": "payment",
+            "payment": {"reference_id": reference, "currency": "BRL", "amount": amount},
+        }  # fmt: skip
+        self.bodies.append(encode(envelope(statuses=[paid])))
+
+    def lives(self, luck: random.Random) -> None:
+        """Anybody: one or two conversations in which anything is said, edited and deleted."""
+        self.person()
+        chat = []
+        for start in (0.0, 40 * DAY)[: luck.choice((1, 1, 2))]:
+            # On its own minute each: at equal times the message's key would decide.
+            hours = [start + n / 60 for n in luck.sample(range(1, 240 * 60), luck.randint(2, 12))]
+            chat += [Said(start, text="oi"), *(self._anything(at, luck) for at in sorted(hours))]
+        for said in chat:
+            self._tells(said)
+        for rule, stage, at, value in outcomes_of(chat):
+            self.makes(rule, stage, at, value)
+
+    def _anything(self, at: float, luck: random.Random) -> Said:
+        kind = luck.choice(("text",) * 8 + ("template", "order", "reaction", "call"))
+        is_ours = kind == "template" or (kind == "text" and luck.random() < 0.5)
+        words = WE_WRITE if is_ours else THEY_WRITE
+        said = Said(at, kind, is_ours, luck.choice(words), str(luck.randint(1, 9)))
+        said.seconds = luck.choice((0, 59, 60, 300))
+        if kind == "text":
+            later = (at + n / 3600 for n in luck.sample(range(1, 50), luck.choice((0, 0, 1, 2))))
+            said.edits = [(hours, luck.choice(words)) for hours in later]
+        said.is_deleted = kind in ("text", "order") and luck.random() < 0.15
+        return said
+
+    def _tells(self, said: Said) -> None:
+        if said.kind == "call":
+            self.calls(said.hours, said.seconds)
+            return
+        if said.kind == "order":
+            wamid = self.orders(said.hours, said.price)
+        elif said.kind == "template":
+            template = {"name": "visit"}
+            wamid = self.says(said.hours, ours=True, type="template", template=template)
+        elif said.kind == "reaction":
+            reaction = {"emoji": "👍", "message_id": "wamid.X"}
+            wamid = self.says(said.hours, type="reaction", reaction=reaction)
+        else:
+            wamid = self.says(said.hours, said.text, ours=said.is_ours)
+        for hours, text in said.edits:
+            self.edits(hours, wamid, text, ours=said.is_ours)
+        if said.is_deleted:
+            revoke = {"original_message_id": wamid}
+            self.says(said.hours + 0.02, ours=said.is_ours, type="revoke", revoke=revoke)
+
     def calls(self, hours: float, seconds: int) -> None:
         call = {
             "id": f"wacid.{self._next()}", "from": self._phone, "event": "terminate",
@@ -104,7 +170,7 @@ class Story:
         self, rule: str, stage: str, hours: float, value: str | None = None, *, lead: bool = True
     ) -> None:
         amount = None if value is None else Decimal(value)
-        self.truth.add((rule, stage, self.at(hours), amount, lead))
+        self.truth[rule, stage, self.at(hours), amount, lead] += 1
 
 
 def story() -> Story:
@@ -155,6 +221,31 @@ def story() -> Story:
     s.makes("sale", "won", 1, "10")
     s.orders(40 * DAY, "30")
     s.makes("sale", "won", 40 * DAY, "30")
+    # In other languages; a template button, a list row of the same title, a flow with its answers.
+    for text in ("Su cotizacion: R$ 800", "R$ 800 — عرض سعر"):
+        s.person().says(0)
+        s.says(1, text, ours=True)
+        s.makes("quote", "qualified", 1, "800")
+    row = {"title": "Marcar agora", "description": "book"}
+    flow = {"flow_token": "book", "screen": {"answers": [{"flow_token": "7"}, 7]}}
+    for answer in (
+        {"type": "list_reply", "list_reply": row | {"id": "book"}},
+        {"type": "button_reply", "button_reply": {"id": "7", "title": "x"}},
+        {"type": "nfm_reply", "nfm_reply": {"response_json": json.dumps(flow)}},
+    ):
+        s.person().says(0)
+        s.answers(1, type="list_reply", list_reply=row | {"id": "other"})
+        s.answers(2, **answer)
+        s.makes("booked", "opportunity", 2)
+    s.person().says(0)
+    s.says(1, type="button", button={"payload": "other", "text": "book"})
+    s.answers(2, type="nfm_reply", nfm_reply={"response_json": json.dumps(flow["screen"])})
+    # A payment counts once it is captured, however often that is said, and is of the chat before.
+    s.person().says(0)
+    s.pays(1, "pending", 9_990)
+    s.pays(2, "captured", 9_990)
+    s.pays(3, "captured", 9_990)
+    s.makes("paid", "won", 2, "99.90")
     # A call belongs to the chat before it; without one it is nobody's lead.
     s.person().says(0)
     s.calls(5, 61)
@@ -216,10 +307,10 @@ def land(
         pq.write_table(table, world.lake / "event_log" / name / f"{first_seq:06d}.0.parquet")
 
 
-def outcomes(world: DbtWorld) -> set[tuple[str, str, datetime, Decimal | None, bool]]:
+def outcomes(world: DbtWorld) -> Counter[Told]:
     rows = world.query("select * from marts.fct_outcomes where source = 'chat'")
     assert len({row["event_id"] for row in rows}) == len(rows)
-    return {
+    return Counter(
         (
             row["event_id"].partition(":")[0],
             row["stage"],
@@ -228,15 +319,17 @@ def outcomes(world: DbtWorld) -> set[tuple[str, str, datetime, Decimal | None, b
             row["lead_id"] is not None,
         )
         for row in rows
-    }
+    )
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_rules_of_every_kind_equal_their_truth_in_any_order_and_pieces(
+def test_e187_rules_of_every_kind_equal_their_truth_in_any_order_and_pieces(
     seed: int, rules: ChatRules, tmp_path: Path
 ) -> None:
     told, world = story(), DbtWorld(tmp_path, as_of=date(2026, 7, 1))
     luck = random.Random(seed)
+    for _ in range(150):
+        told.lives(luck)
     bodies = told.bodies + luck.sample(told.bodies, len(told.bodies) // 2)
     luck.shuffle(bodies)
     half = len(bodies) // 2
@@ -276,14 +369,14 @@ def built(rules: ChatRules, tmp_path_factory: pytest.TempPathFactory) -> tuple[D
     return world, whole
 
 
-def test_a_lead_says_who_qualified_it_and_where_the_crm_disagrees(
+def test_e190_a_lead_says_who_qualified_it_and_where_the_crm_disagrees(
     built: tuple[DbtWorld, str],
 ) -> None:
     rows = built[0].rows("marts.fct_leads")
     assert {row["is_qualified"] == (row["qualified_by"] is not None) for row in rows} == {True}
     by_chat = sum(
         stage in ("qualified", "opportunity", "won") and is_lead
-        for rule, stage, at, _, is_lead in story().truth
+        for rule, stage, at, _, is_lead in story().truth.elements()
         if not (rule == "sale" and at > START + timedelta(days=30))
     )
     found = Counter((row["qualified_by"], row["is_disputed"]) for row in rows)
@@ -314,5 +407,5 @@ def test_without_any_of_its_conditions_the_truth_is_missed(
     assert old in sql
     rows = world.query(sql.replace(old, new) if old else sql)
     found = sorted((r["event_id"].partition(":")[0], r["stage"], r["occurred_at"]) for r in rows)
-    truth = sorted((rule, stage, at) for rule, stage, at, _, _ in story().truth)
+    truth = sorted((rule, stage, at) for rule, stage, at, _, _ in story().truth.elements())
     assert (found == truth) == (old == new)

@@ -34,11 +34,14 @@ from tests.support.people import (
 from tests.support.warehouse import DbtWorld
 
 AD, CHAT_AD, CAMPAIGN, ADSET = "120226305854810726", "120226305854810727", "1202", "1203"
+BY_GOAL, BY_BUTTON, BY_LEAD, OF_SITE = (f"12022630585481090{n}" for n in range(4))
+"""Ads whose ad sets name no form as their destination; the last one leads to none."""
 DAY = "2026-05-10"
 MODELS = (
     "+path:dbt_project/models/marts/leads",
     "+path:dbt_project/models/marts/reports/channel_performance.sql",
     "+path:dbt_project/models/marts/reports/campaign_performance.sql",
+    "+path:dbt_project/models/marts/ads/fct_ad_spend.sql",
     "web_leads_are_conserved",
 )
 
@@ -76,6 +79,8 @@ STORY = (
     instant(f"{DAY} 09:00", "named", email="n@", is_organic=True),
     instant(f"{DAY} 09:00", "unnamed", ad=None, email="u@", is_organic=None),
     instant(f"{DAY} 09:00", "pending", ad="120226305854810799", email="p@"),
+    # Of the next day, so that no figure of this one depends on it.
+    instant("2026-05-11 15:00", "late", ad=BY_LEAD, email="l@"),
     test_lead(f"{DAY} 09:00", "test", phone="ana"),
     instant(f"{DAY} 09:00", "staff", email="staff@"),
     exclusion("2026-05-02 09:00", email="staff@"),
@@ -90,11 +95,24 @@ def build(world: DbtWorld, *parts: tuple[Envelope, ...]) -> DbtWorld:
         accounts=[{"account_id": BR, "account_name": "BR", "currency": "BRL",
                    "timezone": "America/Sao_Paulo"}],
         campaigns=[place | {"campaign_name": "Formulários"}],
-        adsets=[place | {"adset_id": ADSET, "adset_name": "Form", "destination_type": "ON_AD"}],
-        ads=[place | {"ad_id": AD, "ad_name": "vídeo", "adset_id": ADSET}],
+        adsets=[
+            place | {"adset_id": ADSET, "adset_name": "Form", "destination_type": "ON_AD"},
+            place | {"adset_id": "21", "destination_type": "UNDEFINED",
+                     "optimization_goal": "LEAD_GENERATION"},
+            place | {"adset_id": "22", "optimization_goal": "OFFSITE_CONVERSIONS"},
+        ],
+        creatives=[{"creative_id": "31", "lead_form_id": "900"}],
+        ads=[
+            place | {"ad_id": AD, "ad_name": "vídeo", "adset_id": ADSET},
+            place | {"ad_id": BY_GOAL, "adset_id": "21"},
+            place | {"ad_id": BY_BUTTON, "adset_id": "22", "creative_id": "31"},
+            place | {"ad_id": BY_LEAD, "adset_id": "22"},
+            place | {"ad_id": OF_SITE, "adset_id": "22"},
+        ],
     )  # fmt: skip
-    rows = [{"ad_id": AD, "adset_id": ADSET, "campaign_id": CAMPAIGN, "spend": "60"}]
-    meta.spend("2026-05-12 03:00", {(BR, DAY): ("60", rows)})
+    spent = {AD: "60", BY_GOAL: "1", BY_BUTTON: "2", BY_LEAD: "4", OF_SITE: "8"}
+    rows = [{"ad_id": ad, "campaign_id": CAMPAIGN, "spend": spend} for ad, spend in spent.items()]
+    meta.spend("2026-05-12 03:00", {(BR, DAY): ("75", rows)})
     inbox = Inbox(world)
     for part in parts:
         inbox.deliver(*part)
@@ -124,7 +142,7 @@ def test_a_lead_of_a_form_belongs_to_its_ad_by_id(world: DbtWorld) -> None:
     assert lead(world, "web_lead:pending")["resolution"] == "pending"
 
 
-def test_a_form_and_a_chat_of_one_person_are_one_lead(world: DbtWorld) -> None:
+def test_e182_a_form_and_a_chat_of_one_person_are_one_lead(world: DbtWorld) -> None:
     first, second = lead(world, "web_lead:first"), lead(world, "phone:carla")
     assert (first["channel"], first["latest_channel"], first["touches"]) == (
         "meta_lead_form", "click_to_whatsapp", 2,
@@ -141,7 +159,7 @@ def test_repeated_and_forwarded_forms_are_one_touch_by_metas_word(world: DbtWorl
     assert (forwarded["touches"], forwarded["channel"]) == (1, "meta_lead_form")
 
 
-def test_organic_and_unnamed_ones_have_no_ad(world: DbtWorld) -> None:
+def test_e183_organic_and_unnamed_ones_have_no_ad(world: DbtWorld) -> None:
     organic, unnamed = lead(world, "web_lead:organic"), lead(world, "web_lead:unnamed")
     assert (organic["channel"], organic["platform"], organic["ad_id"]) == (
         "organic_social", None, None,
@@ -154,7 +172,7 @@ def test_organic_and_unnamed_ones_have_no_ad(world: DbtWorld) -> None:
     )  # fmt: skip
 
 
-def test_r14_a_test_lead_is_kept_and_counts_for_nobody(world: DbtWorld) -> None:
+def test_r14_e183_a_test_lead_is_kept_and_counts_for_nobody(world: DbtWorld) -> None:
     found = lead(world, "test:web_lead:test")
     assert (found["is_test"], found["is_excluded"]) == (True, True)
     assert lead(world, "web_lead:ad")["touches"] == 1, "the real owner of the phone stays alone"
@@ -166,12 +184,20 @@ def test_spend_of_the_forms_ads_stands_beside_their_leads(world: DbtWorld) -> No
         "marts.channel_performance", f"channel = 'meta_lead_form' and report_date = '{DAY}'"
     )
     # ad, first, twice, forwarded, named, unnamed, pending
-    assert (row["leads"], row["qualified_leads"], row["spend_reporting"]) == (7, 1, Decimal(60))
+    assert (row["leads"], row["qualified_leads"], row["spend_reporting"]) == (7, 1, Decimal(67))
     campaign = world.one(
         "marts.campaign_performance", f"campaign_id = '{CAMPAIGN}' and report_date = '{DAY}'"
     )
-    assert (campaign["leads"], campaign["spend"]) == (5, Decimal(60))
-    assert campaign["cost_per_lead"] == Decimal(12)
+    assert (campaign["leads"], campaign["spend"]) == (5, Decimal(75))
+    assert campaign["cost_per_lead"] == Decimal(15)
+
+
+def test_e186_without_a_destination_goal_button_and_leads_say_that_an_ad_has_a_form(
+    world: DbtWorld,
+) -> None:
+    spent = {row["ad_id"]: row["channel"] for row in world.rows("marts.fct_ad_spend")}
+    forms = dict.fromkeys((AD, BY_GOAL, BY_BUTTON, BY_LEAD), "meta_lead_form")
+    assert spent == forms | {OF_SITE: "meta_web"}
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -256,7 +282,9 @@ def marts(root: Path, how: str) -> dict[str, list[dict[str, Any]]]:
     return {t: world.rows(f"marts.{t}") for t in ("fct_leads", "fct_touches")}
 
 
-def test_missed_repeated_and_late_webhooks_make_the_leads_of_the_bulk_read(tmp_path: Path) -> None:
+def test_e180_missed_repeated_and_late_webhooks_make_the_leads_of_the_bulk_read(
+    tmp_path: Path,
+) -> None:
     truth = marts(tmp_path / "bulk", "in bulk")
     counted = [row for row in truth["fct_leads"] if not row["is_excluded"]]
     assert len(truth["fct_leads"]) == 6  # the seventh lead is the first person again

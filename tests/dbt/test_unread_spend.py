@@ -32,7 +32,7 @@ from tests.ingestion.webhook.clients import APP_SECRET, request
 from tests.support.meta import BR, US, Meta, ad_row
 from tests.support.metrics import Metrics
 from tests.support.people import Inbox, message, outcome, referral
-from tests.support.report_page import facts, payload_of
+from tests.support.report_page import facts, payload_of, unpacked
 from tests.support.warehouse import DbtWorld
 
 MONDAY = date(2026, 6, 29)
@@ -256,10 +256,10 @@ def test_e87_a_metric_over_an_unread_day_is_no_number(world: DbtWorld) -> None:
 def test_e87_the_report_ends_with_the_last_day_read_and_says_why(world: DbtWorld) -> None:
     publish_marts(world.settings, as_of=MONDAY)
     payload = payload_of(write_report(world.settings).path)
-    names = [f"{a['platform']}:{a['id']}" for a in payload["accounts"]]
+    names = [f"{a['platform']}:{a['id']}" for a in unpacked(payload["accounts"])]
     told = {
         (names[r["account"]], r["from"], r["to"], r["reason"], r["trailing"])
-        for r in payload["unread"]
+        for r in unpacked(payload["unread"])
     }
 
     def number(day: int) -> int:

@@ -16,12 +16,12 @@ from pathlib import Path
 from ctwa.settings import Settings
 from ingestion.vault import open_vault
 from ingestion.vault.vault import NewEnvelope
-from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.ads_insights import JobScript
 from simulator.delivery import Delivery
 from simulator.google_api import GoogleApi, serve_google_api
 from simulator.hubspot_api import serve_hubspot_api
-from simulator.installation import demo_settings, google_now, only_settings
+from simulator.installation import demo_settings, google_now, only_settings, page_now
+from simulator.lead_forms_api import LeadFormsApi, serve_lead_forms_api
 from simulator.world import World
 from tests.support.plans import prepare
 
@@ -57,12 +57,13 @@ class Installation:
 
     settings: Settings
     world: World
-    api: AdsApi
+    api: LeadFormsApi
     google: GoogleApi
 
     def show_night(self, night: int) -> None:
         """From now on the APIs show the accounts of that night (1 or 2)."""
         self.google.state = google_now(self.world, night)
+        self.api.forms = page_now(self.world, night)
         for name in _OBJECTS:
             setattr(
                 self.api.state, name, copy.deepcopy(getattr(self.world.nights[night - 1], name))
@@ -115,7 +116,7 @@ def installed(folder: Path, world: World) -> Iterator[Installation]:
     folder.mkdir(parents=True)
     options = {"token": secrets.token_urlsafe(24), "page_size": 25}
     with (
-        serve_ads_api(shown, **options) as api,
+        serve_lead_forms_api(page_now(world, 1), shown, **options) as api,
         serve_google_api(google_now(world, 1), batch_size=200) as google,
         serve_hubspot_api(world.hubspot(world.end)) as crm,
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -23,8 +24,9 @@ from simulator.delivery import sign
 from simulator.hubspot_api import WRITE_SCOPES, serve_hubspot_api
 from simulator.hubspot_state import HubspotState
 from simulator.installation import running_receiver
+from simulator.lead_forms_api import Form, FormsState, Lead, Page, serve_lead_forms_api
 from tests.support.crm_inbox import SECRET, Inbox, inbox
-from tests.support.erasure import message, webhook
+from tests.support.erasure import files_with, message, webhook
 from tests.support.hubspot import TOKEN
 from tests.support.live import (
     PATIENCE_SECONDS,
@@ -41,6 +43,7 @@ pytestmark = pytest.mark.timeout(900)
 APP_SECRET = "secret-of-this-test"
 AD = "120200000000000001"
 LEADS = "select count(*) from fct_leads"
+TOUCHES = "select count(*) from fct_touches"
 ONCE = "select count(*), count(distinct lead_id), count(distinct touch_id) from fct_touches"
 
 
@@ -155,6 +158,41 @@ def test_the_source_is_on_a_contact_of_hubspot_without_a_refresh(
                 until(lambda: has_source(late), "the source of a contact made after the message")
             finally:
                 assert end(worker) == 0
+    assert api.wrong == []
+
+
+@pytest.mark.deep
+def test_a_signed_notice_of_an_instant_form_is_a_lead_in_the_marts(
+    make_settings: Callable[..., Settings],
+) -> None:
+    """Without its answers outside the vault; a chat of the same person is the same lead."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    answers = {"phone_number": "+5511980000001", "email": "canary@example.com"}
+    lead = Lead("11223344556677889", "900", now - timedelta(hours=1), answers, ad_id=AD)
+    forms = FormsState(now=now)
+    forms.add(Page("516", "EAApage"), Form("900", "516", "Visita"), lead)
+    with serve_lead_forms_api(forms, token="EAAsystem") as api:
+        page = {"meta_graph_url": api.url, "meta_page_ids": "516", "meta_page_token": "EAAsystem"}
+        with _company(make_settings, **page) as company:
+            worker = company.live()
+            try:
+                until(lambda: LiveState.read(company.settings.data_dir) is not None, "the worker")
+                body = json.dumps(lead.notice("516")).encode()
+                headers = {"X-Hub-Signature-256": sign(body, APP_SECRET)}
+                url = f"{company.url}/webhooks/messenger"
+                began = time.monotonic()
+                assert urllib3.request("POST", url, body=body, headers=headers).status == 200
+                until(lambda: company.leads() == 1, "the lead")
+                print(f"in the marts after {time.monotonic() - began:.1f} s")
+                company.post()  # person 1 has the phone of the form
+                until(lambda: rows(company.settings, TOUCHES) == [(2,)], "the chat")
+            finally:
+                assert end(worker) == 0
+    found = rows(company.settings, "select channel, ad_id, latest_channel from fct_leads")
+    assert found == [("meta_lead_form", AD, "click_to_whatsapp")]
+    # Its chat's click id has the number in it, which no real one has.
+    leaks = files_with(company.settings.data_dir, [b"canary", b"+5511980000001"])
+    assert {name.partition(".")[0] for name in leaks} == {"vault"}
     assert api.wrong == []
 
 

@@ -6,6 +6,7 @@ parser's rows do under shuffles is in `tests/dbt/test_incremental.py`; this is t
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
@@ -20,8 +21,9 @@ from ingestion.ads.google.source import land_google_ads
 from ingestion.ads.meta.source import land_meta_ads
 from ingestion.ads.meta.spend import land_insights
 from ingestion.event_log.source import land_event_log
-from simulator.company import ADS, SITE_ID
+from simulator.company import ADS, PAGE_ID, SITE_ID
 from simulator.delivery import Delivery, deliveries
+from simulator.lead_forms_api import LEAD_FIELDS
 from simulator.world import build_world
 from tests.conftest import PII_KEY
 from tests.e2e.installation import installed, receive
@@ -128,16 +130,28 @@ def in_order() -> list[Delivery]:
     """Without repeats, batches and delays: as if webhooks were a log."""
     bodies = deliveries(WORLD, seed=0, largest=1, duplicates=0)
     happened = (
-        WORLD.events, WORLD.outcomes, WORLD.exclusions, WORLD.forms, WORLD.clicks, WORLD.junk,
+        WORLD.events, WORLD.outcomes, WORLD.exclusions, WORLD.forms, WORLD.notices, WORLD.clicks,
+        WORLD.junk,
     )  # fmt: skip
     assert len(bodies) == sum(map(len, happened))
-    return bodies
+    return bodies + leads_read()
+
+
+def leads_read() -> list[Delivery]:
+    """Leads of instant forms as they are read into the vault."""
+    header = {"page_id": PAGE_ID, "read_at": WORLD.end.isoformat()}
+    bodies = [
+        header | {"is_test": lead.is_test, "lead": lead.body(LEAD_FIELDS)}
+        for lead in WORLD.instant_leads
+    ]
+    return [Delivery("meta_lead_forms", json.dumps(body).encode()) for body in bodies]
 
 
 def shuffled(seed: int, rng: random.Random) -> list[Delivery]:
     """Other batches, many repeats, and an order that says nothing any more."""
     bodies = deliveries(WORLD, seed, largest=rng.choice([2, 12, 60]), duplicates=0.4)
     assert len({b.body for b in bodies}) < len(bodies), "nothing is repeated"
+    bodies += leads_read() + rng.sample(leads_read(), 3)
     rng.shuffle(bodies)
     return bodies
 

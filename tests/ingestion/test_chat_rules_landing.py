@@ -40,7 +40,7 @@ def said(place: int) -> dict[str, object]:
     return envelope(message(place, text={"body": TEXT}))
 
 
-def test_a_changed_rule_is_replayed_over_kept_bodies_and_older_outcomes_keep_their_version(
+def test_e188_a_changed_rule_is_replayed_and_older_outcomes_keep_their_version(
     ruled: Settings,
 ) -> None:
     assert ruled.chat_rules is not None
@@ -62,7 +62,7 @@ def test_a_changed_rule_is_replayed_over_kept_bodies_and_older_outcomes_keep_the
     assert stages(ruled) == before
 
 
-def test_a_wrong_rule_is_named_and_everything_else_lands(ruled: Settings) -> None:
+def test_e189_a_wrong_rule_is_named_and_everything_else_lands(ruled: Settings) -> None:
     assert ruled.chat_rules is not None
     ruled.chat_rules.write_text(FIRST + "- {id: odd, stage: hot, when: {replies: 1}}\n")
     deliver(ruled, said(1))

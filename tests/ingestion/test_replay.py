@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ctwa.settings import Settings
-from ingestion.event_log.replay import MAX_LINE_BYTES, replay
+from ingestion.event_log.replay import MAX_LINE_BYTES, SOURCES, replay
 from ingestion.vault import open_vault
 from tests.ingestion.parser.payloads import encode, envelope, message, parse
 from tests.ingestion.parser.provider_payloads import body
@@ -74,6 +74,11 @@ def test_bodies_of_other_providers(settings: Settings, tmp_path: Path) -> None:
     for row in rows:
         found = parse(row["body"], source=row["source"])
         assert (len(found["messages"]), found["quarantine"]) == (1, [])
+
+
+def test_bodies_of_every_source_that_the_parser_reads_can_be_put_back() -> None:
+    (row,) = parse({}, source="nobody's")["quarantine"]
+    assert set(row["reason"].rpartition("one of ")[2].split(", ")) == set(SOURCES)
 
 
 def test_bad_lines_are_named_and_good_ones_kept(settings: Settings, tmp_path: Path) -> None:

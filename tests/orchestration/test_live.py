@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -21,12 +23,16 @@ from ctwa.lock import refresh_lock
 from ctwa.settings import PROJECT_DIR, Settings
 from ingestion.lake.lake import Lake
 from ingestion.vault import open_vault
+from ingestion.vault.vault import NewEnvelope
 from orchestration import live, live_asset, live_cycle, sensors
 from orchestration.definitions import build_jobs
 from orchestration.instance import open_instance
 from orchestration.live import RESTART, LiveBusyError, Worker
 from orchestration.plan import Check, Plan, load_plan, plan_key, plan_path, save_plan
 from orchestration.rebuild import unchecked_build
+from simulator.ads_faults import Fault, FaultScript
+from simulator.lead_forms_api import Form, FormsState, Lead, serve_lead_forms_api
+from simulator.lead_forms_api import Page as FormsPage
 from tests.support import live as support
 from tests.support.live import (
     at_work,
@@ -103,12 +109,61 @@ def test_an_envelope_is_in_the_marts_after_a_moment(
     assert unchecked_build(built) == ""
 
 
+def test_the_report_follows_where_messages_never_stop(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    worker, _ = worker_of(settings, tmp_path)
+    memory, written = worker._memory, []
+    monkeypatch.setattr(worker, "_has_work", lambda: True)
+    monkeypatch.setattr(worker, "_work", lambda: None)
+    monkeypatch.setattr(
+        "publishing.report.page.write_report", lambda *_, **__: written.append(memory.news.version)
+    )
+    for version, later in (("one", 0), ("two", 0), ("three", 301)):
+        memory.news = live.Done(version=version)
+        memory.shown_at -= later
+        worker._turn()
+
+    assert written == ["one", "three"]
+
+
 def test_what_is_published_already_makes_no_cycle(built: Settings, project: Path) -> None:
     before = rows(built, "select version from publication")
     worker, stop = worker_of(built, project)
     with at_work(worker, stop):
         time.sleep(0.5)
     assert rows(built, "select version from publication") == before
+
+
+def test_e185_the_lead_of_a_form_comes_with_its_notice_and_metas_trouble_stops_nothing(
+    built: Settings, project: Path, append: Append, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_cycle, "_FIRST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(live_cycle, "_LONGEST_PAUSE_SECONDS", 0.2)
+    now = datetime.now(UTC)
+    lead = Lead("11223344556677889", "900", now - timedelta(minutes=1), {"email": "a@example.com"})
+    forms = FormsState(now=now)
+    forms.add(FormsPage("516", "EAApage"), Form("900", "516", "Visita"), lead)
+    with serve_lead_forms_api(forms, token="EAAsystem") as api:
+        on = {"meta_graph_url": api.url, "meta_page_ids": ("516",)}
+        settings = built.model_copy(update=on | {"meta_page_token": SecretStr("EAAsystem")})
+        api.faults = FaultScript([Fault("", times=10_000, status=500, code=2)])
+        worker, stop = worker_of(settings, project)
+        with at_work(worker, stop):
+            with closing(open_vault(settings.vault_url)) as vault:
+                notice = json.dumps(lead.notice("516")).encode()
+                vault.append([NewEnvelope(time.time_ns() // 1000, "messenger", notice)])
+            until(lambda: "meta_lead_forms" in state_of(settings).error, "the trouble")
+            append(1)
+            until(lambda: rows(settings, SEQS) == [(1,), (2,), (3,)], "what is no form's")
+            assert not any("leadgen_forms" in call for call in api.calls)
+            api.faults = FaultScript()
+            until(lambda: rows(settings, SEQS) == [(1,), (2,), (3,), (4,)], "the lead")
+            until(lambda: state_of(settings).error == "", "the end of the trouble")
+    assert api.wrong == []
+    landed = Lake.from_settings(settings).query("select * from {t}", t="event_log/web_leads")
+    assert landed["leadgen_id"].to_pylist() == [lead.lead_id]
 
 
 def test_judgements_follow_a_while_later_if_need_be_by_the_next_worker(

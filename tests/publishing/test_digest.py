@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -16,6 +17,9 @@ from tests.support.report import AS_OF, write_marts
 
 META = {"platform": "meta", "account_id": "1", "campaign_id": "c1", "ad_id": "ad1",
         "channel": "click_to_whatsapp"}  # fmt: skip
+
+
+HOSTILE = "<img src='https://evil.example/x.png'> & \u202eحملة"
 
 
 def born(name: str, days_ago: int, after: int | None) -> dict[str, Any]:
@@ -53,11 +57,18 @@ def tables() -> dict[str, Any]:
                  "rate_difference": -0.12, "rate_difference_low": -0.2,
                  "rate_difference_high": -0.04})},
             {"rank": 3, "kind": "look_into", "what": "campaign", "campaign_name": "Norte",
-             "reason_code": "over_budget", "reason_values": json.dumps({
+             "adset_name": "Grupo 2", "reason_code": "over_budget", "reason_values": json.dumps({
                  "spend_so_far": 800, "expected_spend": 1250.5, "monthly_budget": 1000,
                  "currency": "USD", "month_start": "2026-06-01"})},
             {"rank": 4, "kind": "look_into", "what": "stage", "reason_code": "of_another_version",
              "reason_values": "{}"},
+            {"rank": 5, "kind": "look_into", "what": "account", "account_name": HOSTILE,
+             "reason_code": "unallocated", "reason_values": json.dumps({
+                 "unallocated": 1448.3, "monthly_spend": 4800})},
+            {"rank": 6, "kind": "look_into", "what": "alarm", "alarm": "unallocated_spend",
+             "reason_code": "alarm", "reason_values": json.dumps({
+                 "alarm": "unallocated_spend", "since": "2026-06-09", "measured": 0.3,
+                 "expected_high": 0.118})},
         ],
     }  # fmt: skip
 
@@ -77,11 +88,19 @@ def test_e164_the_digest_says_what_to_do_what_it_costs_and_what_is_wrong(
     assert "answered after more than 24 hours, fewer qualified than of those" in made.text
     assert "by 12 points (4 points to 20 points)" in made.text
     assert "$800.00 spent so far, $1,250.50 expected by the end of the month" in made.text
-    assert "Look into: stage" in made.text
+    assert "Look into: Grupo 2 · Norte" in made.text
+    assert "Look into: Stage of the CRM" in made.text
+    assert "R$1,448.30 of R$4,800.00 in 30 days was billed and belongs to no ad" in made.text
+    assert "Measured 30.0%, since Jun 9, 2026" in made.text
     assert "Spend that no ad explains (since Jun 9, 2026)" in made.text
     assert "could not be read" not in made.text  # an alarm that does not stand
     assert made.text.endswith("The report: https://reports.example.com/leads.html")
     assert "person-" not in made.text
+    # The same as HTML: names are text, and the only address is the report's.
+    assert HOSTILE in made.text
+    assert HOSTILE not in made.html
+    assert "<b><bdi>Stop: Winter (R$1,200.50 at stake in 30 days)</bdi></b>" in made.html
+    assert re.findall(r"(?:href|src)='([^']*)'", made.html) == [settings.report_url]
 
 
 @pytest.mark.parametrize(
@@ -108,15 +127,16 @@ def test_e164_the_digest_says_which_published_weeks_were_changed(settings: Setti
 
     changes = [
         restated(10, "-12"), restated(9, "4"),  # the week has 300: more than a twentieth
+        restated(3, "50"),  # so does the week after it: one run of days
         restated(17, "-4"),  # the week has 100: less
         restated(24, "90", cause="rules"),
         restated(40, "90"),  # before these weeks
     ]  # fmt: skip
-    spend = [spent(10, "300"), spent(17, "100"), spent(24, "100")]
+    spend = [spent(10, "300"), spent(17, "100"), spent(24, "100"), spent(3, "100")]
     write_marts(settings.marts_path, **{**tables(), "fct_ad_spend": spend, "restatements": changes})
     said = [line for line in make_digest(settings).text.splitlines() if "after they were" in line]
     assert said == [
-        "Figures of Jun 20, 2026 – Jun 21, 2026 were changed by more than a little after they were "
+        "Figures of Jun 20, 2026 – Jun 27, 2026 were changed by more than a little after they were "
         "published, last on Jun 27, 2026."
     ]
 

@@ -32,15 +32,19 @@ def test_one_message_goes_out_by_every_channel_that_is_set(
             smtp_url=f"smtp://ctwa%40example.com:{PASSWORD}@127.0.0.1:{mail.port}",
         )
         told = send_message(settings, "ctwa: nightly failed", "✗ meta_ads: <token> & so on")
+        send_message(settings, "digest", "plain", "<p>rich</p>")
     assert (told.by, told.problems) == (["webhook", "e-mail"], {})
     # What Slack would take for a mention or a link is text.
-    assert chat.texts == ["*ctwa: nightly failed*\n✗ meta_ads: &lt;token&gt; &amp; so on"]
-    [sent] = mail.mails
+    first = "*ctwa: nightly failed*\n✗ meta_ads: &lt;token&gt; &amp; so on"
+    assert chat.texts == [first, "*digest*\nplain"]
+    sent, digest = mail.mails
+    told_as = {p.get_content_type(): p.get_content().strip() for p in digest.iter_parts()}
+    assert told_as == {"text/plain": "plain", "text/html": "<p>rich</p>"}
     assert sent["Subject"] == "ctwa: nightly failed"
     assert (sent["From"], sent["To"]) == ("ctwa@example.com", "ana@example.com, bia@example.com")
     assert sent.get_content().strip() == "✗ meta_ads: <token> & so on"
-    assert mail.recipients == ["ana@example.com", "bia@example.com"]
-    assert mail.logins == [("ctwa@example.com", "p@ss-canary")]
+    assert mail.recipients == 2 * ["ana@example.com", "bia@example.com"]
+    assert mail.logins == 2 * [("ctwa@example.com", "p@ss-canary")]
 
 
 def test_nothing_is_sent_where_nothing_is_set(settings: Settings) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -20,9 +21,8 @@ from typer.testing import CliRunner
 from commands.cli import app
 from ctwa.settings import Settings
 from publishing.carried import Carried, Table
-from publishing.report import people
 from publishing.report.columns import amounts, counts, millionths
-from publishing.report.data import NEEDED, read_payload
+from publishing.report.data import NEEDED, Limits, read_payload
 from publishing.report.facts import MEASURES, ReportError
 from publishing.report.page import (
     LANGUAGES,
@@ -32,7 +32,8 @@ from publishing.report.page import (
     report_path,
     write_report,
 )
-from publishing.report.zones import Budget
+from publishing.report.room import REPORT_BYTES, Room
+from publishing.report.zones import WINDOWS, Budget
 from tests.support.report import AS_OF, VERSION, write_many, write_marts
 from tests.support.report_page import (
     Blocks,
@@ -40,6 +41,7 @@ from tests.support.report_page import (
     links_of,
     numbers,
     payload_of,
+    unpacked,
     words,
     zones,
 )
@@ -293,7 +295,7 @@ def test_leads_are_in_the_report_by_pseudonym_only(settings: Settings) -> None:
 
 
 def test_only_the_newest_leads_are_listed(settings: Settings, monkeypatch: Any) -> None:
-    monkeypatch.setattr(people, "SHOWN_LEADS", 2)
+    monkeypatch.setattr("publishing.report.facts.SHOWN_LEADS", 2)
     payload = written(settings)
     assert len(payload["leads"]["id"]) == 2
     assert total(payload, "leads") == 4
@@ -304,7 +306,7 @@ SMALL = Budget(whole=900, ad=(200, 150, 150), campaign=(300, 100, 100))
 
 def test_e160_a_long_history_is_kept_coarser_and_adds_up_all_the_same(settings: Settings) -> None:
     write_many(settings.marts_path, days=800, ads=12)
-    payload = read_payload(settings.marts_path, "BRL", SMALL).content
+    payload = read_payload(settings.marts_path, "BRL", Limits(budget=SMALL)).content
     whole = read_payload(settings.marts_path, "BRL").content
     raw = payload["facts"]
     assert [zone["grain"] for zone in raw["ad"]] == ["year", "month", "week", "day"]
@@ -325,24 +327,84 @@ def test_e160_a_long_history_is_kept_coarser_and_adds_up_all_the_same(settings: 
             told = [f for f in rows if zone["from"] <= f["day"] < zone["to"]]
             for name in ("spend", "leads", "qualified"):
                 assert sum(f[name] for f in told) == sum(f[name] for f in kept)
-            assert sorted(a for f in told for a in f["ages"]) == sorted(
-                a for f in kept for a in f["ages"]
-            )
+            ages = sorted(age for f in kept for age in f["ages"])
+            if zone["grain"] == "day":
+                assert sorted(age for f in told for age in f["ages"]) == ages
+            else:
+                for window in WINDOWS:
+                    assert sum(f["within"][window] for f in told) == sum(a <= window for a in ages)
     assert {f["grain"] for f in facts(payload, "total")} == {"day"}
 
 
-@pytest.mark.parametrize("ages", [0, 100_000, 500_000, 1_500_000])
-def test_e160_rows_make_room_for_ages(ages: int) -> None:
-    """An age is a letter, whatever the grain of its row; a row is about twenty. A hundred thousand
-    fit beside all rows."""
+def test_e160_what_has_no_place_of_its_own_is_in_the_sums(settings: Settings) -> None:
+    """Of many campaigns and ads those with the most spend of late are told apart."""
+    write_many(settings.marts_path, days=30, ads=200, campaigns=50, everything=True)
+    room = Room(campaigns=9_000, ads=25_000)
+    payload = read_payload(settings.marts_path, "BRL", Limits(room=room)).content
+    whole = read_payload(settings.marts_path, "BRL").content
+    assert whole["others"] == {"campaigns": 0, "ads": 0}
+    small = payload["others"]
+    assert 0 < small["campaigns"] < 50
+    assert 4 * small["campaigns"] < small["ads"] < 200
+    for level in ("ad", "campaign", "total"):
+        rows, every = list(facts(payload, level)), list(facts(whole, level))
+        for name in MEASURES:
+            assert sum(r[name] for r in rows) == sum(r[name] for r in every), (level, name)
+    told: dict[str, Decimal] = {}
+    for row in facts(payload):
+        told[row["campaign"]] = told.get(row["campaign"], Decimal(0)) + row["spend"]
+    with duckdb.connect(str(settings.marts_path), read_only=True) as marts:
+        spent = dict(
+            marts.execute(
+                "select campaign_id, sum(spend_reporting) from marts.fct_ad_spend group by all"
+            ).fetchall()
+        )
+    listed = words(payload["campaigns"]["id"])
+    assert {c: told[c] for c in listed} == {c: spent[c] for c in listed}
+    assert min(spent[c] for c in listed) > max(spent[c] for c in spent if c not in listed)
+    assert {c for c in told if c not in listed} == {"others:a0", "others:a1", "others:a2"}
+    ads = set(words(payload["ads"]["id"]))
+    assert len(ads) == 200 - small["ads"]
+    assert {f["ad"] for f in facts(payload)} == {*ads, "others"}
+    assert set(words(payload["boards"]["ad"]["id"])) == ads
+    # A lead of an ad that is not listed is in the list all the same.
+    entities = words(payload["facts"]["entities"]["ad"])
+    assert "others" in {entities[at] for at in payload["leads"]["entity"]}
 
-    def letters(budget: Budget) -> int:
-        return 20 * (sum(budget.ad) + sum(budget.campaign))
 
-    beside = Budget().beside(ages)
-    more = max(0, ages - 100_000)
-    assert letters(beside) + more == pytest.approx(letters(Budget()), rel=0.01)
-    assert beside.whole == Budget().whole - more // 20
+LONG_NAME = "ग्रीष्मकालीन विज्ञापन अभियान – 💬 " * 8
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(
+    "company",
+    [
+        {"days": 730, "ads": 1_650, "campaigns": 200, "leads": 0},
+        {"days": 400, "ads": 2_000, "campaigns": 150, "leads": 3},
+        {"days": 120, "ads": 4_000, "campaigns": 1_500, "leads": 1, "name": LONG_NAME},
+        {"days": 400, "ads": 2_000, "campaigns": 2_000, "leads": 1, "accounts": 1_000},
+        {"days": 20, "ads": 60_000, "campaigns": 6_000, "leads": 1, "accounts": 20},
+        {"days": 3_650, "ads": 300, "campaigns": 60, "leads": 2},
+    ],
+    ids=["spend", "leads", "names", "accounts", "ads", "years"],
+)
+def test_e160_the_report_is_small_whatever_the_company_is_like(
+    settings: Settings, company: dict[str, Any]
+) -> None:
+    write_many(settings.marts_path, everything=True, **company)
+    before = time.process_time()
+    made = write_report(settings)
+    assert made.bytes <= REPORT_BYTES
+    # The goal is three seconds on free cores; on shared ones the same work takes twice as long.
+    assert time.process_time() - before < 9
+    told = list(facts(payload_of(made.path), "total"))
+    with duckdb.connect(str(settings.marts_path), read_only=True) as marts:
+        expected = marts.execute(
+            "select sum(spend_reporting), sum(leads), sum(qualified_leads) "
+            "from marts.channel_performance"
+        ).fetchone()
+    names = ("spend", "leads", "qualified")
+    assert tuple(sum(row[name] for row in told) for name in names) == expected
 
 
 def _days(settings: Settings) -> list[tuple[int]]:
@@ -421,10 +483,10 @@ def test_verdicts_shifts_and_events_are_shown_where_the_marts_have_them(
     assert (told["rate"], told["low"], told["high"]) == ([0.38] * 2, [0.25] * 2, [0.52] * 2)
     assert numbers(payload["budget_shift"]["amount"]) == [Decimal("42.5")]
     assert payload["budget_shift"]["gain"] == [2.4]
-    (target,) = payload["targets"]
+    (target,) = unpacked(payload["targets"])
     assert (target["monthly_budget"], target["spend_so_far"]) == (500.0, None)
     assert target["month_start"] == "2026-06-01"
-    events = payload["conversions"]
+    (events,) = payload["conversions"]
     assert events["events"] == [2, 1]
     assert events["day"] == [(date(2026, 6, 2) - date(1970, 1, 1)).days] * 2
     assert words(events["reason"]) == [None, "no_value"]

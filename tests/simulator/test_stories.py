@@ -101,13 +101,16 @@ def test_a_story_states_what_comes_of_all_it_emits(story: Story) -> None:
             if lead.funnel.is_won or lead.funnel.qualified_at:
                 assert lead.event_ids or lead.stages, "qualified by nothing"
         assert all(f.submitted_at < end for f in scene.forms)
+        last_but_one = end - timedelta(days=1)
+        assert all(lead.created_at < last_but_one for lead in scene.instant_leads)
         assert all(c.clicked_at < end for c in scene.clicks)
         assert all(step.at < end for step in scene.crm_steps)
         emitted = (
             *(*scene.events, *scene.outcomes, *scene.exclusions),
-            *(*scene.forms, *scene.clicks, *scene.crm_steps),
+            *(*scene.forms, *scene.notices, *scene.clicks, *scene.crm_steps),
         )
-        assert {x.scene for x in emitted} == {luck + 1}
+        # The webhook of an instant form may be missed, and nothing else happen.
+        assert {x.scene for x in emitted} <= {luck + 1}
 
 
 def test_two_stories_of_one_name_are_refused() -> None:

@@ -103,6 +103,7 @@ def test_every_story_plays_and_every_channel_and_basis_occurs(world: World) -> N
         "meta_web",
         "paid_search",
         "web_other",
+        "meta_lead_form",
     }
     assert {lead.basis for lead in world.leads} == {
         "ctwa_click",
@@ -114,6 +115,7 @@ def test_every_story_plays_and_every_channel_and_basis_occurs(world: World) -> N
         "web_ad_id",
         "web_click_id",
         "web_utm",
+        "lead_form",
     }
 
 

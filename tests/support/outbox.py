@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from activation.conversions_ledger import ConversionsLedger, Row, states_path
+from activation.ledger import read_ledger
 from ctwa.settings import Settings
 
 NOW = datetime(2026, 6, 30, 12, tzinfo=UTC)
-WABA, DATASET = "100000000000001", "770000000000001"
+WABA, PAGE, DATASET = "100000000000001", "516540199", "770000000000001"
 
 _COLUMNS = {
     "conversion_event_id": "varchar",
@@ -67,6 +68,16 @@ def due(n: int, *, stage: str = "qualified", at: datetime = NOW, **changed: Any)
     return {"conversion_event_id": _md5(name)} | row | changed
 
 
+def form_stage(n: int, name: str = "lead", **changed: Any) -> dict[str, Any]:
+    """As `due`: a stage of lead `n`, of an instant form; `lead` is that it was sent."""
+    occurrences = {"lead": f"form-{n}", "won": f"deal-{n}"}
+    made = {
+        "leadgen_id": f"1122334455{n:06}", "page_id": PAGE, "waba_id": None, "ctwa_clid": None,
+        "occurrence": occurrences.get(name, "first"), "email_key": f"{n:032x}",
+    }  # fmt: skip
+    return due(n, stage=name, **(made | changed))
+
+
 def write_outbox(settings: Settings, rows: Iterable[dict[str, Any]]) -> None:
     """Make it the whole outbox of the installation."""
     settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,8 +107,9 @@ def told(settings: Settings) -> dict[str, tuple[str, str | None]]:
 
 def ledger_rows(settings: Settings) -> dict[str, Row]:
     """The ledger, by event id."""
-    with ConversionsLedger.open(settings) as ledger:
-        return {row.conversion_event_id: row for row in ledger.rows()}
+    with read_ledger(settings) as ledger:
+        rows = ConversionsLedger(ledger).rows() if ledger is not None else []
+    return {row.conversion_event_id: row for row in rows}
 
 
 def _plain(value: Any) -> Any:

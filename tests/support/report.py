@@ -91,7 +91,7 @@ _TABLES = {
         expected_cost_per_qualified_lead_reporting decimal(18, 6),
         expected_cost_per_qualified_lead_low_reporting decimal(18, 6),
         expected_cost_per_qualified_lead_high_reporting decimal(18, 6),
-        backtest_coverage decimal(9, 6)""",
+        backtest_coverage decimal(9, 6), is_out_of_range boolean default false""",
     "answer_performance": """scope varchar default 'all', platform varchar, account_id varchar,
         campaign_id varchar, compared varchar default 'answer_time', answer_group varchar,
         group_order integer, reference_group varchar, leads bigint, qualified_leads bigint,
@@ -151,18 +151,32 @@ def write_marts(path: Path, **tables: Sequence[Row]) -> Path:
     return path
 
 
-def write_many(path: Path, *, days: int, ads: int) -> Path:
-    """`days * ads` rows of spend, and leads for two thirds of them: what a large company has."""
+def write_many(
+    path: Path,
+    *,
+    days: int,
+    ads: int,
+    accounts: int = 3,
+    campaigns: int = 40,
+    name: str = "",
+    leads: int = 2,
+    everything: bool = False,
+) -> Path:
+    """`days * ads` rows of spend, and `leads` for two thirds of them: what a large company has.
+
+    `name` stands before all names; `everything`: also what depends on the number of accounts,
+    campaigns and ads rather than on the days.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     with duckdb.connect(str(path)) as connection:
-        _create(connection, {})
+        _create(connection, dict.fromkeys(OPTIONAL) if everything else {})
         connection.execute("select setseed(0.5)")
         connection.execute(
             "insert into marts.fct_ad_spend (platform, account_id, ad_id, spend_date, campaign_id, "
             "channel, spend_reporting, impressions, clicks) "
-            f"select 'meta', 'a' || ad % 3, 'ad' || ad, date '{AS_OF}' - cast(day as integer), "
-            "'c' || ad % 40, "
+            f"select 'meta', 'a' || ad % {accounts}, 'ad' || ad, "
+            f"date '{AS_OF}' - cast(day as integer), 'c' || ad % {campaigns}, "
             "case when ad % 5 = 0 then 'meta_web' else 'click_to_whatsapp' end, "
             "round(random() * 90, 2), 500 + (ad * day) % 4000, (ad * day) % 90 "
             f"from range({ads}) a(ad), range(1, {days} + 1) d(day)"
@@ -177,19 +191,63 @@ def write_many(path: Path, *, days: int, ads: int) -> Path:
             "from (select *, (impressions + n) % 4 = 0 as qualified, "
             "(impressions + n) % 45 + 1 as days, "
             "cast(spend_date as timestamptz) + interval 15 hour as touched "
-            "from marts.fct_ad_spend, range(2) t(n) where (impressions + n) % 3 > 0)"
+            f"from marts.fct_ad_spend, range({leads}) t(n) where (impressions + n) % 3 > 0)"
         )
         connection.execute(
-            "insert into marts.dim_ads select 'meta', 'ad' || i, 'Ad ' || i, 's' || i % 80, "
-            "'Set ' || i % 80, 'c' || i % 40, "
-            f"'Headline ' || i, 'image', 'ACTIVE', null, null from range({ads}) t(i)"
+            "insert into marts.dim_ads select 'meta', 'ad' || i, $name || 'Ad ' || i, "
+            f"'s' || i % {2 * campaigns}, $name || 'Set ' || i % {2 * campaigns}, "
+            f"'c' || i % {campaigns}, $name || 'Headline ' || i, 'image', 'ACTIVE', null, null "
+            f"from range({ads}) t(i)",
+            {"name": name},
         )
         connection.execute(
-            "insert into marts.dim_campaigns select 'meta', 'c' || i, 'Campaign ' || i, 'ACTIVE' "
-            "from range(40) t(i)"
+            "insert into marts.dim_campaigns select 'meta', 'c' || i, $name || 'Campaign ' || i, "
+            f"'ACTIVE' from range({campaigns}) t(i)",
+            {"name": name},
         )
+        if everything:
+            _write_everything(connection, accounts, campaigns, name)
         connection.execute(_CHANNELS)
     return path
+
+
+_EVERYTHING = (
+    "insert into marts.dim_accounts select 'meta', 'a' || i, $name || 'Account ' || i, 'BRL', "
+    "'America/Sao_Paulo', date '{as_of}' from range({accounts}) t(i)",
+    "insert into marts.spend_reconciliation select platform, account_id, spend_date, "
+    "sum(spend_reporting) + 1, sum(spend_reporting), 0, 1 from marts.fct_ad_spend group by all",
+    "insert into marts.creative_board select 'meta', ad_id, w, 40, 12, 0.312345, 0.212345, "
+    "0.456789, 'hold', 'a0', 'BRL', 900.17 + w, 63.123456, 118.654321, 99.5, 70, 0 "
+    "from marts.dim_ads, (values (30), (90), (180)) t(w)",
+    "insert into marts.cohort_forecast select 'campaign', 'meta:c' || i, 'month', 'own_lag', null, "
+    "'read', date '2025-01-01' + to_months(m), h, 40 + i, 12, 14.5, 12.1, 17.9, 63.12, 51.17, "
+    "78.25, 0.81, false from range({campaigns}) c(i), range(18) t(m), (values (30), (90)) t(h)",
+    "insert into marts.cohort_forecast select 'account', 'meta:a' || i, 'week', 'own_lag', null, "
+    "'read', date '2025-01-06' + cast(7 * m as integer), h, 40 + i, 12, 14.5, 12.1, 17.9, 63.12, "
+    "51.17, 78.25, 0.81, false from range({accounts}) c(i), range(77) t(m), "
+    "(values (30), (90)) t(h)",
+    "insert into marts.answer_performance select 'campaign', 'meta', 'a0', 'c' || i, "
+    "'answer_time', 'under_5m', g, 'under_5m', 40 + i, 12, 0.312345, 321, 38, 0.012345, -0.05, "
+    "0.07, 'no_difference', 'observational' from range({campaigns}) c(i), range(10) t(g)",
+    "insert into marts.target_pacing (platform, account_id, campaign_id, campaign_name, "
+    "monthly_budget) select 'meta', 'a0', campaign_id, campaign_name, 500 from marts.dim_campaigns",
+    "insert into marts.conversion_events select md5(d || '.' || r), 'qualified', 'Lead', "
+    "'skipped', "
+    "'reason ' || r, timestamptz '2026-06-29 12:00:00+00' - to_days(cast(d as integer)) "
+    "from range(1500) t(d), range(12) s(r)",
+    "insert into marts.attribution_health (report_date, conversations, resolved, direct) "
+    "select distinct spend_date, 9, 5, 2 from marts.fct_ad_spend",
+)
+
+
+def _write_everything(
+    connection: duckdb.DuckDBPyConnection, accounts: int, campaigns: int, name: str
+) -> None:
+    for query in _EVERYTHING:
+        values = {"name": name} if "$name" in query else {}
+        connection.execute(
+            query.format(as_of=AS_OF, accounts=accounts, campaigns=campaigns), values
+        )
 
 
 def _create(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Any]) -> None:

@@ -82,7 +82,8 @@ def facts(payload: Mapping[str, Any], level: str = "ad") -> Iterator[dict[str, A
     }
     for zone in zones(raw, level):
         measures = {name: numbers(zone[name]) for name in MEASURES}
-        characters = iter(zone["ages"])
+        characters = iter(zone.get("ages", ""))
+        within = {int(days): numbers(column) for days, column in zone.get("within", {}).items()}
         row = 0
         for day, count in zip(accumulate(zone["periods"]), zone["rows_in"], strict=True):
             for entity in accumulate(zone["entity"][row : row + count]):
@@ -94,19 +95,32 @@ def facts(payload: Mapping[str, Any], level: str = "ad") -> Iterator[dict[str, A
                     "account": raw["entities"]["account"][entity],
                     **{name: texts[entity] for name, texts in entities.items()},
                     **made,
-                    "ages": list(
-                        accumulate(_step(characters) for _ in range(int(made["qualified"] or 0)))
-                    ),
+                    "ages": _ages(characters, int(made["qualified"] or 0)) if not within else None,
+                    "within": {days: column[row] for days, column in within.items()},
                 }
                 row += 1
 
 
-def _step(characters: Iterator[str]) -> int:
-    """The next step of the text of ages."""
-    first = next(characters)
-    if first != "-":
-        return AGE_DIGITS.index(first)
-    return AGE_DIGITS.index(next(characters)) * 62 + AGE_DIGITS.index(next(characters))
+def _ages(characters: Iterator[str], count: int) -> list[int]:
+    """The next ages of the text, whose steps are written as zones.py says."""
+
+    def two() -> int:
+        return AGE_DIGITS.index(next(characters)) * 62 + AGE_DIGITS.index(next(characters))
+
+    ages: list[int] = []
+    while len(ages) < count:
+        first = next(characters)
+        if first == ".":
+            ages += [ages[-1]] * two()
+        else:
+            ages.append((ages or [0])[-1] + (two() if first == "-" else AGE_DIGITS.index(first)))
+    return ages
+
+
+def unpacked(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A table that came as columns, by row."""
+    columns = {n: words(c) if isinstance(c, Mapping) else c for n, c in table.items()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def zones(raw: Mapping[str, Any], level: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,19 @@ from ingestion.ads.google.source import land_google_ads
 from ingestion.ads.meta.source import land_meta_ads
 from ingestion.ads.meta.spend import land_insights
 from ingestion.crm.hubspot.source import land_hubspot
+from ingestion.crm.lead_forms.source import land_lead_forms
 from ingestion.event_log.source import EventLogCounts
 from ingestion.source import SourceIncompleteError
 from keeping.erasure.steps import land
-from simulator.ads_api import AdsApi, serve_ads_api
 from simulator.ads_faults import Fault, FaultScript
 from simulator.ads_insights import JobScript
-from simulator.company import SITE_ID
+from simulator.company import PAGE_ID, SITE_ID
 from simulator.compare import Comparison, compare
 from simulator.delivery import Delivery, deliveries
 from simulator.google_api import GoogleApi, serve_google_api
 from simulator.hubspot_api import HubspotApi, serve_hubspot_api
 from simulator.installation import google_settings
+from simulator.lead_forms_api import LeadFormsApi, serve_lead_forms_api
 from simulator.stories_rules import install_rules
 from simulator.truth import truth
 from simulator.truth_unread import Silence
@@ -59,7 +60,7 @@ class WorldRun(DbtWorld):
         self,
         root: Path,
         world: World,
-        api: AdsApi,
+        api: LeadFormsApi,
         google: GoogleApi,
         crm: HubspotApi,
         **overrides: Any,
@@ -75,10 +76,13 @@ class WorldRun(DbtWorld):
             "meta_api_version": api.version,
             "meta_access_token": api.token,
             "meta_ad_account_ids": ",".join(world.account_ids),
+            "meta_page_ids": PAGE_ID,
         }
         super().__init__(root, as_of=world.today, **(given | overrides))
         self.world, self.api, self.google, self.crm = world, api, google, crm
         self.malformed = 0
+        self.refused: set[str] = set()
+        """Leads of instant forms that Meta refuses by their id."""
 
     def show(self, night: int) -> None:
         """From now on the APIs show the accounts of that night, 1 to their number."""
@@ -101,6 +105,7 @@ class WorldRun(DbtWorld):
         moment = datetime.combine(day, time(8), UTC)
         self.crm.state = self.world.hubspot(moment)
         land_hubspot(self.settings, now=lambda: moment)
+        self.land_forms(moment)
         counts = land(self.settings)
         # Report runs are complete at the first look: nothing to wait for between two.
         self.api.jobs_to_come = [JobScript(["Job Completed"]) for _ in range(500)]
@@ -119,6 +124,15 @@ class WorldRun(DbtWorld):
         for wrong in (self.api.wrong, self.google.wrong, self.crm.wrong):
             assert wrong == [], f"an API was asked wrongly: {wrong[0]}"
         return counts
+
+    def land_forms(self, moment: datetime) -> None:
+        """Instant forms into the vault: by notices, as `ctwa live` does, then in full."""
+        self.api.forms = self.world.page(moment)
+        self.api.forms.refused = self.refused
+        land_lead_forms(self.settings, lambda: moment, in_bulk=False)
+        refusal = pytest.raises(SourceIncompleteError, match="|".join(self.refused))
+        with refusal if self.refused else nullcontext():
+            land_lead_forms(self.settings, lambda: moment)
 
     def night(
         self,
@@ -160,7 +174,7 @@ def playing(root: Path, world: World, **overrides: Any) -> Iterator[WorldRun]:
     """A new installation below `root` beside the ads APIs, which show the first night."""
     shown = copy.deepcopy(world.nights[0])
     with (
-        serve_ads_api(shown, token=TOKEN, page_size=500) as api,
+        serve_lead_forms_api(world.page(world.start), shown, token=TOKEN, page_size=500) as api,
         serve_google_api(copy.deepcopy(world.google_nights[0]), batch_size=200) as google,
         serve_hubspot_api(world.hubspot(world.start)) as crm,
     ):

@@ -28,7 +28,7 @@ DOCS = {
     "report-leads": ("leads", DESKTOP, "period=30d"),
     "report-funnel": ("funnel", DESKTOP, "period=90d"),
     "report-answering": ("answering", DESKTOP, ""),
-    "report-cohorts": ("cohorts", DESKTOP, "period=180d"),
+    "report-cohorts": ("cohorts", DESKTOP, "period=30d"),
     "report-health": ("health", DESKTOP, "period=30d"),
     "report-definitions": ("definitions", DESKTOP, ""),
     "report-phone": ("overview", PHONE, "period=90d"),
@@ -38,7 +38,7 @@ DOCS = {
         if page not in ("overview", "definitions")
     },
 }
-TRANSLATED = ("report-overview", "report-creatives")
+TRANSLATED = ("report-monday", "report-overview", "report-campaigns", "report-creatives")
 """Those of the pages in other languages: `report-overview-es.png`."""
 FILM = (
     "table#table-campaigns tbody a.first",

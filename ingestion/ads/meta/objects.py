@@ -96,6 +96,7 @@ def creative_row(body: Row) -> Row:
     story = body.get("object_story_spec") or {}
     video, link = story.get("video_data") or {}, story.get("link_data") or {}
     call = (video or link).get("call_to_action") or {}
+    opened = call.get("value")
     return {
         "creative_id": identifier(body, "id"),
         "creative_name": name(body, "name"),
@@ -109,6 +110,7 @@ def creative_row(body: Row) -> Row:
         "effective_instagram_media_id": text(body, "effective_instagram_media_id")
         or text(body, "source_instagram_media_id"),
         "url_tags": text(body, "url_tags"),
+        "lead_form_id": name(opened, "lead_gen_form_id") if isinstance(opened, dict) else None,
     }
 
 

@@ -26,7 +26,7 @@ import pyarrow as pa
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
 from ingestion.apis.answers import write_json
-from ingestion.apis.client import Parts, RetryPolicy
+from ingestion.apis.client import ONCE, Parts
 from ingestion.crm.hubspot.client import HubspotClient, Row
 from ingestion.crm.hubspot.records import (
     CONTACTS,
@@ -217,8 +217,7 @@ def _created_since(client: HubspotClient, last: datetime, limit: int) -> tuple[i
 
 def client_of_one_try(settings: Settings) -> HubspotClient:
     """A client that gives up at the first failure: its caller asks again soon."""
-    once = RetryPolicy(tries=1, max_total_wait=0, timeout=10.0)
-    return HubspotClient.from_settings(settings, policy=once)
+    return HubspotClient.from_settings(settings, policy=ONCE)
 
 
 def new_contacts(settings: Settings) -> tuple[str, int] | str:

@@ -26,7 +26,7 @@ from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
 from ingestion.ads.meta.errors import GraphNotFoundError, GraphRequestError
 from ingestion.apis.answers import write_json
-from ingestion.apis.client import Parts
+from ingestion.apis.client import ONCE, Parts
 from ingestion.crm.lead_forms.page import (
     Pages,
     read_forms,
@@ -85,8 +85,12 @@ def land_lead_forms(
     *,
     pages: Pages | None = None,
     with_dlt: bool = True,
+    in_bulk: bool = True,
 ) -> LeadFormsCounts:
     """Put new leads into the vault; the caller holds the lock, and lands the event log after.
+
+    Without `in_bulk`, for `ctwa live`: only leads that notices name, each asked for once; what
+    Meta refuses, and notices of other pages, are left to the next read in bulk to name.
 
     Raises `GraphStopError` when nothing can be read, `SourceIncompleteError` when a page, a form or
     a lead could not, after the others have landed.
@@ -100,12 +104,12 @@ def land_lead_forms(
     lake.ensure("event_log", EVENT_LOG)
     lake.sweep(DATASET)
     lake.compact(DATASET, LEAD_FORMS)
-    reader = pages or Pages(settings)
+    reader = pages or Pages(settings, None if in_bulk else ONCE)
     parts = Parts("Meta instant forms")
     try:
         with closing(open_vault(settings.vault_url)) as vault:
             known = Known(lake, Pseudonymizer.from_settings(settings))
-            pull = _Pull(reader, vault, known, parts, counts, now)
+            pull = _Pull(reader, vault, known, parts, counts, now, in_bulk)
             notices = _open_notices(settings, lake, vault, known, now() - KEPT)
             try:
                 for page_id in settings.meta_page_ids:
@@ -113,7 +117,7 @@ def land_lead_forms(
                         pull.page(page_id, notices.pop(page_id, {}))
             finally:
                 pull.load()
-            for page_id, left in notices.items():
+            for page_id, left in notices.items() if in_bulk else ():
                 with parts.part(f"page {page_id}"):
                     raise UnknownPageError(
                         f"{len(left)} notices are of page {page_id}, which is not configured: add "
@@ -167,22 +171,28 @@ class _Pull:
         parts: Parts,
         counts: LeadFormsCounts,
         now: Clock,
+        in_bulk: bool,
     ) -> None:
         self._pages, self._vault, self._known, self._parts = pages, vault, known, parts
-        self._counts, self._now = counts, now
+        self._counts, self._now, self._in_bulk = counts, now, in_bulk
         self._test_ids: dict[str, set[str]] = {}
 
     def page(self, page_id: str, notices: dict[str, datetime]) -> None:
-        """The bulk read if it is due, then the leads that notices name and it did not find."""
-        if self._is_due(page_id):
-            self._forms(page_id)
+        """The bulk read if it is due, then the leads that notices name and it did not find. Where
+        Meta does not answer for one of them, the page's others wait as well."""
+        if self._in_bulk and self._is_due(page_id):
+            with self._parts.part(f"forms of page {page_id}"):
+                self._forms(page_id)
         for leadgen_id, created_at in sorted(notices.items()):
+            is_late = not self._in_bulk or self._now() - created_at > ASKED_FOR
             if self._known.is_read(leadgen_id):
                 continue
-            if self._now() - created_at > ASKED_FOR and self._known.is_refused(leadgen_id):
+            if is_late and self._known.is_refused(leadgen_id):
                 continue
-            with self._parts.part(f"lead {leadgen_id}"):
-                self._one(page_id, leadgen_id)
+            refusal = self._one(page_id, leadgen_id)
+            if refusal is not None and self._in_bulk:
+                with self._parts.part(f"lead {leadgen_id}"):
+                    raise refusal
 
     def load(self) -> None:
         """Land what was noted."""
@@ -222,7 +232,7 @@ class _Pull:
         )  # fmt: skip
         log.info("form %s: %d leads since %s, %d new", form_id, len(leads), since, len(new))
 
-    def _one(self, page_id: str, leadgen_id: str) -> None:
+    def _one(self, page_id: str, leadgen_id: str) -> LeadRefusedError | None:
         try:
             lead = read_lead(self._pages, page_id, leadgen_id)
         except (GraphNotFoundError, GraphRequestError) as error:
@@ -238,8 +248,8 @@ class _Pull:
             form_id = _text(lead.get("form_id")) or ""
             self._store(page_id, form_id, [lead | {"id": leadgen_id}], "notice")
             self._counts.by_notice += 1
-            return
-        raise refusal
+            return None
+        return refusal
 
     def _store(self, page_id: str, form_id: str, leads: Iterable[Row], found_by: str) -> None:
         """One envelope for each lead, so that an erasure empties nobody else's."""

@@ -77,7 +77,7 @@ function alarmsTable() {
             { class: `state-${ALARM_TONES[row.status] ?? "warn"}` },
             h("span", { class: "state" }, word("alarm_status", row.status)),
           ),
-        csv: (row) => row.status,
+        csv: (row, isRaw) => (isRaw ? row.status : word("alarm_status", row.status)),
       },
       {
         id: "measured",

@@ -53,7 +53,7 @@ function answerTable(compared) {
         label: t(`answering.${compared}`),
         value: (row) => String(row.group_order).padStart(2, "0"),
         cell: (row) => word("answer_group", row.answer_group),
-        csv: (row) => row.answer_group,
+        csv: (row, isRaw) => (isRaw ? row.answer_group : word("answer_group", row.answer_group)),
       },
       { id: "leads", label: t("measure.leads"), numeric: true, value: (row) => row.leads },
       {
@@ -82,6 +82,7 @@ function answerTable(compared) {
         label: t("answering.interval"),
         numeric: true,
         value: (row) => row.rate_difference_low,
+        also: [[t("csv.to", { name: t("answering.interval") }), (row) => row.rate_difference_high]],
         cell: (row) =>
           isKnown(row.rate_difference_low)
             ? t("creatives.interval", {

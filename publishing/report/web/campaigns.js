@@ -209,12 +209,16 @@ function sharesChart(rows, total) {
       worst && worst.gap > 0
         ? t("campaigns.shares.summary", { name: nameOf(worst.row), gap: percent(worst.gap, 0) })
         : "",
-    columns: [t("campaigns.campaign"), ...names, t("measure.cpql")],
+    columns: [
+      t("campaigns.campaign"),
+      ...names.map((name) => [name, (v) => percent(v)]),
+      measured("cpql"),
+    ],
     rows: shown.map((row, at) => [
       nameOf(row),
-      percent(spend[at]),
-      percent(qualified[at]),
-      money(measureOf("cpql", row)),
+      spend[at],
+      qualified[at],
+      measureOf("cpql", row),
     ]),
     option: {
       grid: { ...chartBase().grid, top: legendHeight(names) },

@@ -12,7 +12,7 @@ const resizing = new ResizeObserver((entries) => {
 });
 
 // `update({option, summary, columns, rows, marks?})`: ECharts' option, the sentence, the numbers, and
-// what is to be known of some periods (marks.js).
+// what is to be known of some periods (marks.js). A column is its label, or [label, format].
 function chartFigure({ id, title, note = null, height = 280, tools = null }) {
   const canvas = h("div", { class: "canvas", role: "img" });
   canvas.style.height = `${height}px`; // set by script: the content policy refuses style attributes
@@ -27,6 +27,14 @@ function chartFigure({ id, title, note = null, height = 280, tools = null }) {
     "details",
     { class: "alternative" },
     h("summary", {}, t("chart.as_table")),
+    h(
+      "div",
+      { class: "table-tools" },
+      downloadMenu(id, () => ({
+        columns: labelled(given.columns).map(([label], at) => ({ label, value: (row) => row[at] })),
+        rows: given.rows,
+      })),
+    ),
     alternative,
   );
   const marked = markedChart(canvas);
@@ -80,7 +88,11 @@ function chartFigure({ id, title, note = null, height = 280, tools = null }) {
   };
 }
 
-function plainTable(caption, columns, rows) {
+const labelled = (columns) =>
+  columns.map((column) => (Array.isArray(column) ? column : [column, (value) => value]));
+
+function plainTable(caption, given, rows) {
+  const columns = labelled(given);
   return h(
     "table",
     {},
@@ -91,7 +103,7 @@ function plainTable(caption, columns, rows) {
       h(
         "tr",
         {},
-        columns.map((label, at) => h("th", { scope: "col", class: at ? "number" : null }, label)),
+        columns.map(([label], at) => h("th", { scope: "col", class: at ? "number" : null }, label)),
       ),
     ),
     h(
@@ -101,9 +113,10 @@ function plainTable(caption, columns, rows) {
         h(
           "tr",
           {},
-          cells.map((cell, at) =>
-            at ? h("td", { class: "number" }, cell) : h("th", { scope: "row" }, cell),
-          ),
+          cells.map((value, at) => {
+            const cell = columns[at][1](value);
+            return at ? h("td", { class: "number" }, cell) : h("th", { scope: "row" }, cell);
+          }),
         ),
       ),
     ),

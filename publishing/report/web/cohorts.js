@@ -31,6 +31,8 @@ function cohorts(root) {
     "aria-label": t("cohorts.table"),
   });
   const expected = FORECAST ? forecastPart() : null;
+  let given = null;
+  const download = downloadMenu("cohorts", () => given);
   root.append(
     ...(expected ? [expected.element] : []),
     curve.element,
@@ -48,6 +50,7 @@ function cohorts(root) {
         ),
         view,
       ),
+      h("div", { class: "table-tools" }, download),
       table,
       h(
         "p",
@@ -80,6 +83,18 @@ function cohorts(root) {
     );
     const cells = series.keys.map((start, at) => cohortRow(series, at, ages, totals));
     fill(table, cohortTable(series, cells, ages));
+    given = {
+      columns: [
+        { label: t("cohorts.born"), value: (row) => longLabel(series, row.at) },
+        { label: t("measure.spend"), value: (row) => row.spend },
+        { label: t("measure.leads"), value: (row) => row.leads },
+        ...ages.map((age, at) => ({
+          label: `${t(`measure.${state.view}`)}: ${ageName(age)}`,
+          value: (row) => row.ages[at][state.view],
+        })),
+      ],
+      rows: cells.filter(hasCohort),
+    };
     curve.update(cohortChart(series, cells, ages));
     expected?.update();
   }
@@ -120,11 +135,13 @@ function allQualified(at, totals) {
 const ageName = (age) =>
   age === "ever" ? t("within.ever") : t("within.days", { days: number(Number(age)) });
 
+const hasCohort = (row) => row.leads > 0 || row.spend !== 0;
+
 function cohortTable(series, cells, ages) {
   const format = MEASURES[state.view].format;
   const highest = Math.max(0, ...cells.flatMap((row) => row.ages.map((one) => one.rate ?? 0)));
   const body = cells
-    .filter((row) => row.leads > 0 || row.spend !== 0)
+    .filter(hasCohort)
     .map((row) =>
       h(
         "tr",
@@ -178,11 +195,8 @@ function cohortChart(series, cells, ages) {
   const tone = (at) => ["k4", "k3", "k2", "k1", "muted"][at];
   return {
     summary: t("cohorts.curve.summary"),
-    columns: [t("cohorts.born"), ...ages.map(ageName)],
-    rows: shown.map((row) => [
-      longLabel(series, row.at),
-      ...row.ages.map((one) => percent(one.rate)),
-    ]),
+    columns: [t("cohorts.born"), ...ages.map((age) => [ageName(age), (v) => percent(v)])],
+    rows: shown.map((row) => [longLabel(series, row.at), ...row.ages.map((one) => one.rate)]),
     option: {
       grid: { ...chartBase().grid, top: legendHeight(ages.map(ageName)) },
       xAxis: categoryAxis(

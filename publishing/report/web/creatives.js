@@ -42,7 +42,9 @@ function verdictColumn() {
     label: t("creatives.verdict"),
     value: (row) => row.verdict && String(VERDICTS.indexOf(row.verdict.verdict)),
     cell: (row) => verdictCell(row.verdict),
-    csv: (row) => row.verdict?.verdict,
+    csv: (row, isRaw) =>
+      row.verdict && (isRaw ? row.verdict.verdict : word("verdict", row.verdict.verdict)),
+    also: ends(t("creatives.interval.name"), (row) => row.verdict?.low, (row) => row.verdict?.high),
   };
 }
 

@@ -1,7 +1,9 @@
 // Tables as CSV: for the reader's spreadsheet, or with raw numbers for programs.
 
-// Text that a spreadsheet would take for a formula is marked as text.
-const neutral = (text) => (/^[\s]*[=+\-@\t\r]/.test(text) ? `'${text}` : text);
+// Text that a spreadsheet would take for a formula is marked as text: also with blanks or invisible
+// characters before it, or written in full width.
+const FORMULA = /^(?:[\t\r\n]|[\p{Z}\p{C}]*[=+\-@＝＋－＠﹢﹣﹦﹫])/u;
+const neutral = (text) => (FORMULA.test(text) ? `'${text}` : text);
 
 function csvOf({ columns, rows }, isRaw) {
   const sample = new Intl.NumberFormat(locale()).format(1.5);
@@ -15,7 +17,7 @@ function csvOf({ columns, rows }, isRaw) {
     if (value === null || value === undefined || Number.isNaN(value)) return "";
     if (typeof value === "number") return numeral(value);
     const text = neutral(String(value));
-    return /["\r\n,;]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    return /["\r\n,;\t]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const fields = columns.flatMap((column) => [
     [column.label, column.csv ?? column.value],
@@ -23,10 +25,16 @@ function csvOf({ columns, rows }, isRaw) {
   ]);
   const lines = [
     fields.map(([label]) => cell(label)),
-    ...rows.map((row) => fields.map(([, value]) => cell(value(row)))),
+    ...rows.map((row) => fields.map(([, value]) => cell(value(row, isRaw)))),
   ];
   return `${lines.map((line) => line.join(delimiter)).join("\r\n")}\r\n`;
 }
+
+// Columns for the CSV of the ends of an interval that stands in one cell of the table.
+const ends = (name, low, high) => [
+  [t("csv.from", { name }), low],
+  [t("csv.to", { name }), high],
+];
 
 // `given()`: the columns and all rows of a table, in its order.
 function downloadMenu(id, given) {

@@ -5,6 +5,18 @@ function wordsOf(column) {
   return column.i.map((index) => (index < 0 ? null : column.w[index]));
 }
 
+// Rows of a table that came as columns (columns.py: packed).
+function unpacked(table) {
+  const columns = Object.entries(table).map(([name, column]) => [
+    name,
+    Array.isArray(column) ? column : wordsOf(column),
+  ]);
+  const [, first] = columns[0] ?? [null, []];
+  return first.map((_, at) =>
+    Object.fromEntries(columns.map(([name, values]) => [name, values[at]])),
+  );
+}
+
 // A column of numbers; a null makes every sum that includes it unknown.
 function numbersOf(column) {
   const sparse = Array.isArray(column.i);
@@ -52,35 +64,43 @@ function zoneOf(raw) {
     entity,
     columns,
     units: Object.fromEntries(names.map((name) => [name, unitOf(raw[name])])),
-    ages: agesOf(raw.ages, ageStarts),
+    ages: raw.ages === undefined ? null : agesOf(raw.ages, ageStarts),
     ageStarts,
-    within: new Map(),
+    within: new Map(
+      Object.entries(raw.within ?? {}).map(([days, column]) => [Number(days), numbersOf(column)]),
+    ),
   };
 }
 
-// Ages as they are written (zones.py): steps within a row, one character for most.
+// Ages as they are written (zones.py): steps within a row, one character for most, three for many
+// leads of the same age.
 const AGE_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 function agesOf(text, starts) {
   const made = new Int32Array(starts[starts.length - 1]);
   const values = new Int32Array(128);
+  const two = (place) => values[text.charCodeAt(place)] * 62 + values[text.charCodeAt(place + 1)];
   for (let d = 0; d < AGE_DIGITS.length; d += 1) values[AGE_DIGITS.charCodeAt(d)] = d;
   let at = 0;
   for (let row = 0; row < starts.length - 1; row += 1) {
-    for (let k = starts[row], age = 0; k < starts[row + 1]; k += 1) {
-      if (text[at] === "-") {
-        age += values[text.charCodeAt(at + 1)] * 62 + values[text.charCodeAt(at + 2)];
+    for (let k = starts[row], age = 0; k < starts[row + 1];) {
+      if (text[at] === ".") {
+        const end = k + two(at + 1);
+        made.fill(age, k, end);
+        k = end;
         at += 3;
-      } else {
-        age += values[text.charCodeAt(at)];
-        at += 1;
+        continue;
       }
+      age += text[at] === "-" ? two(at + 1) : values[text.charCodeAt(at)];
+      at += text[at] === "-" ? 3 : 1;
       made[k] = age;
+      k += 1;
     }
   }
   return made;
 }
 
-// Qualified leads of each row within so many days of the first touch. Ages are in order.
+// Qualified leads of each row within so many days of the first touch; where days are not kept, they
+// are counted already.
 function qualifiedWithin(zone, days) {
   if (!zone.within.has(days)) {
     const made = new Float64Array(zone.entity.length);
@@ -161,6 +181,23 @@ function wholePeriods([from, to], level, last = Number.POSITIVE_INFINITY) {
     }
   }
   return [first, end - 1];
+}
+
+// Rows of zones of a table (zones.py) whose whole period is in the range, and the range that they
+// cover: wider where days are not kept.
+function rowsInRange(zones, [from, to]) {
+  const rows = [];
+  let covered = [from, to];
+  for (const zone of zones) {
+    if (zone.to <= from || zone.from > to) continue;
+    const first = from >= zone.from ? periodAround(zone, from)[0] : zone.from;
+    const after = to < zone.to ? periodAround(zone, to)[1] : zone.to;
+    covered = [Math.min(covered[0], first), Math.max(covered[1], after - 1)];
+    zone.day.forEach((day, at) => {
+      if (day >= first && day < after) rows.push([zone, at]);
+    });
+  }
+  return { rows, covered };
 }
 
 const hasDaysOf = ([from, to], level) =>

@@ -10,8 +10,8 @@ const FORECAST =
         wordsOf(raw[name]),
       ]),
     );
-    const numbers = ["start", "horizon", "leads", "qualified", "expected", "low", "high"].concat(
-      ["cost", "cost_low", "cost_high", "coverage"],
+    const numbers = ["start", "leads", "qualified", "expected", "low", "high"].concat(
+      ["cost", "cost_low", "cost_high", "coverage", "is_out_of_range"],
     );
     return raw.start.map((_, at) => ({
       ...Object.fromEntries(Object.entries(texts).map(([name, values]) => [name, values[at]])),
@@ -58,6 +58,7 @@ function forecastPart() {
         numeric: true,
         value: (row) => row.expected,
         cell: (row) => banded(row.expected, row.low, row.high, (v) => number(v, 0), "expected"),
+        also: ends(t("forecast.interval"), (row) => row.low, (row) => row.high),
       },
       {
         id: "cost",
@@ -65,12 +66,12 @@ function forecastPart() {
         numeric: true,
         value: (row) => row.cost,
         cell: (row) => banded(row.cost, row.cost_low, row.cost_high, (v) => money(v), "cost"),
+        also: ends(t("forecast.cost"), (row) => row.cost_low, (row) => row.cost_high),
       },
       {
         id: "basis",
         label: t("forecast.basis"),
-        value: (row) => row.reason ?? row.basis,
-        cell: (row) =>
+        value: (row) =>
           row.reason ? word("forecast_reason", row.reason) : word("forecast_basis", row.basis),
       },
     ],
@@ -86,13 +87,20 @@ function forecastPart() {
             (row) =>
               row.level === entity[0] &&
               row.entity === entity[1] &&
-              row.grain === grain &&
-              row.horizon === HORIZON,
+              row.grain === grain,
           )
         : [];
       notice.hidden = rows.length > 0;
       fill(notice, t(entity ? "forecast.none" : "forecast.choose"));
       table.update(rows);
+      const tested = rows.find((row) => isKnown(row.coverage));
+      table.note(
+        tested
+          ? t(tested.is_out_of_range ? "forecast.missed" : "forecast.held", {
+              share: percent(tested.coverage, 0),
+            })
+          : null,
+      );
       chart.update(forecastChart(rows));
     },
   };
@@ -123,14 +131,19 @@ function forecastChart(rows) {
         }),
       )
       .join(""),
-    columns: [t("cohorts.born"), t("measure.leads"), ...names, "10 %", "90 %"],
+    columns: [
+      t("cohorts.born"),
+      measured("leads"),
+      [names[0], (v) => number(v)],
+      ...[names[1], "10 %", "90 %"].map((label) => [label, (v) => number(v, 1)]),
+    ],
     rows: rows.map((row) => [
       bucketName(row.start, row.grain),
-      number(row.leads),
-      number(row.qualified),
-      number(row.expected, 1),
-      number(row.low, 1),
-      number(row.high, 1),
+      row.leads,
+      row.qualified,
+      row.expected,
+      row.low,
+      row.high,
     ]),
     option: {
       grid: { ...chartBase().grid, top: legendHeight(names) },
@@ -157,6 +170,7 @@ function forecastChart(rows) {
           names[1],
           rows.map((row) => row.expected),
           "c-cost",
+          { connectNulls: false },
         ),
         ...["low", "band"].map((part) => ({
           type: "line",
@@ -164,7 +178,10 @@ function forecastChart(rows) {
           symbol: "none",
           lineStyle: { opacity: 0 },
           areaStyle: part === "band" ? { color: cssColour("c-cost"), opacity: 0.16 } : { opacity: 0 },
-          data: rows.map((row) => (part === "low" ? row.low : row.high - row.low)),
+          // Where nothing is expected there is no band, rather than one at 0.
+          data: rows.map((row) =>
+            !isKnown(row.low) ? null : part === "low" ? row.low : row.high - row.low,
+          ),
         })),
       ],
     },

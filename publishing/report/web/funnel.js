@@ -96,8 +96,14 @@ function funnelChart(totals) {
   ]);
   return {
     summary: told.map(([name, value]) => `${name} ${value}`).join(", "),
-    columns: [t("funnel.step"), t("health.count"), t("funnel.share")],
-    rows: values.some((value) => value > 0) ? told : [],
+    columns: [
+      t("funnel.step"),
+      [t("health.count"), (v) => number(v)],
+      [t("funnel.share"), (v) => percent(v)],
+    ],
+    rows: values.some((value) => value > 0)
+      ? FUNNEL.map((name, at) => [t(`measure.${name}`), values[at], shares[at]])
+      : [],
     option: {
       grid: { ...chartBase().grid, top: 8, right: 90 },
       legend: { show: false },

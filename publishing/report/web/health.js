@@ -85,7 +85,6 @@ function health(root) {
   return () => {
     const of = (name) => healthSum(name);
     const signs = AD_SIGNS.reduce((sum, name) => sum + of(name), 0);
-    const accounts = reconciled();
     const complete = DATA.accounts
       .map((account) => account.complete_through)
       .filter(Boolean)
@@ -160,10 +159,17 @@ function health(root) {
     verdict.hidden = DATA.alarms === null;
     alarms?.update(DATA.alarms);
     restated.update(RESTATED);
-    money_.update(accounts);
+    coveredBy(money_, reconciled());
     chart.update(conversationsChart());
-    events?.update(eventRows());
+    if (events) coveredBy(events, eventRows());
   };
+}
+
+// The rows of a table, and a note where they cover more days than were asked for.
+function coveredBy(table, { rows, covered }) {
+  const isWider = covered[0] < state.range[0] || covered[1] > state.range[1];
+  table.update(rows);
+  table.note(isWider ? t("notice.whole_periods", { period: span(covered) }) : null);
 }
 
 const toneOf = (share, fine, warn) =>
@@ -196,13 +202,20 @@ function healthSum(name) {
   return sum;
 }
 
+const RECONCILIATION = DATA.reconciliation.map((zone) => ({
+  ...zone,
+  ...Object.fromEntries(
+    PARTS.map((name) => [name, numbersOf(zone[name]).map((sum) => sum / unitOf(zone[name]))]),
+  ),
+}));
+
+// By account, and the days that are covered: whole weeks or months where days are not kept.
 function reconciled() {
-  const { day, account } = DATA.reconciliation;
-  const columns = PARTS.map((name) => numbersOf(DATA.reconciliation[name]));
+  const { rows: found, covered } = rowsInRange(RECONCILIATION, state.range);
   const rows = new Map();
-  day.forEach((at, row) => {
-    const one = accountAt(account[row]);
-    if (!inRange(at) || (state.accounts.length && !state.accounts.includes(one.key))) return;
+  for (const [zone, at] of found) {
+    const one = accountAt(zone.account[at]);
+    if (state.accounts.length && !state.accounts.includes(one.key)) continue;
     if (!rows.has(one.key))
       rows.set(one.key, {
         ...one,
@@ -212,14 +225,13 @@ function reconciled() {
         ...Object.fromEntries(PARTS.map((name) => [name, 0])),
       });
     const sum = rows.get(one.key);
-    sum.days += 1;
-    PARTS.forEach((name, place) => {
-      sum[name] += columns[place][row];
-    });
-  });
+    sum.days += zone.days[at];
+    for (const name of PARTS) sum[name] += zone[name][at];
+  }
+  // To the cent, whatever adding up fractions leaves behind.
   for (const row of rows.values())
-    for (const name of PARTS) row[name] /= unitOf(DATA.reconciliation[name]);
-  return [...rows.values()];
+    for (const name of PARTS) row[name] = Math.round(row[name] * 1e6) / 1e6;
+  return { rows: [...rows.values()], covered };
 }
 
 function conversationsChart() {
@@ -235,11 +247,14 @@ function conversationsChart() {
     summary: shown
       .map(([name]) => `${t(`kind.${name}`)} ${number(totals[name].reduce((a, b) => a + b, 0))}`)
       .join(", "),
-    columns: [t("chart.period"), ...shown.map(([name]) => t(`kind.${name}`))],
+    columns: [
+      t("chart.period"),
+      ...shown.map(([name]) => [t(`kind.${name}`), (v) => number(v)]),
+    ],
     rows: shown.length
       ? series.keys.map((_, at) => [
           longLabel(series, at),
-          ...shown.map(([name]) => number(totals[name][at])),
+          ...shown.map(([name]) => totals[name][at]),
         ])
       : [],
     option: {
@@ -282,24 +297,23 @@ function eventsTable() {
   });
 }
 
+const EVENTS = (DATA.conversions ?? []).map((zone) => ({
+  ...zone,
+  ...Object.fromEntries(
+    ["stage", "event", "status", "reason"].map((name) => [name, wordsOf(zone[name])]),
+  ),
+}));
+
 function eventRows() {
-  const { day, events } = DATA.conversions;
-  const [stage, event, status, reason] = ["stage", "event", "status", "reason"].map((name) =>
-    wordsOf(DATA.conversions[name]),
-  );
   const rows = new Map();
-  day.forEach((at, row) => {
-    if (!inRange(at)) return;
-    const key = JSON.stringify([stage[row], event[row], status[row], reason[row]]);
-    if (!rows.has(key))
-      rows.set(key, {
-        stage: stage[row],
-        event: event[row],
-        status: status[row],
-        reason: reason[row],
-        events: 0,
-      });
-    rows.get(key).events += events[row];
-  });
-  return [...rows.values()];
+  const { rows: found, covered } = rowsInRange(EVENTS, state.range);
+  for (const [zone, at] of found) {
+    const [stage, event, status, reason] = [zone.stage, zone.event, zone.status, zone.reason].map(
+      (column) => column[at],
+    );
+    const key = JSON.stringify([stage, event, status, reason]);
+    if (!rows.has(key)) rows.set(key, { stage, event, status, reason, events: 0 });
+    rows.get(key).events += zone.events[at];
+  }
+  return { rows: [...rows.values()], covered };
 }

@@ -108,8 +108,9 @@ function leadList(root) {
       {
         id: "stage",
         label: t("health.stage"),
-        value: (row) => row.stage ?? "",
-        cell: (row) => (row.stage ? word("stage", row.stage) : NOTHING),
+        value: (row) => (row.stage ? word("stage", row.stage) : ""),
+        cell: (row, value) => value || NOTHING,
+        csv: (row, isRaw) => (row.stage && !isRaw ? word("stage", row.stage) : row.stage),
       },
       {
         id: "age",

@@ -115,6 +115,7 @@ function buildPage() {
       { class: "heading" },
       h("div", { class: "with-tools" }, h("h1", {}, t(`page.${state.page}`)), copyLink()),
       h("p", { class: "lead", id: "lead" }),
+      h("p", { class: "notice", id: "unknown", role: "note", hidden: true }),
     ),
     root,
   );
@@ -151,6 +152,11 @@ function render() {
       : state.page === "monday"
         ? t("monday.lead", { date: date(AS_OF) })
         : pageLead();
+  const unknown = document.getElementById("unknown");
+  unknown.hidden = state.unknown.length === 0;
+  unknown.textContent = state.unknown.length
+    ? t("address.unknown", { values: state.unknown.join(", ") })
+    : "";
   for (const link of app.querySelectorAll("nav a")) {
     link.setAttribute("href", address({ page: link.dataset.page, tables: {} }));
     if (link.dataset.page === state.page) link.setAttribute("aria-current", "page");

@@ -52,7 +52,7 @@ function restatedMarks(series, range) {
   }));
 }
 
-const RULES_CHANGED = new Set(["rules", "stage_mapping"]);
+const RULES_CHANGED = new Set(["rules", "stage_mapping", "chat_rules"]);
 function ruleMarks(series, range) {
   return RESTATED.filter((one) => RULES_CHANGED.has(one.cause) && one.on >= range[0] && one.on <= range[1]).map(
     (one) => ({

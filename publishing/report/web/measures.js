@@ -30,6 +30,9 @@ const MEASURES = {
   roas: { of: (s) => costOf(s.won_value, s.spend), format: (v) => number(v, 2), good: 1 },
 };
 
+// A column of a chart's numbers.
+const measured = (name) => [t(`measure.${name}`), MEASURES[name].format];
+
 const loadedOf = (s, people) => (s.spend === 0 ? null : ratio(s.spend + s.message_cost, people));
 
 const measureOf = (name, row) => {
@@ -127,9 +130,14 @@ function described(table) {
 const PLATFORM_NAMES = { meta: "Meta", google: "Google", microsoft: "Microsoft" };
 const platformName = (platform) => PLATFORM_NAMES[platform] ?? platform ?? NOTHING;
 
+// What has no place of its own here, since there is so much (room.py): ads of a campaign, campaigns of
+// an account.
+const OTHERS = "others";
+
 // Placeholders for spend and leads without a known campaign or ad have names in every language.
 function campaignName(platform, id) {
   if (id === null) return t("campaign.none");
+  if (id.startsWith("others:")) return t("campaign.others");
   if (id === "unresolved") return t("campaign.unresolved", { platform: platformName(platform) });
   if (id.startsWith("unallocated:"))
     return t("campaign.unallocated", { platform: platformName(platform) });
@@ -138,6 +146,7 @@ function campaignName(platform, id) {
 
 function adName(platform, id) {
   if (id === null) return t("campaign.none");
+  if (id === OTHERS) return t("ad.others");
   if (id === "unknown") return t("ad.unknown", { platform: platformName(platform) });
   if (id.startsWith("unallocated:"))
     return t("campaign.unallocated", { platform: platformName(platform) });
@@ -147,6 +156,7 @@ function adName(platform, id) {
 }
 
 function adsetName(platform, id) {
+  if (id === OTHERS) return adName(platform, id);
   return adsetNameMap().get(`${platform} ${id}`) ?? id;
 }
 
@@ -170,5 +180,13 @@ function tellApart(rows, idOf) {
 
 function accountName(account) {
   if (account.key === "none") return t("account.none");
-  return account.name ?? account.id;
+  const name = account.name ?? account.id;
+  return SHARED_NAMES.has(name) ? `${name} …${account.id.slice(-6)}` : name;
 }
+
+// Names that several accounts have; `account` is told apart by the end of its id.
+const SHARED_NAMES = new Set(
+  ACCOUNTS.map((account) => account.name).filter(
+    (name, at, all) => name !== null && all.indexOf(name) !== at,
+  ),
+);

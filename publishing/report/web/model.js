@@ -12,10 +12,11 @@ function chosenEntities() {
 }
 
 const keyOf = (platform, id) => (id === null || id === undefined ? "none" : `${platform}:${id}`);
-const adsetOf = (platform, ad) =>
-  ad?.startsWith("ad_group:")
-    ? ad.slice("ad_group:".length)
-    : (ADS.get(`${platform} ${ad}`)?.adset ?? null);
+function adsetOf(platform, ad) {
+  if (ad === OTHERS) return OTHERS;
+  if (ad?.startsWith("ad_group:")) return ad.slice("ad_group:".length);
+  return ADS.get(`${platform} ${ad}`)?.adset ?? null;
+}
 // The value that a filter compares, of an entity.
 const ENTITY_KEYS = {
   channels: (e) => ENTITIES.channel[e],

@@ -162,6 +162,9 @@ function fillNotice(notice, range, mask, level, { young: hasYoung = true } = {})
   const lines = [];
   const [from, to] = state.range;
   if (isByNumber()) lines.push(t("notice.by_number"));
+  const { campaigns: unlisted, ads } = DATA.others;
+  if (unlisted + ads > 0 && ["campaigns", "creatives"].includes(state.page))
+    lines.push(t("notice.others", { campaigns: number(unlisted), ads: number(ads) }));
   if (range[1] < range[0]) {
     lines.push(t("notice.none_ripe", { days: number(Number(state.within)) }));
   } else {
@@ -219,8 +222,8 @@ function costChart(series, rows) {
   const cpql = rows.map((row) => measureOf("cpql", row));
   return {
     summary: extremes(t("measure.cpql"), series, cpql, (v) => money(v)),
-    columns: [t("chart.period"), t("measure.spend"), t("measure.cpql")],
-    rows: rows.map((row, at) => [longLabel(series, at), money(spend[at]), money(cpql[at])]),
+    columns: [t("chart.period"), measured("spend"), measured("cpql")],
+    rows: rows.map((_, at) => [longLabel(series, at), spend[at], cpql[at]]),
     option: {
       xAxis: categoryAxis(labels(series)),
       yAxis: [valueAxis(shortMoney), valueAxis(shortMoney, { splitLine: { show: false } })],
@@ -247,12 +250,12 @@ function peopleChart(series, rows) {
   const qualified = rows.map((row) => measureOf("qualified", row));
   return {
     summary: extremes(t("measure.leads"), series, leads, (v) => number(v)),
-    columns: [t("chart.period"), t("measure.leads"), t("measure.qualified"), t("measure.rate")],
+    columns: [t("chart.period"), ...["leads", "qualified", "rate"].map(measured)],
     rows: rows.map((row, at) => [
       longLabel(series, at),
-      number(leads[at]),
-      number(qualified[at]),
-      percent(measureOf("rate", row)),
+      leads[at],
+      qualified[at],
+      measureOf("rate", row),
     ]),
     option: {
       xAxis: categoryAxis(labels(series)),
@@ -302,12 +305,12 @@ function originChart(series, groups, totals) {
       .slice(0, 3)
       .map((one) => `${word("channel", one.key)} ${percent(one.sum / all, 0)}`)
       .join(", "),
-    columns: [t("chart.period"), ...known.map((one) => word("channel", one.key))],
+    columns: [
+      t("chart.period"),
+      ...known.map((one) => [word("channel", one.key), (v) => number(v)]),
+    ],
     rows: known.length
-      ? series.keys.map((_, at) => [
-          longLabel(series, at),
-          ...known.map((one) => number(one.leads[at])),
-        ])
+      ? series.keys.map((_, at) => [longLabel(series, at), ...known.map((one) => one.leads[at])])
       : [],
     option: {
       grid: {

@@ -66,6 +66,7 @@ function shiftTable() {
         label: t("creatives.range"),
         numeric: true,
         value: (row) => row.low,
+        also: [[t("csv.to", { name: t("creatives.range") }), (row) => row.high]],
         cell: (row) =>
           t("creatives.interval", { low: number(row.low, 1), high: number(row.high, 1) }),
       },

@@ -2,6 +2,8 @@
 // stored in the browser.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
+for (const name of ["accounts", "unread", "targets", "answers"])
+  if (DATA[name]) DATA[name] = unpacked(DATA[name]);
 // Monday and answer times are marts that an older installation lacks.
 const PAGES = [
   ...(DATA.monday ? ["monday"] : []),
@@ -56,10 +58,13 @@ const quarterOf = (day, offset = 0) => {
 };
 
 function presetRange(preset) {
-  if (preset === "month") return [monthOf(LAST_DAY), LAST_DAY];
-  if (preset === "last_month") return [monthOf(LAST_DAY, -1), monthOf(LAST_DAY) - 1];
-  if (preset === "quarter") return [quarterOf(LAST_DAY), LAST_DAY];
-  if (preset === "last_quarter") return [quarterOf(LAST_DAY, -1), quarterOf(LAST_DAY) - 1];
+  // Of the calendar, not of the last day read: on the first of a month, "last month" is the one that
+  // has just ended.
+  const upToRead = (start, end) => [start, Math.max(start, Math.min(end, LAST_DAY))];
+  if (preset === "month") return upToRead(monthOf(AS_OF), AS_OF);
+  if (preset === "last_month") return upToRead(monthOf(AS_OF, -1), monthOf(AS_OF) - 1);
+  if (preset === "quarter") return upToRead(quarterOf(AS_OF), AS_OF);
+  if (preset === "last_quarter") return upToRead(quarterOf(AS_OF, -1), quarterOf(AS_OF) - 1);
   if (preset === "all") return [FIRST_DAY, END_DAY];
   const days = Number.parseInt(preset, 10);
   return [LAST_DAY - days + 1, LAST_DAY];
@@ -89,6 +94,14 @@ const CHOICES = {
   theme: [() => ["light", "dark"], null],
 };
 
+// Of a period of centuries, which a typed address may ask for, what holds figures; or its end.
+const LONGEST = 4000;
+function shortened([from, to]) {
+  if (to - from <= Math.max(LONGEST, END_DAY - FIRST_DAY)) return [from, to];
+  const within = [Math.max(from, FIRST_DAY), Math.min(to, END_DAY)];
+  return within[0] <= within[1] ? within : [to - LONGEST, to];
+}
+
 function readState() {
   const [, page = "", query = ""] = /^#?\/?([^?]*)\??(.*)$/.exec(location.hash) ?? [];
   const asked = new URLSearchParams(query);
@@ -97,15 +110,19 @@ function readState() {
   const dates = ["from", "to"].map((name) => asked.get(name) ?? "");
   if (dates.every((date) => /^\d{4}-\d\d-\d\d$/.test(date) && !Number.isNaN(dayOf(date)))) {
     const [a, b] = dates.map(dayOf);
-    state.range = [Math.min(a, b), Math.max(a, b)];
+    state.range = shortened([Math.min(a, b), Math.max(a, b)]);
     state.preset = null;
   } else {
     state.preset = state.preset ?? "30d";
     state.range = presetRange(state.preset);
   }
+  state.unknown = [];
   for (const name of FILTERS) {
     const values = asked.getAll(FILTER_NAMES[name]);
-    state[name] = values.length ? values.filter((value) => KNOWN_VALUES[name]().has(value)) : [];
+    const isKnownHere = (value) => KNOWN_VALUES[name]().has(value);
+    state[name] = values.filter(isKnownHere);
+    for (const value of values)
+      if (!isKnownHere(value)) state.unknown.push(`${FILTER_NAMES[name]}=${value}`);
   }
   for (const [name, [choices, otherwise]] of Object.entries(CHOICES)) {
     state[name] = choices().includes(asked.get(name)) ? asked.get(name) : otherwise;

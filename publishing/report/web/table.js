@@ -9,9 +9,10 @@ const compareNumbers = (a, b, id) => a.getValue(id) - b.getValue(id);
 const compareTexts = (a, b, id) =>
   a.getValue(id).localeCompare(b.getValue(id), locale(), { numeric: true });
 
-// columns: {id, label, hint?, numeric?, value(row), format?(value), cell?(row, value), csv?(row),
-// also?: [label, value(row)][]}; the first one names the row, `also` are columns of the CSV only.
-// Returns the element and `update(rows, total)`; `total` is the footer row. How it is sorted and
+// columns: {id, label, hint?, numeric?, value(row), format?(value), cell?(row, value),
+// csv?(row, isRaw), also?: [label, value(row)][]}; the first one names the row, `also` are columns of
+// the CSV only.
+// Returns the element, `note(text)` and `update(rows, total)`; `total` is the footer row. How it is sorted and
 // searched is in the address.
 function dataTable({ id, caption, columns, sort = null, search = null, pageSize = PAGE_SIZE }) {
   const kept = { pageSize, ...tableStates.get(id), ...askedOf(id, columns, sort) };
@@ -59,6 +60,7 @@ function dataTable({ id, caption, columns, sort = null, search = null, pageSize 
         show(true);
       })
     : null;
+  const said = h("p", { class: "note", hidden: true });
   const download = downloadMenu(id, () => ({ columns, rows: sortedRows() }));
   const frame = h(
     "div",
@@ -201,9 +203,15 @@ function dataTable({ id, caption, columns, sort = null, search = null, pageSize 
       "div",
       { class: "data-table" },
       h("div", { class: "table-tools" }, field, download),
+      said,
       frame,
       pager,
     ),
+    // What is to be known of all rows; null: nothing.
+    note(text) {
+      said.hidden = text === null;
+      fill(said, text);
+    },
     update(newRows, newTotal = null) {
       const asked = askedOf(id, columns, sort);
       if (JSON.stringify(asked.sorting) !== JSON.stringify(kept.sorting))

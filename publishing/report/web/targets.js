@@ -32,6 +32,11 @@ function targetsCard() {
         numeric: true,
         value: (row) => row.expected_cost_per_qualified_lead,
         cell: targetCost,
+        also: ends(
+          t("targets.cost"),
+          (row) => row.expected_cost_per_qualified_lead_low,
+          (row) => row.expected_cost_per_qualified_lead_high,
+        ),
       },
       {
         id: "target",
@@ -52,7 +57,7 @@ function targetRow(target) {
   const { platform, account_id: account, campaign_id: campaign } = target;
   const known = !target.problem_code;
   const title = campaign
-    ? (target.campaign_name ?? campaign)
+    ? (target.campaign_name ?? campaignName(platform, campaign))
     : (target.account_name ?? account ?? NOTHING);
   const to = campaign
     ? { by: "adset", campaigns: [keyOf(platform, campaign)], accounts: [] }

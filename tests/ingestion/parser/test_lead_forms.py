@@ -116,16 +116,58 @@ def test_no_answer_is_in_any_row() -> None:
         ({"phone_number": PHONE, "telefone_do_gerente": "+5531987650002"}, PHONE, None),
         ({"phone_number": "999999999999", "email": "nao@tem.com"}, None, None),
         ({"phone_number": "amanhã", "email": "none"}, None, None),
+        ({"PHONE_NUMBER": "031 98765-0001", "Email": f" {EMAIL.upper()} "}, PHONE, EMAIL),
+        ({"phone_number": "5531987650001"}, PHONE, None),
+        ({"phone_number": "0055 (31) 98765-0001"}, PHONE, None),
+        ({"phone_number": "+55 31 8765-0001"}, PHONE, None),  # without its ninth digit
+        ({"phone_number": "31 98765-0001 ou 31 98765-0002"}, None, None),  # whose?
+        ({"teléfono_móvil": "+52 1 55 2841 9073", "correo": EMAIL}, "+525528419073", EMAIL),
+        ({"qual_modelo_do_seu_celular?": "Galaxy S23", "email": EMAIL}, None, EMAIL),
         ({"full_name": EMAIL, "cidade": PHONE}, None, None),
         ({}, None, None),
     ],
 )
-def test_phone_and_email_are_found_by_their_questions(
+def test_e184_phone_and_email_are_found_by_their_questions(
     answers: dict[str, str], phone: str | None, email: str | None
 ) -> None:
     (row,) = read(lead(answers=answers))["web_leads"]
     assert row["phone_key"] == (phone and NAMES.phone(phone))
     assert row["email_key"] == (email and NAMES.email(email))
+
+
+def test_e184_several_choices_and_a_question_asked_twice_lose_nothing() -> None:
+    answers = [
+        {"name": "services", "values": ["botox", "peeling", PHONE, 7, None]},
+        {"name": "email", "values": []},
+        {"name": "email", "values": [EMAIL, "ana@example.org"]},
+        {"name": "phone_number", "values": [PHONE]},
+        {"name": 7, "values": ["x"]},
+        {"values": "x"},
+        "x",
+    ]
+    rows = read(lead(field_data=answers))
+    (row,) = rows["web_leads"]
+    assert (row["phone_key"], row["email_key"]) == (NAMES.phone(PHONE), NAMES.email(EMAIL))
+    assert {other for _, other, _ in links(rows)} == {
+        NAMES.phone(PHONE), NAMES.email(EMAIL), NAMES.email("ana@example.org"),
+    }  # fmt: skip
+    assert read(lead(field_data="x"))["web_leads"][0]["phone_key"] is None
+
+
+@pytest.mark.parametrize(
+    "written", ["2026-06-09T09:00:00-0300", "2026-06-09T12:00:00Z", "2026-06-09T17:30:00+05:30"]
+)
+def test_times_of_any_offset_are_one_moment(written: str) -> None:
+    (row,) = read(lead(created_time=written))["web_leads"]
+    assert row["submitted_at"] == datetime(2026, 6, 9, 12, tzinfo=UTC)
+
+
+def test_ids_beyond_two_to_the_53_stay_whole() -> None:
+    longest = "12345678901234567"
+    rows = parse(notice(leadgen_id=int(longest)), source="messenger")["form_notices"]
+    rows += read(lead(id=longest))["web_leads"] + read(lead(id=int(longest)))["web_leads"]
+    assert [row["leadgen_id"] for row in rows] == [longest] * 3
+    assert reasons(read(lead(id=1.2345678901234567e16))) == ["id_not_text"]
 
 
 @pytest.mark.parametrize(

@@ -67,11 +67,13 @@ class Shop:
         vault.append([NewEnvelope(at, "messenger", body) for body in bodies])
         vault.close()
 
-    def read(self, **later: float) -> LeadFormsCounts:
+    def read(self, *, in_bulk: bool = True, **later: float) -> LeadFormsCounts:
         self.state.now += timedelta(**later)
         pages = Pages(self.settings, RetryPolicy(tries=2), sleep=self.slept.append, seed=1)
         try:
-            return land_lead_forms(self.settings, lambda: self.state.now, pages=pages)
+            return land_lead_forms(
+                self.settings, lambda: self.state.now, pages=pages, in_bulk=in_bulk
+            )
         finally:
             pages.close()
 
@@ -118,7 +120,7 @@ def test_a_notice_is_followed_by_its_lead_in_the_same_run(shop: Shop) -> None:
     assert shop.api.calls == [], "nothing is asked where nothing is new"
 
 
-def test_missed_repeated_and_late_notices_make_the_same_rows(shop: Shop) -> None:
+def test_e180_missed_repeated_and_late_notices_make_the_same_rows(shop: Shop) -> None:
     leads = [shop.lead(n, ad_id=ADS) for n in range(1, 6)] + [shop.lead(6, SECOND)]
     shop.notify(leads[1], leads[1])
     assert shop.night().leads == 6  # more than a page of the listing
@@ -168,7 +170,7 @@ def test_a_dead_token_stops_and_names_its_setting(shop: Shop) -> None:
         shop.read()
 
 
-def test_a_deleted_form_is_named_once_and_stops_nothing(shop: Shop) -> None:
+def test_e181_a_deleted_form_is_named_once_and_stops_nothing(shop: Shop) -> None:
     shop.lead(1)
     shop.night()
     shop.state.forms[FORM].is_deleted = True
@@ -187,7 +189,7 @@ def test_a_form_deleted_between_list_and_read_is_gone_too(shop: Shop) -> None:
     assert (counts.leads, counts.forms_gone) == (1, f"Visita ({FORM})")
 
 
-def test_a_lead_refused_by_its_id_is_named_and_the_others_land(shop: Shop) -> None:
+def test_e181_a_lead_refused_by_its_id_is_named_and_the_others_land(shop: Shop) -> None:
     shop.night()
     refused, fine = shop.lead(1), shop.lead(2)
     shop.state.refused.add(refused.lead_id)
@@ -202,6 +204,44 @@ def test_a_lead_refused_by_its_id_is_named_and_the_others_land(shop: Shop) -> No
     assert shop.read(days=3).leads == 0  # by now nobody expects it
     states = shop.rows("meta_lead_forms/leads", "read_no, lead_key")
     assert sorted(row["state"] for row in states) == ["read", "refused"]
+
+
+def test_forms_that_cannot_be_listed_keep_no_lead_from_being_read_by_its_notice(
+    shop: Shop,
+) -> None:
+    shop.api.faults = FaultScript([Fault(f"{PAGE}/leadgen_forms", code=200, status=403)])
+    shop.notify(shop.lead(1))
+    with pytest.raises(SourceIncompleteError, match=f"forms of page {PAGE}") as refusal:
+        shop.night()
+    assert refusal.value.counts.by_notice == 1
+
+
+def test_for_the_live_worker_each_lead_is_asked_for_once_and_no_form_is_read(shop: Shop) -> None:
+    refused, fine = shop.lead(1), shop.lead(2)
+    shop.state.refused.add(refused.lead_id)
+    shop.notify(refused, fine)
+    shop.notify(shop.lead(3), page=OTHER)
+    del shop.state.leads[refused.lead_id]
+    assert shop.read(in_bulk=False).leads == 1
+    assert not any("leadgen_forms" in call or "/leads" in call for call in shop.api.calls)
+    shop.api.calls.clear()
+    assert shop.read(in_bulk=False, minutes=1).leads == 0
+    assert shop.api.calls == []
+    with pytest.raises(SourceIncompleteError, match=f"lead {refused.lead_id}") as refusal:
+        shop.read(minutes=1)
+    assert "which is not configured" in str(refusal.value)
+
+
+def test_for_the_live_worker_the_first_lead_without_an_answer_is_the_last_asked_for(
+    shop: Shop,
+) -> None:
+    leads = [shop.lead(n) for n in range(1, 5)]
+    shop.notify(*leads)
+    shop.api.faults = FaultScript([Fault(f"GET /{leads[1].lead_id}", times=2, status=500, code=2)])
+    with pytest.raises(SourceIncompleteError) as refusal:
+        shop.read(in_bulk=False)
+    assert refusal.value.counts.leads == 1
+    assert shop.read(in_bulk=False).leads == 3
 
 
 def test_notices_of_a_page_that_is_not_configured_are_named(shop: Shop) -> None:

@@ -10,10 +10,10 @@
 
     `is_click_to_whatsapp`, for resolved ads: the ad set sends people to WhatsApp, alone or among
     other destinations (E49), or has an ad with a WhatsApp button or one that a referral named. An
-    ad whose ad set the API no longer shows follows its campaign.
+    ad whose ad set the API no longer shows follows its campaign. `is_lead_form`: so says the ad set,
+    the button (an instant form's id), or a lead of a form that names the ad.
 
-    A time zone that the warehouse does not know is left out (a check names it): days then fall back
-    to the reporting time zone.
+    A time zone that the warehouse does not know is left out (a check names it).
 */
 
 with
@@ -53,11 +53,13 @@ web_ads as (
 
     select
         platform,
-        ad_id
+        ad_id,
+        max(case when basis = 'lead_form' then 1 else 0 end) as has_form_lead
     from {{ ref('int_pages__classified') }}
     where
         platform is not null
         and ad_id is not null
+    group by platform, ad_id
 
 ),
 
@@ -142,7 +144,9 @@ placed as (
         end as resolution,
         referral_ads.ad_id is not null as has_referral,
         coalesce(latest_creatives.call_to_action_type, '') = 'WHATSAPP_MESSAGE'
-        or referral_ads.ad_id is not null as is_whatsapp_by_itself
+        or referral_ads.ad_id is not null as is_whatsapp_by_itself,
+        latest_creatives.lead_form_id is not null
+        or coalesce(web_ads.has_form_lead, 0) = 1 as has_lead_form
 
     from ids
     left join latest_ads
@@ -161,6 +165,10 @@ placed as (
         on
             ids.platform = referral_ads.platform
             and ids.ad_id = referral_ads.ad_id
+    left join web_ads
+        on
+            ids.platform = web_ads.platform
+            and ids.ad_id = web_ads.ad_id
     left join latest_lookups
         on
             ids.platform = latest_lookups.platform
@@ -196,6 +204,7 @@ named as (
         placed.resolution,
         placed.has_referral,
         placed.is_whatsapp_by_itself,
+        placed.has_lead_form or coalesce(adsets.is_lead_form_destination, false) as is_lead_form,
         case
             when placed.resolution <> 'resolved' then 0
             when placed.is_whatsapp_by_itself or adsets.is_whatsapp_destination then 1

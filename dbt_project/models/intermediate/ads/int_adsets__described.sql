@@ -2,7 +2,8 @@
     Grain: one row per platform and ad set known from the API or from spend (rule R8).
 
     An ad set whose destination contains WhatsApp starts chats there, alone or among other
-    destinations (E49).
+    destinations (E49). An instant form is its destination by name; of older ad sets, which have no
+    destination, by their goal: leads that are no conversions elsewhere.
 */
 
 with
@@ -68,7 +69,13 @@ described as (
         upper(coalesce(latest_adsets.destination_type, '')) like '%WHATSAPP%'
             as is_whatsapp_destination,
         upper(coalesce(latest_adsets.destination_type, '')) like '%WHATSAPP%'
-        and upper(latest_adsets.destination_type) <> 'WHATSAPP' as is_mixed_destination
+        and upper(latest_adsets.destination_type) <> 'WHATSAPP' as is_mixed_destination,
+        upper(coalesce(latest_adsets.destination_type, '')) in ('ON_AD', 'LEAD_FORM_MESSENGER')
+        or (
+            upper(coalesce(latest_adsets.destination_type, '')) in ('', 'UNDEFINED')
+            and upper(coalesce(latest_adsets.optimization_goal, ''))
+            in ('LEAD_GENERATION', 'QUALITY_LEAD')
+        ) as is_lead_form_destination
 
     from ids
     left join latest_adsets

@@ -25,8 +25,7 @@ select
         when upper(coalesce(ads.destination_type, '')) = 'MESSENGER' then 'click_to_messenger'
         when upper(coalesce(ads.destination_type, '')) = 'INSTAGRAM_DIRECT'
             then 'click_to_instagram'
-        when upper(coalesce(ads.destination_type, '')) in ('ON_AD', 'LEAD_FORM_MESSENGER')
-            then 'meta_lead_form'
+        when ads.is_lead_form then 'meta_lead_form'
         else 'meta_web'
     end as channel,
     spend.currency,

@@ -127,7 +127,9 @@ forms as (
 
     select {{ local_date('occurred_at', reporting_timezone()) }} as report_date
     from {{ ref('fct_touches') }}
-    where origin = 'web'
+    where
+        origin = 'web'
+        and not {{ is_test_person('lead_id') }}
 
 ),
 
