@@ -6,7 +6,6 @@ is never sent; `test` and `live` send what has happened since the activation beg
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,20 +15,13 @@ from datetime import UTC, datetime
 from activation.conversions_api import Event, EventsApi
 from activation.conversions_ledger import STATES, ConversionsLedger, Row, states_of, write_states
 from activation.delivery import Delivered, Delivery, Patience, Planned
-from activation.ledger import ledger_path
 from activation.outbox import MAX_AGE_SECONDS, Candidate, Outbox, read_outbox
 from activation.people import withdrawn_since
-from ctwa.lease import mark, set_mark
-from ctwa.lock import database_of, refresh_lock
+from ctwa.lock import refresh_lock
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
 from ingestion.source import SourceError
 from ingestion.vault.vault import microseconds
-
-log = logging.getLogger(__name__)
-
-_MARK = "conversions"
-"""Name of the mark that the ledger which sends leaves for all hosts."""
 
 
 @dataclass(slots=True)
@@ -114,7 +106,7 @@ class _Run:
         """Decide about every row of the outbox; the ledger then holds what to send."""
         ledger, now_us = self._ledger, self._clock()
         ledger.settle_interrupted(now_us)
-        on_since_us = self._begin(now_us) if self._sends else None
+        on_since_us = ledger.begin_activation(now_us) if self._sends else None
         if not self._sends:
             ledger.end_activation()
         tried = ledger.rows("sent", "rejected", "unknown")
@@ -143,22 +135,6 @@ class _Run:
         if self._settings.meta_conversions_on_unknown == "resend":
             self._planned += self._resends(tried, names, on_since_us or 0, now_us)
         self._due = len(self._planned)
-
-    def _begin(self, now_us: int) -> int:
-        """Since when events are sent; from now on, where another ledger has sent meanwhile."""
-        url = database_of(self._settings)
-        is_last = not url or self._ledger.sent_last(mark(url, _MARK))
-        if not is_last:
-            log.warning(
-                "another host has sent conversion events with another ledger than %s: outcomes "
-                "until now are not sent from here, because it is not known which it has sent",
-                ledger_path(self._settings),
-            )
-            self._ledger.end_activation()
-        since_us = self._ledger.begin_activation(now_us)
-        if not is_last:
-            set_mark(url, _MARK, self._ledger.new_mark())
-        return since_us
 
     def _with_consent(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         people = {one.conversion_event_id: one.keys() for one in candidates}
@@ -232,8 +208,6 @@ class _Run:
             sleep=sleep,
             patience=patience,
         )
-        if url := database_of(self._settings):
-            set_mark(url, _MARK, self._ledger.new_mark())
         self._done = delivery.result
         delivery.run(self._planned)
         if self._done.stops:

@@ -22,11 +22,10 @@ next sending writes it again.
 
 from __future__ import annotations
 
-import secrets
-import sqlite3
+import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -35,58 +34,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from activation.ledger import RESTORED, open_ledger, transaction
+from activation.ledger import (
+    RESTORED,
+    Connection,
+    Cursor,
+    is_restored_database,
+    open_ledger,
+    transaction,
+)
 from activation.outbox import Candidate
 from ctwa.files import replacing
 from ctwa.settings import Settings
 
-SCHEMA = """
-create table if not exists conversions (
-    conversion_event_id text primary key,  -- Meta gets it as event_id
-    lead_id text,                          -- null: somebody erased
-    funnel_stage text not null,
-    occurrence text,
-    outcome_key text,
-    click_key text,                        -- keyed hash of the click or lead id
-    event_name text not null,
-    dataset_id text not null,
-    occurred_at_us integer not null,       -- event_time is its whole second
-    value text,                            -- decimal
-    currency text,
-    mode text not null,                    -- test | live
-    state text not null check (state in ('pending', 'sending', 'sent', 'rejected', 'unknown')),
-    reason text,
-    attempts integer not null default 0,   -- requests that held it
-    planned_at_us integer not null,
-    tried_at_us integer,                   -- start of the last request
-    settled_at_us integer,                 -- when the state became what it is
-    fbtrace_id text
-) without rowid;
-create unique index if not exists conversions_of_lead
-    on conversions (funnel_stage, lead_id, occurrence) where state <> 'rejected';
-create unique index if not exists conversions_of_outcome
-    on conversions (funnel_stage, outcome_key) where state <> 'rejected';
-create unique index if not exists conversions_of_purchase
-    on conversions (funnel_stage, occurrence) where occurrence <> 'first' and state <> 'rejected';
-create unique index if not exists conversions_of_click
-    on conversions (funnel_stage, click_key) where occurrence = 'first' and state <> 'rejected';
-create index if not exists conversions_open
-    on conversions (state) where state in ('pending', 'sending');
-create table if not exists conversions_switch (
-    id integer primary key check (id = 1),
-    on_since_us integer not null           -- no row: sending is not switched on
-);
-create table if not exists conversions_marks (
-    id integer primary key,
-    mark text not null                     -- the last that this ledger left in the database
-);
-create table if not exists conversions_refused_names (
-    dataset_id text not null,
-    event_name text not null,
-    refused_at_us integer not null,
-    primary key (dataset_id, event_name)
-) without rowid;
-"""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,51 +81,38 @@ _PLACES = ", ".join("?" for _ in fields(Row))
 class ConversionsLedger:
     """The ledger's tables of conversion events. One writer: the caller holds the refresh lock."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     @classmethod
     @contextmanager
     def open(cls, settings: Settings) -> Iterator[ConversionsLedger]:
         """The installation's ledger; if it was restored, its activation ends first."""
-        with open_ledger(settings, SCHEMA) as connection:
+        with open_ledger(settings) as connection:
             ledger = cls(connection)
             marker = settings.activation_dir / RESTORED
             if marker.exists():
                 ledger.end_activation()
                 marker.unlink()
+            with transaction(connection):
+                if is_restored_database(settings, connection):
+                    log.warning(
+                        "the vault's database was restored, or a replica was promoted: outcomes "
+                        "until now are not sent, as those may be missing that were sent since"
+                    )
+                    ledger.end_activation()
             yield ledger
 
     # ---- since when it is switched on ----------------------------------------------------
 
     def begin_activation(self, now_us: int) -> int:
         """Since when events are sent; where they were not, from now on."""
-        self._run("insert or ignore into conversions_switch values (1, ?)", now_us)
+        self._run("insert into conversions_switch values (1, ?) on conflict do nothing", now_us)
         return int(self._run("select on_since_us from conversions_switch").fetchone()[0])
 
     def end_activation(self) -> None:
         """What happens until it begins again is never sent."""
         self._run("delete from conversions_switch")
-
-    def sent_last(self, mark: str | None) -> bool:
-        """Whether `mark`, which the ledger that sends leaves in the database, is of this one.
-
-        Where the vault is PostgreSQL another host may have sent since, with a ledger of its own or
-        a copy of this one; what it sent is not known here.
-        """
-        known = {found[0] for found in self._run("select mark from conversions_marks")}
-        return mark is None or mark in known
-
-    def new_mark(self) -> str:
-        """One to leave in the database now; the ones before stay known, in case of crashes."""
-        new = secrets.token_hex(8)
-        with transaction(self._connection):
-            self._run("insert into conversions_marks (mark) values (?)", new)
-            self._run(
-                "delete from conversions_marks "
-                "where id <= (select max(id) - 20 from conversions_marks)"
-            )
-        return new
 
     # ---- a run ----------------------------------------------------------------------------
 
@@ -234,7 +181,7 @@ class ConversionsLedger:
 
     def refuse_name(self, dataset_id: str, event_name: str, now_us: int) -> None:
         """Remember that Meta does not accept this event name in this dataset."""
-        sql = "insert or ignore into conversions_refused_names values (?, ?, ?)"
+        sql = "insert into conversions_refused_names values (?, ?, ?) on conflict do nothing"
         self._run(sql, dataset_id, event_name, now_us)
 
     def refused_names(self) -> set[tuple[str, str]]:
@@ -251,17 +198,16 @@ class ConversionsLedger:
         sql = f"select {_COLUMNS} from conversions {where}order by 1"  # noqa: S608
         return [_row(found) for found in self._run(sql, *states)]
 
-    def _run(self, sql: str, *values: object) -> sqlite3.Cursor:
+    def _run(self, sql: str, *values: object) -> Cursor:
         return self._connection.execute(sql, values)
 
     def _run_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
         self._connection.executemany(sql, rows)
 
 
-def _row(found: sqlite3.Row) -> Row:
-    values = dict(found)
-    values["value"] = None if values["value"] is None else Decimal(values["value"])
-    return Row(**values)
+def _row(found: Sequence[Any]) -> Row:
+    row = Row(*found)
+    return row if row.value is None else replace(row, value=Decimal(row.value))
 
 
 FILE = "conversions.parquet"
@@ -370,7 +316,6 @@ def _money(value: Decimal | None) -> Decimal | None:
 
 __all__ = [
     "FILE",
-    "SCHEMA",
     "STATES",
     "ConversionsLedger",
     "Decision",

@@ -13,48 +13,17 @@ that is how erasures find the rows of `crm_contacts` and `crm_posts` that they d
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
+
+from activation.ledger import Connection, upsert
 
 MAX_TRIES = 5
 _NEARLY_A_DAY_US = 20 * 3_600_000_000  # nightly runs do not start at the same second
 
 Values = dict[str, str]
 """Property name to value; an empty value: the property is empty."""
-
-SCHEMA = """
-create table if not exists crm_contacts (
-    contact_key text primary key,
-    lead_id text not null,
-    seq integer not null,      -- latest envelope that showed the contact when it was dealt with
-    settled text not null,     -- `Lead.content` dealt with; empty while a write is under way
-    written text not null,     -- JSON: what we wrote to HubSpot last
-    intended text not null,    -- JSON: a write under way, or interrupted
-    kept text not null,        -- JSON list: properties left as somebody edited them
-    skipped text not null,     -- reason why nothing was written, or `Refusal`; empty: written
-    noted_us integer not null  -- when; microseconds since 1970
-) without rowid;
-create index if not exists crm_contacts_lead on crm_contacts (lead_id);
-create table if not exists crm_posts (
-    lead_id text primary key,
-    version integer not null,  -- 1 for the first post of the lead
-    content text not null,     -- `Lead.content` that is posted
-    event_id text not null,
-    event text not null,       -- lead.attributed | lead.updated
-    state text not null,       -- pending | delivered | refused | given_up | no_identity
-    was_delivered integer not null,  -- whether an earlier version was delivered
-    tries integer not null,
-    first_try_us integer,      -- of this version; microseconds since 1970
-    next_try_us integer not null,
-    answer text not null       -- of the last try: HTTP status, or the kind of failure
-) without rowid;
-create table if not exists crm_posts_switch (
-    id integer primary key check (id = 1),
-    on_since_us integer not null
-);
-"""
 
 
 class ContactStatus(NamedTuple):
@@ -108,7 +77,7 @@ class Refusal(NamedTuple):
 
 @dataclass(slots=True)
 class ContactRow:
-    """A row of `crm_contacts`; the columns are explained in `SCHEMA`."""
+    """A row of `crm_contacts`; the columns are explained in `activation.ledger`."""
 
     contact_key: str
     lead_id: str
@@ -121,16 +90,16 @@ class ContactRow:
     noted_us: int = 0
 
 
-def read_statuses(ledger: sqlite3.Connection) -> dict[str, ContactStatus]:
+def read_statuses(ledger: Connection) -> dict[str, ContactStatus]:
     """The status of every contact, by its key."""
-    sql = (
-        "select contact_key, seq, settled, skipped, json_array_length(kept), noted_us "
-        "from crm_contacts"
-    )
-    return {key: ContactStatus(*columns) for key, *columns in ledger.execute(sql)}
+    sql = "select contact_key, seq, settled, skipped, kept, noted_us from crm_contacts"
+    return {
+        key: ContactStatus(seq, settled, skipped, len(json.loads(kept)), at)
+        for key, seq, settled, skipped, kept, at in ledger.execute(sql)
+    }
 
 
-def read_contact(ledger: sqlite3.Connection, contact_key: str) -> ContactRow | None:
+def read_contact(ledger: Connection, contact_key: str) -> ContactRow | None:
     """A contact's row; None where there is none yet."""
     row = ledger.execute(
         "select lead_id, seq, settled, skipped, noted_us, written, intended, kept "
@@ -144,10 +113,10 @@ def read_contact(ledger: sqlite3.Connection, contact_key: str) -> ContactRow | N
     return ContactRow(contact_key, lead_id, seq, settled, written, intended, kept, skipped, at)
 
 
-def save_contacts(ledger: sqlite3.Connection, rows: Iterable[ContactRow]) -> None:
+def save_contacts(ledger: Connection, rows: Iterable[ContactRow]) -> None:
     """Write these rows, in place of those of the same contacts."""
     ledger.executemany(
-        "insert or replace into crm_contacts values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        upsert("crm_contacts", ContactRow.__slots__),
         [
             (r.contact_key, r.lead_id, r.seq, r.settled, _json(r.written),
              _json(r.intended), json.dumps(r.kept), r.skipped, r.noted_us)
@@ -173,27 +142,27 @@ class Post:
     answer: str
 
 
-def read_posts(ledger: sqlite3.Connection) -> dict[str, Post]:
+def read_posts(ledger: Connection) -> dict[str, Post]:
     """Every post by its lead."""
-    return {row["lead_id"]: Post(*row) for row in ledger.execute("select * from crm_posts")}
+    posts = (Post(*row) for row in ledger.execute("select * from crm_posts"))
+    return {post.lead_id: post for post in posts}
 
 
-def save_posts(ledger: sqlite3.Connection, posts: Iterable[Post]) -> None:
+def save_posts(ledger: Connection, posts: Iterable[Post]) -> None:
     """Write these rows, in place of those of the same leads; on disk when this returns."""
-    marks = ", ".join("?" * len(Post.__slots__))
     ledger.executemany(
-        f"insert or replace into crm_posts values ({marks})",  # noqa: S608 - question marks
+        upsert("crm_posts", Post.__slots__),
         [tuple(asdict(post).values()) for post in posts],
     )
 
 
-def begin_posting(ledger: sqlite3.Connection, now_us: int) -> int:
+def begin_posting(ledger: Connection, now_us: int) -> int:
     """Since when the webhook is on, in microseconds since 1970; `now_us` where it was off."""
-    ledger.execute("insert or ignore into crm_posts_switch values (1, ?)", (now_us,))
+    ledger.execute("insert into crm_posts_switch values (1, ?) on conflict do nothing", (now_us,))
     return int(ledger.execute("select on_since_us from crm_posts_switch").fetchone()[0])
 
 
-def end_posting(ledger: sqlite3.Connection) -> None:
+def end_posting(ledger: Connection) -> None:
     """Leads that arrive until it begins again are never posted."""
     ledger.execute("delete from crm_posts_switch")
 
@@ -203,7 +172,6 @@ def _json(values: Mapping[str, str]) -> str:
 
 
 __all__ = [
-    "SCHEMA",
     "ContactRow",
     "ContactStatus",
     "Post",

@@ -26,7 +26,6 @@ from activation.conversions_api import (
     Unclear,
 )
 from activation.conversions_ledger import ConversionsLedger
-from ctwa.lock import confirm_lock
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +151,6 @@ class Delivery:
         """One request; what of it is to be sent next."""
         dataset, name = batch[0].dataset_id, batch[0].event.event_name
         ids = [one.event.event_id for one in batch]
-        confirm_lock()
         self._ledger.start(ids, name, self._clock())
         self.result.requests += 1
         fate = self._api.post(dataset, [one.event.body() for one in batch])

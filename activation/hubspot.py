@@ -23,11 +23,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from sqlite3 import Connection
 from typing import TypeVar
 
 from activation.crm_ledger import (
-    SCHEMA,
     ContactRow,
     Refusal,
     Values,
@@ -51,10 +49,9 @@ from activation.hubspot_contacts import (
     targets_of,
     update_contacts,
 )
-from activation.ledger import open_ledger, transaction
+from activation.ledger import Connection, open_ledger, transaction
 from activation.outbox import read_leads, read_records
 from activation.people import identities_of
-from ctwa.lock import confirm_lock
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
 from ingestion.crm.hubspot.account import look_at_properties
@@ -152,7 +149,6 @@ class _Run:
         """Write what differs, each contact in the ledger before and after."""
         jobs = [job for contact in found if (job := self._job(contact))]
         writing = [job for job in jobs if job.changes]
-        confirm_lock()
         with transaction(self._ledger):
             for job in jobs:
                 if job.changes:
@@ -325,7 +321,7 @@ def write_back(
     moment = now()
     targets = targets_of(read_leads(settings), read_records(settings), skipped)
     counts.contacts = len(targets)
-    with open_ledger(settings, SCHEMA) as ledger:
+    with open_ledger(settings) as ledger:
         settled = read_statuses(ledger)
         due = []
         for target in targets:

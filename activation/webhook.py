@@ -17,14 +17,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from sqlite3 import Connection
 from typing import Any, Literal
 
 import orjson
 import requests
 
-from activation.crm_ledger import SCHEMA, Post, begin_posting, end_posting, read_posts, save_posts
-from activation.ledger import ledger_path, open_ledger, transaction
+from activation.crm_ledger import Post, begin_posting, end_posting, read_posts, save_posts
+from activation.ledger import Connection, is_begun, open_ledger, transaction
 from activation.outbox import Lead, read_leads
 from activation.people import identities_of
 from ctwa.lock import confirm_lock
@@ -274,7 +273,7 @@ def post_leads(
         settings.crm_webhook_url, secret.get_secret_value().strip().encode(), sleep=sleep
     )
     try:
-        with open_ledger(settings, SCHEMA) as ledger:
+        with open_ledger(settings) as ledger:
             to_post = _to_post(leads.values(), begin_posting(ledger, at_us), skipped)
             posts = _plan(settings, ledger, to_post)
             due = [p for p in posts.values() if p.state == "pending" and p.next_try_us <= at_us]
@@ -342,8 +341,8 @@ class _Run:
 
 
 def _switch_off(settings: Settings) -> None:
-    if ledger_path(settings).exists():
-        with open_ledger(settings, SCHEMA) as ledger:
+    if is_begun(settings):
+        with open_ledger(settings) as ledger:
             end_posting(ledger)
 
 

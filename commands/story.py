@@ -10,9 +10,7 @@ what was sent; neither holds anything personal.
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +19,7 @@ from typing import Any
 import duckdb
 
 from activation.crm_ledger import Refusal
-from activation.ledger import ledger_path
+from activation.ledger import LedgerError, rows_of
 from activation.outbox import identity_of
 from ctwa.errors import CtwaError
 from ctwa.phones import typed_phone
@@ -300,17 +298,7 @@ def _post(row: Mapping[str, Any]) -> str:
 
 
 def _sent(settings: Settings, table: str, lead_id: str) -> list[Row]:
-    path = ledger_path(settings)
-    if not path.exists():
-        return []
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)) as ledger:
-            ledger.row_factory = sqlite3.Row
-            sql = f"select * from {table} where lead_id = ?"  # noqa: S608 - one of two names
-            return [dict(row) for row in ledger.execute(sql, (lead_id,))]
-    except sqlite3.OperationalError as error:
-        if "no such table" in str(error):  # nothing was ever sent to it
-            return []
-        raise UnknownLeadError(f"{path} cannot be read: {error}; see `ctwa doctor`") from None
-    except sqlite3.DatabaseError as error:
-        raise UnknownLeadError(f"{path} is damaged ({error}); see `ctwa doctor`") from None
+        return rows_of(settings, table, lead_id)
+    except LedgerError as error:
+        raise UnknownLeadError(str(error)) from None

@@ -34,6 +34,8 @@ _CONFIRM_SECONDS = 10.0
 """How long a database that restarts is waited for before a run fails."""
 _WANTED_SECONDS = 2.0
 """How long one look of a process that waits stays visible; it looks several times a second."""
+PAUSE_SECONDS = 10.0
+"""After so long without a word in a transaction the database undoes it: its process was paused."""
 _CONNECT = {
     "connect_timeout": 5,
     "tcp_user_timeout": 10_000,  # ms: notices a network that drops packets
@@ -77,10 +79,13 @@ update ctwa_leases set wanted_until = clock_timestamp() + make_interval(secs => 
 where name = :name and holder is not null
 """)
 _IS_WANTED = sa.text("select wanted_until > clock_timestamp() from ctwa_leases where name = :name")
+_GUARD = sa.text("""
+select set_config('idle_in_transaction_session_timeout', :pause, true) from ctwa_leases
+where name = :name and token = :token and holder is not null for share
+""")
 _MARK = sa.text("select mark from ctwa_marks where name = :name")
-_SET_MARK = sa.text("""
-insert into ctwa_marks (name, mark) values (:name, :mark)
-on conflict (name) do update set mark = excluded.mark
+_MARK_ONCE = sa.text("""
+insert into ctwa_marks (name, mark) values (:name, :mark) on conflict (name) do nothing
 """)
 _SHOW = sa.text("""
 select holder, is_brief, expires_at, taken_at,
@@ -138,6 +143,18 @@ class Lease:
         self._ended.set()
         with suppress(sa.exc.SQLAlchemyError), self._engine.connect() as connection:
             connection.execute(_FREE, {"name": self._name, "token": self._token})
+
+    def guard(self, connection: sa.Connection) -> None:
+        """At the start of a transaction: it commits while the lease is this process's, or never.
+
+        The row stays locked until then, so a host that takes the lease afterwards sees what was
+        committed. A process that is paused meanwhile holds nobody up: see `PAUSE_SECONDS`. Raises
+        `LockLostError`.
+        """
+        pause = f"{PAUSE_SECONDS * 1000:.0f}"
+        values = {"name": self._name, "token": self._token, "pause": pause}
+        if connection.execute(_GUARD, values).first() is None:
+            raise LockLostError(self._lost())
 
     def _renew(self) -> bool:
         values = {"name": self._name, "token": self._token, "seconds": LEASE_SECONDS}
@@ -206,10 +223,33 @@ def mark(url: str, name: str) -> str | None:
         return found
 
 
-def set_mark(url: str, name: str, value: str) -> None:
-    """Note it for all hosts."""
+def mark_once(url: str, name: str, value: str) -> str:
+    """Note it for all hosts unless something is noted already; what is noted now."""
     with _database(url) as engine, engine.connect() as connection:
-        connection.execute(_SET_MARK, {"name": name, "mark": value})
+        connection.execute(_MARK_ONCE, {"name": name, "mark": value})
+        found: str = connection.execute(_MARK, {"name": name}).scalar_one()
+        return found
+
+
+def connect(url: str) -> sa.Connection:
+    """A connection in autocommit mode, for the caller to close; waits for a database that restarts.
+
+    Raises `LockUnavailableError`.
+    """
+    deadline = time.monotonic() + _CONFIRM_SECONDS
+    with _database(url) as engine:
+        while True:
+            try:
+                return engine.connect()
+            except sa.exc.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.5)
+
+
+def unavailable(url: str, error: Exception) -> LockUnavailableError:
+    """What to say of an error of the database."""
+    return LockUnavailableError(_reason(url, error))
 
 
 def holder(url: str, name: str) -> Held | None:
@@ -255,13 +295,13 @@ def _database(url: str) -> Iterator[sa.Engine]:
 
 @cache
 def _engine(text: str) -> sa.Engine:
-    """One connection for each database, with the table made."""
+    """One pool of connections for each database, with the tables made."""
     url = sa.make_url(text).set(drivername="postgresql+psycopg")
     engine = sa.create_engine(
         url,
         isolation_level="AUTOCOMMIT",
         pool_size=1,
-        max_overflow=2,
+        max_overflow=4,  # beats of two leases, a ledger's transaction, and a look beside it
         pool_timeout=5,
         pool_pre_ping=True,
         hide_parameters=True,
@@ -280,6 +320,6 @@ def _reason(url: str | sa.URL, error: Exception) -> str:
     except (sa.exc.SQLAlchemyError, ValueError):
         where, first = "CTWA_VAULT_URL", "not a URL"
     return (
-        f"the lock is in the vault's database, {where}, which cannot be used: "
+        f"lock and ledgers are in the vault's database, {where}, which cannot be used: "
         f"{type(cause).__name__}: {first}. Bring it back, then run the same command again"
     )

@@ -104,6 +104,11 @@ def refresh_lock(
             os.close(fd)  # a child that inherited it keeps the lock until it ends
 
 
+def lease_of(settings: Settings) -> Lease | None:
+    """The lease behind the refresh lock that this process holds; None where there is none."""
+    return _leases.get(settings.lock_path.absolute())
+
+
 def someone_waits(place: Settings | Path) -> bool:
     """Whether a process waits for the lock now."""
     path = (place if isinstance(place, Path) else place.lock_path).absolute()

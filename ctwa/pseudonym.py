@@ -20,6 +20,7 @@ from pathlib import Path
 from ctwa import number_plans
 from ctwa.errors import DataFolderError
 from ctwa.files import create_durably, keep_private
+from ctwa.lock import database_of
 from ctwa.setting_types import KEY_BYTES, key_bytes
 from ctwa.settings import Settings
 
@@ -154,6 +155,9 @@ class Pseudonymizer:
 KEY_FILE = "pii.key"
 """In the data folder, mode 0600."""
 
+KEY_NOTE = "key"
+"""Name of the hash of the key among what is noted for all hosts."""
+
 _HASHED = ("event_log", "hubspot")
 """Datasets of the lake that contain keyed hashes."""
 _SCHEMA_FILE = "0.schema.parquet"
@@ -199,6 +203,28 @@ def check_no_key_is_lost(settings: Settings) -> None:
             f"{settings.data_dir / KEY_FILE} is missing, and the lake holds rows made with it: put "
             "it back from a backup, or set CTWA_PII_KEY as before. With a new key, every person "
             "would count as a new one"
+        )
+
+
+def check_key_of_all_hosts(settings: Settings) -> None:
+    """Raise `DataFolderError` if another host works on the same vault with another key.
+
+    Where the vault is PostgreSQL its database notes a hash under the key that was used first. No
+    key is made here: with a new one every person would count, and be told of, a second time.
+    """
+    if not (url := database_of(settings)):
+        return
+    from ctwa.lease import mark, mark_once
+
+    has_key = settings.pii_key is not None or (settings.data_dir / KEY_FILE).exists()
+    own = Pseudonymizer.from_settings(settings).digest("host", "key") if has_key else None
+    noted = mark_once(url, KEY_NOTE, own) if own else mark(url, KEY_NOTE)
+    if noted != own:
+        raise DataFolderError(
+            "another host has worked on this vault with another key of the hashes than this one "
+            f"{'has' if own else 'would make'}: copy its pii.key to {settings.data_dir / KEY_FILE} "
+            "(mode 0600), or set the same CTWA_PII_KEY on every host. If it is lost with all it "
+            "has made, `ctwa adopt-vault` begins anew with another one"
         )
 
 

@@ -355,7 +355,7 @@ def whole_copy(settings: Settings, damage: Damage, folder: Path | None = None) -
 def _vault_path(settings: Settings) -> Path:
     if not settings.vault_url.startswith(_SQLITE):
         raise BackupError(
-            "the vault is not SQLite: back it up and restore it with your database's own tools "
-            "(pg_dump, pg_restore); copy the lake first, then the vault"
+            "the vault is not SQLite: back its database up, which has the ledgers too, and restore "
+            "it with its own tools (pg_dump, pg_restore); copy the lake first, then the database"
         )
     return Path(settings.vault_url.removeprefix(_SQLITE))

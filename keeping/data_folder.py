@@ -12,11 +12,12 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from ctwa.errors import DataFolderError
+from ctwa.errors import DataFolderError, LockUnavailableError
 from ctwa.files import keep_private, set_aside
-from ctwa.pseudonym import KEY_FILE, check_no_key_is_lost, read_key
+from ctwa.pseudonym import KEY_FILE, check_key_of_all_hosts, check_no_key_is_lost, read_key
 from ctwa.settings import Settings
 from keeping.formats import mark, refuse_newer
 
@@ -68,6 +69,8 @@ def put_right(settings: Settings) -> list[str]:
             read_key(data / KEY_FILE)
         else:
             check_no_key_is_lost(settings)
+    with suppress(LockUnavailableError):  # the landing asks again, and cannot do without
+        check_key_of_all_hosts(settings)
     mark(settings, found)
     for text in repaired:
         log.warning("data folder: %s", text)

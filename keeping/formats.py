@@ -14,12 +14,15 @@ from pathlib import Path
 from ctwa import __version__
 from ctwa.errors import DataFolderError
 from ctwa.files import write_durably
+from ctwa.lock import database_of
 from ctwa.settings import Settings
 
 FILE = "format.json"
 FORMATS = {"vault": 1, "lake": 1, "ledgers": 1, "settings": 1}
 """What this version writes. A format's number rises when an older program could not go on with it;
 a new table or column alone is none."""
+SHARED = {"shared ledgers": 1}
+"""Where the vault is PostgreSQL, as well: a program of before would look for the ledgers here."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class Formats:
     @property
     def newer(self) -> list[str]:
         """Each format that this program does not know, as `name number`."""
-        known = ((name, FORMATS.get(name, 0), number) for name, number in self.formats.items())
-        return [f"{name} {number}" for name, ours, number in known if number > ours]
+        known = FORMATS | SHARED
+        return [f"{n} {number}" for n, number in self.formats.items() if number > known.get(n, 0)]
 
 
 def refuse_newer(settings: Settings) -> Formats:
@@ -66,8 +69,9 @@ def refuse_newer(settings: Settings) -> Formats:
 
 def mark(settings: Settings, found: Formats) -> None:
     """Note that this version works on the data folder from now on."""
-    if (found.version, found.formats) != (__version__, FORMATS) and settings.data_dir.is_dir():
-        text = json.dumps({"version": __version__, "formats": FORMATS}, indent=1)
+    formats = FORMATS | SHARED if database_of(settings) else FORMATS
+    if (found.version, found.formats) != (__version__, formats) and settings.data_dir.is_dir():
+        text = json.dumps({"version": __version__, "formats": formats}, indent=1)
         write_durably(_path(settings), text + "\n", mode=0o600)
 
 

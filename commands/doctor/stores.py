@@ -11,9 +11,10 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from activation.ledger import FILE as SENT
-from ctwa.errors import DataFolderError
+from activation.ledger import read_ledger
+from ctwa.errors import CtwaError, DataFolderError, LockUnavailableError
 from ctwa.files import BROKEN
-from ctwa.lock import refresh_lock
+from ctwa.lock import database_of, refresh_lock
 from ctwa.pseudonym import read_key
 from ctwa.settings import Settings
 from ingestion.event_log.source import spans
@@ -145,7 +146,13 @@ def ledgers(settings: Settings) -> Iterator[Finding]:
     elif alerts.exists():
         fine.append("alerts")
         yield from _undelivered(alerts)
-    if damage := damage_of(sent):
+    if database_of(settings):
+        try:
+            with read_ledger(settings) as ledger:
+                fine += ["what was sent (in the vault's database)"] * (ledger is not None)
+        except CtwaError as error:
+            yield wrong("ledger of what was sent", str(error), "until then nothing is sent")
+    elif damage := damage_of(sent):
         yield wrong(
             "ledger of what was sent",
             f"{sent} is damaged: {damage}",
@@ -158,6 +165,8 @@ def ledgers(settings: Settings) -> Iterator[Finding]:
         fine += ["erasures"] * (data / ERASURES).exists()
     except LedgerError as error:
         yield wrong("ledger of erasures", str(error), "restore it from the newest backup")
+    except LockUnavailableError as error:
+        yield wrong("ledger of erasures", str(error), "until then nothing lands")
     for path in _set_aside(settings):
         yield wrong(
             path.name,

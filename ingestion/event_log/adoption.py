@@ -17,9 +17,10 @@ from typing import Literal, NamedTuple
 
 import requests
 
-from ctwa.lock import refresh_lock
-from ctwa.pseudonym import Pseudonymizer
+from ctwa.lock import database_of, refresh_lock
+from ctwa.pseudonym import KEY_NOTE, Pseudonymizer
 from ctwa.settings import Settings
+from ctwa.shared import set_note
 from ingestion.identity.erased import Ledger, marker
 from ingestion.lake.lake import Lake
 from ingestion.parser.envelopes import damaged_digest
@@ -78,6 +79,22 @@ def check_same_vault(
             f"CTWA_LAKE_URL names another installation's, or the vault was lost, or restored from "
             f"an older backup, and has taken envelopes since. Restore the settings, or continue "
             f"with this lake and this vault: {_ADOPT}"
+        )
+
+
+def check_nothing_is_purged(settings: Settings, vault: Vault, watermark: int) -> None:
+    """Raise `VaultMismatchError` if bodies that this lake lacks are purged.
+
+    They had landed on another host. Without them leads would change their source, here and in the
+    CRM.
+    """
+    if database_of(settings) and (purged := vault.purged_after(watermark)):
+        ends = f"ends at envelope {watermark:,}" if watermark else "is empty"
+        raise VaultMismatchError(
+            f"the lake {settings.lake_url} {ends}, and {purged:,} later bodies of the vault are "
+            "purged, which the lake of another host has: set CTWA_LAKE_URL to a bucket for all "
+            "hosts, or copy that lake here. To go on with what the vault still has: "
+            "`ctwa refresh --reparse`"
         )
 
 
@@ -144,6 +161,8 @@ def adopt_vault(settings: Settings) -> Adopted:
                 ledger.move("done", "pending")
                 ledger.save()
             moved = 0 if common == watermark else vault.renumber(common, watermark)
+        if database_of(settings):
+            set_note(settings, KEY_NOTE, names.digest("host", "key"))
         return Adopted(watermark, common, moved)
 
 

@@ -23,10 +23,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ctwa.lock import refresh_lock
-from ctwa.pseudonym import Pseudonymizer, key_of
+from ctwa.pseudonym import Pseudonymizer, check_key_of_all_hosts, key_of
 from ctwa.settings import Settings
-from ingestion.event_log.adoption import DATASET, check_same_vault
-from ingestion.identity.erased import Ledger, Sieve
+from ingestion.event_log.adoption import (
+    DATASET,
+    check_nothing_is_purged,
+    check_same_vault,
+)
+from ingestion.identity.erased import Ledger
+from ingestion.identity.sieve import Sieve
 from ingestion.identity.update import drop as drop_identity
 from ingestion.lake.check import check
 from ingestion.lake.commit import Commit
@@ -193,7 +198,10 @@ def _land(
     last = vault.last_seq()
     counts = EventLogCounts()
     names = Pseudonymizer.from_settings(settings)
+    check_key_of_all_hosts(settings)
     check_same_vault(lake, vault, names, watermark, ledger)
+    if not reparse:
+        check_nothing_is_purged(settings, vault, watermark)
     if last == watermark and not reparse:
         return counts
     after = 0 if reparse else watermark

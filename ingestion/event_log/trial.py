@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
 from ingestion.event_log.adoption import DATASET
-from ingestion.identity.erased import Ledger, Sieve
+from ingestion.identity.erased import Ledger
+from ingestion.identity.sieve import Sieve
 from ingestion.lake.lake import Lake, conform
 from ingestion.parser import Parser
 from ingestion.parser.chat_rules import ChatRules

@@ -190,8 +190,8 @@ class PostgresVault(Vault):
 
     def backup(self, target: Path) -> None:
         raise VaultError(
-            "a PostgreSQL vault is backed up by its own tools: "
-            "pg_dump --format=custom --table=envelopes --file=vault.dump <database>"
+            "a PostgreSQL vault is backed up by its own tools, with the ledgers beside it: "
+            "pg_dump --format=custom --file=vault.dump <database>"
         )
 
     def close(self) -> None:

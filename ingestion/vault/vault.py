@@ -125,6 +125,14 @@ class Vault(ABC):
         sql = "select count(*) from envelopes where seq > :seq and body is not null"
         return int(self._scalar(sql, seq=seq))
 
+    def purged_after(self, seq: int) -> int:
+        """How many envelopes after `seq` had a body that was purged; not those that were erased."""
+        sql = (
+            "select count(*) from envelopes "
+            "where seq > :seq and body is null and length(body_sha256) > 0"
+        )
+        return int(self._scalar(sql, seq=seq))
+
     def extent(self, up_to_seq: int) -> tuple[int, int]:
         """The lowest `seq`, and how many envelopes there are up to `up_to_seq`, purged or not."""
         where = "from envelopes where seq <= :seq"

@@ -16,21 +16,19 @@ from __future__ import annotations
 
 import re
 import secrets
-import sqlite3
 from collections.abc import Callable, Collection, Iterable
-from contextlib import closing
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from activation.conversions_ledger import states_path
-from activation.ledger import ledger_path
+from activation.ledger import Connection, is_begun, open_ledger, shred, transaction
 from ctwa.settings import Settings
-from ingestion.identity.erased import CLICKS, IDENTITY_COLUMNS, TIME_COLUMNS, Erasure
+from ingestion.identity.erased import Erasure
 from ingestion.identity.links import ANONYMOUS, CLAIMS
+from ingestion.identity.sieve import CLICKS, IDENTITY_COLUMNS, TIME_COLUMNS
 from ingestion.identity.update import drop as drop_identity
 from ingestion.lake.lake import Lake, conform
 from ingestion.parser.schema import EVENT_LOG
@@ -235,8 +233,7 @@ def erase_sent(settings: Settings, erasure: Erasure, mark: Callable[[str], str])
 
     Safe to repeat. The caller holds the refresh lock.
     """
-    path = ledger_path(settings)
-    changed = _clean(path, lambda key: is_of(erasure, mark(key))) if path.exists() else 0
+    changed = _clean(settings, lambda key: is_of(erasure, mark(key))) if is_begun(settings) else 0
     states_path(settings).unlink(missing_ok=True)  # the next run writes it again
     return changed
 
@@ -250,28 +247,21 @@ def is_of(erasure: Erasure, mark: str) -> bool:
     return mark in erasure.marks or any(p.since is None for p in erasure.phones.get(mark, ()))
 
 
-def _clean(path: Path, is_theirs: Callable[[str], bool]) -> int:
-    changed = 0
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as ledger:
-        ledger.execute("pragma secure_delete = on")
-        ledger.execute("pragma synchronous = full")
-        tables = {row[0] for row in ledger.execute("select name from sqlite_master")}
-        ledger.execute("begin immediate")
-        if _EVENTS in tables:
-            changed += _anonymous_events(ledger, is_theirs)
-        for table, columns in _DROPPED.items():
-            for column in columns if table in tables else ():
-                theirs = _values(ledger, table, column, is_theirs)
-                sql = f"delete from {table} where {column} = ?"  # noqa: S608
-                changed += ledger.executemany(sql, theirs).rowcount if theirs else 0
-        ledger.execute("commit")
-        if changed:  # also from free pages and from the write-ahead log
-            ledger.execute("vacuum")
-        ledger.execute("pragma wal_checkpoint(truncate)")
+def _clean(settings: Settings, is_theirs: Callable[[str], bool]) -> int:
+    with open_ledger(settings) as ledger:
+        with transaction(ledger):
+            changed = _anonymous_events(ledger, is_theirs)
+            for table, columns in _DROPPED.items():
+                for column in columns:
+                    theirs = _values(ledger, table, column, is_theirs)
+                    sql = f"delete from {table} where {column} = ?"  # noqa: S608
+                    changed += ledger.executemany(sql, theirs).rowcount if theirs else 0
+        if changed:
+            shred(ledger)
     return changed
 
 
-def _anonymous_events(ledger: sqlite3.Connection, is_theirs: Callable[[str], bool]) -> int:
+def _anonymous_events(ledger: Connection, is_theirs: Callable[[str], bool]) -> int:
     """Remove lead, outcome, purchase and click; the new id cannot be computed from the lead's."""
     leads = _values(ledger, _EVENTS, "lead_id", is_theirs)
     ids = [
@@ -291,7 +281,7 @@ def _anonymous_events(ledger: sqlite3.Connection, is_theirs: Callable[[str], boo
 
 
 def _values(
-    ledger: sqlite3.Connection, table: str, column: str, is_theirs: Callable[[str], bool]
+    ledger: Connection, table: str, column: str, is_theirs: Callable[[str], bool]
 ) -> list[tuple[str]]:
     """Distinct values of a column that begin with an identity key of theirs."""
     found: Iterable[tuple[str]] = ledger.execute(

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from ingestion.identity import links as identity_links
-from ingestion.identity.erased import TIME_COLUMNS, Period
+from ingestion.identity.erased import Period
 from ingestion.identity.links import CLAIMS, LINKS
 from ingestion.identity.persons import find_persons
+from ingestion.identity.sieve import TIME_COLUMNS
 from ingestion.lake.lake import Lake
 
 DATASET = "event_log"

@@ -21,8 +21,9 @@ import orjson
 import pyarrow as pa
 
 from ctwa.pseudonym import Pseudonymizer
-from ingestion.identity.erased import CLICKS, IDENTITY_COLUMNS, TIME_COLUMNS, Period, marker, span
+from ingestion.identity.erased import Period, marker
 from ingestion.identity.links import CLAIMS
+from ingestion.identity.sieve import CLICKS, IDENTITY_COLUMNS, TIME_COLUMNS, span
 from ingestion.lake.lake import Lake
 from ingestion.parser.schema import EVENT_LOG
 from keeping.erasure.person import DATASET, NOBODY_LINK, Person, is_old, moment, sql_list

@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,8 +16,9 @@ from activation.conversions_api import EventsApi
 from activation.conversions_ledger import ConversionsLedger
 from activation.ledger import LedgerError, ledger_path
 from activation.outbox import OutboxError
+from ctwa import lease
 from ctwa.errors import LockLostError
-from ctwa.lock import RefreshBusyError, refresh_lock
+from ctwa.lock import RefreshBusyError
 from ctwa.settings import Settings
 from simulator.ads_faults import Fault
 from simulator.conversions_api import EventsFault
@@ -189,25 +191,18 @@ def _sent_in_turn(meta: Meta) -> Callable[[int], Meta]:
     return at
 
 
-def test_what_another_hosts_ledger_has_sent_is_not_sent_again(
+def test_what_another_host_has_sent_is_not_sent_again_and_the_rest_is(
     meta: Meta, postgres_url: str
 ) -> None:
     meta.options["vault_url"] = postgres_url
     at = _sent_in_turn(meta)
     meta.at = NOW + timedelta(minutes=5)
-    second = due(2, at=meta.at)
-    assert at(2).send([second]).sent == 1
+    second, third = due(2, at=meta.at), due(3, at=meta.at)
+    assert at(2).send([due(1), second]).sent == 1
     meta.at = NOW + timedelta(minutes=10)
-    assert at(1).send([due(1), second]).skipped == {"before_activation": 1}
-    meta.at = NOW + timedelta(minutes=15)
-    third = due(3, at=meta.at)
     assert at(1).send([due(1), second, third]).sent == 1
-    assert at(1).send().sent == 0
-    assert len(meta.api.accepted) == 3
-    for _ in range(2):  # killed before the database had the mark
-        with ConversionsLedger.open(meta.settings) as ledger:
-            ledger.new_mark()
-    assert at(1).send([due(4, at=meta.at)]).sent == 1
+    assert [status for status, _ in meta.told().values()] == ["sent"] * 3  # of both hosts
+    assert not ledger_path(meta.settings).exists()
 
 
 def test_known_bad_with_vaults_in_files_the_first_host_sends_it_again(meta: Meta) -> None:
@@ -220,14 +215,29 @@ def test_known_bad_with_vaults_in_files_the_first_host_sends_it_again(meta: Meta
     meta.options = {"meta_conversions_on_unknown": "resend"}  # the fixture's own look at that
 
 
-def test_a_host_that_lost_the_lock_meanwhile_sends_nothing(meta: Meta, postgres_url: str) -> None:
+@pytest.mark.parametrize("is_known_bad", [False, True])
+def test_a_host_that_lost_the_lock_before_a_request_sends_nothing(
+    meta: Meta, postgres_url: str, monkeypatch: pytest.MonkeyPatch, is_known_bad: bool
+) -> None:
+    """Paused after every question, so that only the transaction itself can tell."""
     meta.options["vault_url"] = postgres_url
     write_outbox(meta.settings, [due(1)])
-    with refresh_lock(meta.settings):
+    real = ConversionsLedger.start
+
+    def paused(*args: Any) -> None:
         with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as database:
             database.execute("update ctwa_leases set token = token + 1, holder = '1:b:boot:7:1'")
-        with pytest.raises(LockLostError, match="process 7 on b"):
-            meta.send()
+        if is_known_bad:
+            monkeypatch.setattr(lease.Lease, "guard", lambda *_: None)
+        real(*args)
+
+    monkeypatch.setattr(ConversionsLedger, "start", paused)
+    if is_known_bad:
+        meta.send()
+        assert len(meta.api.calls) == 1
+        return
+    with pytest.raises(LockLostError, match="process 7 on b"):
+        meta.send()
     assert meta.api.calls == []
     assert {row.state for row in ledger_rows(meta.settings).values()} == {"pending"}
 

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from activation import crm_ledger
 from activation.conversions import send_conversions
 from activation.conversions_ledger import ConversionsLedger, Row, ensure_states, states_path
-from activation.ledger import RESTORED, ledger_path, open_ledger
+from activation.ledger import RESTORED, TABLES, ledger_path, open_ledger
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
 from ingestion.identity.erased import Erasure, Period, marker
@@ -55,8 +55,7 @@ def _fill(settings: Settings, rows: Iterable[Row]) -> None:
     ensure_states(settings)
 
 
-@pytest.fixture
-def told(settings: Settings) -> Settings:
+def _tell(settings: Settings) -> Settings:
     """Ana and Bia in the lake; Meta was told of both, Ana by two of her identities."""
     receive(settings, shared_envelopes())
     land(settings)
@@ -66,7 +65,7 @@ def told(settings: Settings) -> Settings:
         _row(1, f"{ana}"), _row(2, f"{ana_id}:brand#2", "unknown"), _row(3, f"{ana}#2", "pending"),
         _row(4, f"{bia}"),
     ])  # fmt: skip
-    with open_ledger(settings, crm_ledger.SCHEMA) as ledger:
+    with open_ledger(settings) as ledger:
         for lead in (ana, bia):
             ledger.execute(
                 "insert into crm_posts values (?, 1, '{}', 'e', 'lead.attributed', 'pending', 0, 0,"
@@ -76,25 +75,50 @@ def told(settings: Settings) -> Settings:
     return settings
 
 
+@pytest.fixture
+def told_in_file(settings: Settings) -> Settings:
+    return _tell(settings)
+
+
+@pytest.fixture(params=["file", "database"])
+def told(request: pytest.FixtureRequest, make_settings: Callable[..., Settings]) -> Settings:
+    """The ledger is a file, or in the database with the vault."""
+    if request.param == "file":
+        return _tell(make_settings())
+    return _tell(make_settings(vault_url=request.getfixturevalue("postgres_url")))
+
+
+def kept_of(settings: Settings, wanted: Iterable[bytes]) -> list[str]:
+    """Where what was sent holds one of the texts: files, and tables of the ledger."""
+    wanted = list(wanted)
+    found = files_with(settings.activation_dir, wanted)
+    if settings.vault_url.startswith("postgresql"):
+        with psycopg.connect(settings.vault_url.replace("+psycopg", "")) as database:
+            for table in (f"ctwa_{name}" for name in TABLES):
+                texts = database.execute(f"select t::text from {table} as t").fetchall()
+                found += [table for (row,) in texts for one in wanted if one in row.encode()]
+    return found
+
+
 def _left(settings: Settings) -> list[Row]:
     return list(ledger_rows(settings).values())
 
 
 def test_what_was_sent_of_an_erased_person_is_nobodys_and_stays_counted(told: Settings) -> None:
     before = {row.conversion_event_id: row for row in _left(told)}
-    assert files_with(told.activation_dir, traces(told))  # the search does find
+    assert kept_of(told, traces(told))  # the search does find
     forget_person(told, phone=ANA)
     after = {row.conversion_event_id: row for row in _left(told)}
-    assert files_with(told.activation_dir, traces(told)) == []
-    assert files_with(told.activation_dir, [f"{n:032x}".encode() for n in (1, 2, 3)]) == []
-    assert files_with(told.activation_dir, [f"deal:{n}".encode() for n in (1, 2, 3)]) == []
+    assert kept_of(told, traces(told)) == []
+    assert kept_of(told, [f"{n:032x}".encode() for n in (1, 2, 3)]) == []
+    assert kept_of(told, [f"deal:{n}".encode() for n in (1, 2, 3)]) == []
     assert sorted((r.state, r.occurred_at_us, r.value) for r in after.values()) == sorted(
         (r.state, r.occurred_at_us, r.value) for r in before.values()
     )
     (bia,) = [row for row in after.values() if row.lead_id is not None]
     assert bia == before[f"{4:032x}"]
-    with open_ledger(told, crm_ledger.SCHEMA) as ledger:
-        posts = [row["lead_id"] for row in ledger.execute("select lead_id from crm_posts")]
+    with open_ledger(told) as ledger:
+        posts = [lead for (lead,) in ledger.execute("select lead_id from crm_posts")]
     assert posts == [bia.lead_id]
 
 
@@ -112,18 +136,20 @@ def test_an_erasure_that_was_killed_is_finished_in_what_went_out_too(
 ) -> None:
     forget_and_die(told, PII_KEY, point)
     land(told)
-    assert files_with(told.activation_dir, traces(told)) == []
+    assert kept_of(told, traces(told)) == []
     assert len(_left(told)) == 4
 
 
-def test_a_ledger_put_back_by_hand_is_cleaned_when_erasures_are_repeated(told: Settings) -> None:
-    with closing(sqlite3.connect(ledger_path(told))) as ledger:
+def test_a_ledger_put_back_by_hand_is_cleaned_when_erasures_are_repeated(
+    told_in_file: Settings,
+) -> None:
+    with closing(sqlite3.connect(ledger_path(told_in_file))) as ledger:
         ledger.execute("pragma wal_checkpoint(truncate)")
-    kept = ledger_path(told).read_bytes()
-    forget_person(told, phone=ANA)
-    ledger_path(told).write_bytes(kept)
-    repeat_all(told)
-    assert files_with(told.activation_dir, traces(told)) == []
+    kept = ledger_path(told_in_file).read_bytes()
+    forget_person(told_in_file, phone=ANA)
+    ledger_path(told_in_file).write_bytes(kept)
+    repeat_all(told_in_file)
+    assert kept_of(told_in_file, traces(told_in_file)) == []
 
 
 def test_e28_of_a_phone_that_changed_hands_only_the_erased_holders_lead_is_nobodys(
@@ -208,10 +234,10 @@ def test_a_backup_holds_what_is_still_in_the_write_ahead_log(
 
 
 def test_a_restored_ledger_is_cleaned_of_whoever_was_erased_since(
-    told: Settings, make_settings: Callable[..., Settings], tmp_path: Path
+    told_in_file: Settings, make_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
     folder = tmp_path / "backups"
-    backed_up = told.model_copy(update={"backup_dir": folder})
+    backed_up = told_in_file.model_copy(update={"backup_dir": folder})
     backup(backed_up)
     forget_person(backed_up, phone=ANA)
     again = make_settings(data_dir=tmp_path / "restored")

@@ -6,6 +6,7 @@ import random
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -83,11 +84,12 @@ def served() -> Iterator[ConversionsApi]:
         yield api
 
 
-def _installation(api: ConversionsApi, folder: Path) -> Meta:
+def _installation(api: ConversionsApi, folder: Path, **options: Any) -> Meta:
     def make(**values: Any) -> Any:
-        return load_settings(_env_file=None, data_dir=folder / "data", pii_key=PII_KEY, **values)
+        given = {"data_dir": folder / "data", "pii_key": PII_KEY} | values
+        return load_settings(_env_file=None, **given)
 
-    meta = Meta(api, make)
+    meta = Meta(api, make, options=options)
     meta.options["meta_dataset_ids"] = (
         f"{WABA}:{DATASET},{OTHER_WABA}:{OTHER_DATASET},"
         f"{PAGE}:{DATASET},{OTHER_PAGE}:{OTHER_DATASET}"
@@ -114,32 +116,68 @@ def _of_forms(count: int) -> list[dict[str, Any]]:
     ]
 
 
+@dataclass
+class Hosts:
+    """An installation that is killed, and started again where it was or on another host."""
+
+    meta: Meta
+    rows: list[dict[str, Any]]
+    others: bool
+    """Whether each start is on a new host: an empty data folder beside the same database."""
+    starts: int = 0
+
+    @classmethod
+    def of(cls, kind: str, served: ConversionsApi, folder: Path, postgres_url: str) -> Hosts:
+        """`files`, `database`, or `new hosts`."""
+        meta = _installation(
+            served, folder, **({} if kind == "files" else {"vault_url": postgres_url})
+        )
+        return cls(meta, _due_by_and_by(meta), kind == "new hosts")
+
+    def next(self) -> dict[str, Any]:
+        """The settings with which the next process starts."""
+        if self.others:
+            self.starts += 1
+            folder = self.meta.settings.data_dir.with_name(f"host {self.starts}")
+            self.meta.options["data_dir"] = folder
+            write_outbox(self.meta.settings, self.rows)
+        return _values(self.meta)
+
+
 @BUSY
+@pytest.mark.parametrize(
+    ("kind", "most"),
+    [
+        ("files", KILLS),
+        ("new hosts", KILLS // 4),
+        pytest.param("database", KILLS, marks=pytest.mark.deep),
+        pytest.param("new hosts", KILLS, marks=pytest.mark.deep),
+    ],
+)
 def test_r26_killed_at_any_moment_no_event_is_sent_twice(
-    served: ConversionsApi, tmp_path: Path
+    served: ConversionsApi, tmp_path: Path, postgres_url: str, kind: str, most: int
 ) -> None:
     chance = random.Random(5)
-    meta = _installation(served, tmp_path)
-    values = _values(meta)
-    rows = _due_by_and_by(meta)
-    report = tmp_path / "calls"
-    whole = calls_of_a_run(values, meta.at, report, late=False)
+    hosts = Hosts.of(kind, served, tmp_path, postgres_url)
+    meta, report = hosts.meta, tmp_path / "calls"
+    whole = calls_of_a_run(hosts.next(), meta.at, report, late=False)
     meta.at += timedelta(minutes=1)
-    late = calls_of_a_run(values, meta.at, report, late=True)
+    late = calls_of_a_run(hosts.next(), meta.at, report, late=True)
     kills = 0
     pool = [make() for name, make in FAULTS.items() if name not in REFUSALS]
-    while kills < KILLS:
+    while kills < most:
         meta.at += timedelta(minutes=1)
         served.faults = FaultScript(share=0.2, seed=kills, in_a_row=2, pool=pool)
         is_late = kills % 4 > 0  # most moments of a run come before anything is sent
         moment = chance.randint(1, late if is_late else whole)
-        kills += send_and_die(values, meta.at, moment, late=is_late)
+        kills += send_and_die(hosts.next(), meta.at, moment, late=is_late)
         _explained_without_those_in_flight(meta)
     served.faults = FaultScript()
+    hosts.next()
     meta.send()
     states = _explained(meta)
     assert states.keys() == {
-        row["conversion_event_id"] for row in rows if row["occurred_at"] <= meta.at
+        row["conversion_event_id"] for row in hosts.rows if row["occurred_at"] <= meta.at
     }
     assert set(states.values()) == {"sent", "unknown"}
     interrupted = [r for r in ledger_rows(meta.settings).values() if r.reason == "interrupted"]
@@ -150,17 +188,17 @@ def test_r26_killed_at_any_moment_no_event_is_sent_twice(
 
 
 @BUSY
+@pytest.mark.parametrize("kind", ["files", "new hosts"])
 def test_r26_known_bad_what_is_noted_only_after_the_answer_is_sent_twice(
-    served: ConversionsApi, tmp_path: Path
+    served: ConversionsApi, tmp_path: Path, postgres_url: str, kind: str
 ) -> None:
     chance = random.Random(5)
-    meta = _installation(served, tmp_path)
-    values, report = _values(meta), tmp_path / "calls"
-    _due_by_and_by(meta)
-    late = calls_of_a_run(values, meta.at, report, late=True)
+    hosts = Hosts.of(kind, served, tmp_path, postgres_url)
+    meta = hosts.meta
+    late = calls_of_a_run(hosts.next(), meta.at, tmp_path / "calls", late=True)
     for _ in range(KILLS):
         meta.at += timedelta(minutes=1)
-        send_and_die(values, meta.at, chance.randint(1, late), late=True, is_bad=True)
+        send_and_die(hosts.next(), meta.at, chance.randint(1, late), late=True, is_bad=True)
         twice = {one for one, times in served.times_accepted().items() if times > 1}
         if twice:
             break
@@ -216,7 +254,9 @@ def test_r26_whatever_meta_answers_no_event_is_accepted_twice_and_each_is_explai
         meta = _installation(served, Path(folder))
         rows = make(count)
         for n in wrong & set(range(count)):
-            rows[n] |= {"ctwa_clid": "x" * 2000} if make is _of_chats else {"leadgen_id": str(n)}
+            rows[n] |= (
+                {"ctwa_clid": f"{n:02}" * 1000} if make is _of_chats else {"leadgen_id": str(n)}
+            )
         served.poison = {rows[n]["conversion_event_id"] for n in poison & set(range(count))}
         write_outbox(meta.settings, rows)
         for night in nights:

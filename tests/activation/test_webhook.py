@@ -12,7 +12,6 @@ import orjson
 import pytest
 
 from activation import webhook
-from activation.crm_ledger import SCHEMA
 from activation.ledger import ledger_path, open_ledger
 from activation.webhook import IN_A_ROW, WebhookCounts, WebhookSettingsError, post_leads
 from ctwa.pseudonym import Pseudonymizer
@@ -378,6 +377,6 @@ def test_e77_neither_identities_nor_secrets_in_ledger_log_or_counts(
 
 
 def test_the_clock_of_the_switch_is_utc(office: Office) -> None:
-    with open_ledger(office.settings, SCHEMA) as ledger:
+    with open_ledger(office.settings) as ledger:
         found = ledger.execute("select on_since_us from crm_posts_switch").fetchone()[0]
     assert datetime.fromtimestamp(found / 1e6, UTC) == BORN - timedelta(hours=1)

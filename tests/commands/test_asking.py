@@ -17,7 +17,7 @@ import openpyxl
 import pytest
 from typer.testing import CliRunner, Result
 
-from activation.crm_ledger import SCHEMA, ContactRow, save_contacts
+from activation.crm_ledger import ContactRow, save_contacts
 from activation.ledger import open_ledger
 from commands.cli import app
 from commands.status import status
@@ -275,7 +275,7 @@ def test_why_tells_the_whole_story(
     ana: str, make_settings: Any, runner: CliRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = make_settings(hubspot_token="pat-x", hubspot_write_back="live")
-    with open_ledger(settings, SCHEMA) as ledger:
+    with open_ledger(settings) as ledger:
         contact = ContactRow("k", ana, 1, settled="c", written={"ctwa_source": "meta"})
         save_contacts(ledger, [contact])
     monkeypatch.setattr("commands.asking.load_settings", lambda: settings)

@@ -104,7 +104,7 @@ def test_e94_damaged_ledgers_are_named(
     settings = make_settings(alert_webhook_url="http://127.0.0.1:9/canary")
     assert found(stores.ledgers(settings)) == {}
     send_alerts(settings, RunEnd("nightly_refresh", "r1", failures=["x"]))
-    with open_ledger(settings, ""):
+    with open_ledger(settings):
         pass
     told = found(stores.ledgers(settings))
     assert told["ledgers"].found == "intact: alerts, what was sent"

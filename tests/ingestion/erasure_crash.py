@@ -35,7 +35,8 @@ _CONTEXT.set_forkserver_preload([__name__])
 
 def forget_and_die(settings: Settings, key: str, point: str) -> None:
     """Forget Ana in another process, which must have been killed at the point."""
-    child = _CONTEXT.Process(target=_forget, args=(str(settings.data_dir), key, point))
+    arguments = (str(settings.data_dir), settings.vault_url, key, point)
+    child = _CONTEXT.Process(target=_forget, args=arguments)
     child.start()
     child.join(120)
     assert child.exitcode == -signal.SIGKILL, f"{point}: ended with {child.exitcode}"
@@ -59,7 +60,7 @@ def _die_after(owner: Any, name: str, nth: int = 1) -> None:
     setattr(owner, name, wrapped)
 
 
-def _forget(data_dir: str, key: str, point: str) -> None:
+def _forget(data_dir: str, vault_url: str, key: str, point: str) -> None:
     owner, name, nth = {
         "after landing": (Lake, "load", 1),
         "after the ledger says pending": (Ledger, "put", 1),
@@ -75,5 +76,7 @@ def _forget(data_dir: str, key: str, point: str) -> None:
         _die_after(owner, name, nth)
     else:
         setattr(owner, name, _die)
-    settings = load_settings(_env_file=None, data_dir=Path(data_dir), pii_key=key)
+    settings = load_settings(
+        _env_file=None, data_dir=Path(data_dir), vault_url=vault_url, pii_key=key
+    )
     forget_person(settings, phone=ANA)

@@ -15,7 +15,8 @@ from ctwa import number_plans
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings, load_settings
 from ingestion.event_log.adoption import adopt_vault
-from ingestion.identity.erased import IDENTITY_COLUMNS, Ledger, LedgerError
+from ingestion.identity.erased import Ledger, LedgerError
+from ingestion.identity.sieve import IDENTITY_COLUMNS
 from ingestion.vault import open_vault
 from ingestion.vault.sqlite import SqliteVault
 from ingestion.vault.vault import NewEnvelope

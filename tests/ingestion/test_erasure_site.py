@@ -11,7 +11,7 @@ import pytest
 from ctwa.link_code import code_of, shown
 from ctwa.pseudonym import Pseudonymizer
 from ctwa.settings import Settings
-from ingestion.identity.erased import IDENTITY_COLUMNS
+from ingestion.identity.sieve import IDENTITY_COLUMNS
 from ingestion.parser.schema import EVENT_LOG
 from keeping.erasure.forget import forget_person, repeat_all
 from keeping.erasure.steps import land

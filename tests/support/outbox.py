@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from activation.conversions_ledger import ConversionsLedger, Row, states_path
+from activation.ledger import read_ledger
 from ctwa.settings import Settings
 
 NOW = datetime(2026, 6, 30, 12, tzinfo=UTC)
@@ -106,8 +107,9 @@ def told(settings: Settings) -> dict[str, tuple[str, str | None]]:
 
 def ledger_rows(settings: Settings) -> dict[str, Row]:
     """The ledger, by event id."""
-    with ConversionsLedger.open(settings) as ledger:
-        return {row.conversion_event_id: row for row in ledger.rows()}
+    with read_ledger(settings) as ledger:
+        rows = ConversionsLedger(ledger).rows() if ledger is not None else []
+    return {row.conversion_event_id: row for row in rows}
 
 
 def _plain(value: Any) -> Any:
