@@ -33,6 +33,7 @@ directory_type = "project"
 
 [project]
 root_module = "definitions"
+defs_module = "definitions"
 code_location_target_module = "definitions"
 """
 _DEFINITIONS = '''\

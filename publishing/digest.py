@@ -64,7 +64,7 @@ whole as (
     group by week
 )
 
-select first_day, last_day, restated_on
+select first_day, last_day, restated_on, week
 from changed
 left join whole using (week)
 where changed.spend > coalesce(whole.spend, 0) / 20 or changed.leads > coalesce(whole.leads, 0) / 20
@@ -275,12 +275,14 @@ def _ratio(spend: Any, people: int) -> Any:
 def _monday(connection: duckdb.DuckDBPyConnection, words: _Words) -> Part:
     rows = connection.execute(
         "select kind, reason_code, reason_values, money_at_stake_reporting, coalesce(ad_name, "
-        "adset_name, campaign_name, account_name) as subject, what, alarm "
+        "adset_name, campaign_name, account_name) as subject, campaign_name, what, alarm "
         "from marts.monday order by rank"
     ).fetchall()
     points = []
-    for kind, code, values, stake, subject, what, alarm in rows:
+    for kind, code, values, stake, subject, campaign, what, alarm in rows:
         about = words.word("alarm", alarm) if alarm else subject or words.word("monday_what", what)
+        if campaign and campaign != subject:
+            about += f" · {campaign}"
         head = f"{words.word('monday_kind', kind)}: {about}"
         if stake is not None:
             head += f" ({words.money(stake)} {words.texts['monday.stake']})"
@@ -291,9 +293,16 @@ def _monday(connection: duckdb.DuckDBPyConnection, words: _Words) -> Part:
 def _restated(connection: duckdb.DuckDBPyConnection, words: _Words, as_of: date) -> list[str]:
     first, last = as_of - timedelta(days=DAYS), as_of - timedelta(days=1)
     rows = connection.execute(_RESTATED, {"first": first, "last": last}).fetchall()
+    # Weeks that follow each other are one, as in the report.
+    runs: list[list[date]] = []
+    for first_day, last_day, on, week in rows:
+        if runs and week - runs[-1][3] == timedelta(days=7):
+            runs[-1] = [runs[-1][0], last_day, max(runs[-1][2], on), week]
+        else:
+            runs.append([first_day, last_day, on, week])
     return [
         words.text("mark.restated", days=" – ".join(map(words.day, days)), on=words.day(on))
-        for *days, on in rows
+        for *days, on, _ in runs
     ]
 
 

@@ -88,9 +88,12 @@ _TIMES = {
     "form_of_a_facebook_link",
     2: "account_of_another_zone_goes_on unsupported_then_referral post two_numbers "
     "echo_before_inbound we_woke_them_up accidental_tap quote_with_its_price "
-    "visit_booked_by_a_button quote_that_was_edited keeps_writing_and_gives_up",
+    "visit_booked_by_a_button quote_that_was_edited keeps_writing_and_gives_up "
+    "instant_form_then_chat",
+    3: "instant_form_whose_webhook_is_missed",
     4: "held_by_metas_agent_with_the_phone_hidden the_agent_passes_it_to_our_people",
-    6: "contact_that_qualifies deal_that_is_won form_of_performance_max",
+    6: "contact_that_qualifies deal_that_is_won form_of_performance_max "
+    "instant_form_that_qualifies",
 }
 EVERYDAY = {name: times for times, names in _TIMES.items() for name in names.split()}
 """Of the stories, those that an ordinary company lives through as well, and how often."""

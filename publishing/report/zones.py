@@ -58,11 +58,14 @@ class Budget:
             (int(days * share), int(weeks * share), int(months * share))
             for days, weeks, months in (self.ad, self.campaign, self.total)
         )
-        return Budget(int(self.whole * share), ad, campaign, total)
+        # Rows by day alone, which are of smaller companies, are shorter.
+        return Budget(int(self.whole * min(1.0, 1.4 * share)), ad, campaign, total)
 
 
 _AGES_A_ROW = 20
 """How many ages take as many characters as a row."""
+_AGES_BESIDE = 100_000
+"""Ages that fit beside a whole history."""
 
 
 def encode_facts(
@@ -100,7 +103,7 @@ def _zones(connection: duckdb.DuckDBPyConnection, budget: Budget) -> dict[str, l
     if not days:
         return {level: [] for level in _LEVELS}
     first, end = days[-1][0], days[0][0] + 1
-    if sum(rows for _, rows in days) <= budget.whole:
+    if sum(rows for _, rows in days) - _AGES_BESIDE // _AGES_A_ROW <= budget.whole:
         return {"ad": [("day", first, end)], "campaign": [], "total": []}
     made: dict[str, list[Zone]] = {}
     for level, room in (("ad", budget.ad), ("campaign", budget.campaign), ("total", budget.total)):

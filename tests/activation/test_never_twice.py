@@ -254,7 +254,9 @@ def test_r26_whatever_meta_answers_no_event_is_accepted_twice_and_each_is_explai
         meta = _installation(served, Path(folder))
         rows = make(count)
         for n in wrong & set(range(count)):
-            rows[n] |= {"ctwa_clid": "x" * 2000} if make is _of_chats else {"leadgen_id": str(n)}
+            rows[n] |= (
+                {"ctwa_clid": f"{n:02}" * 1000} if make is _of_chats else {"leadgen_id": str(n)}
+            )
         served.poison = {rows[n]["conversion_event_id"] for n in poison & set(range(count))}
         write_outbox(meta.settings, rows)
         for night in nights:

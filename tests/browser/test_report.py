@@ -326,14 +326,14 @@ def test_a_window_counts_only_days_that_are_old_enough(
         reader.show("overview", period="all", within="30")
         # Every figure covers the same days, so that one divided by another gives the third.
         assert reader.tiles() == pytest.approx((spend, leads, good, spend / leads, spend / good))
-        assert "later leads have not yet had 30 days" in reader.page.inner_text(".notice")
+        assert "later leads have not yet had 30 days" in reader.page.inner_text(".page .notice")
         (total,) = reader.rows("channels", "tfoot")
         assert total["rate"] == pytest.approx(good / leads)
         # All of the last 30 days is too young: not known, which is not 0.
         reader.show("overview", within="30")
         assert reader.tiles() == (None,) * 5
         assert reader.page.text_content("#tile-cpql .big") == "–"
-        assert "No day of this period" in reader.page.inner_text(".notice")
+        assert "No day of this period" in reader.page.inner_text(".page .notice")
 
 
 EQUAL_AGE = """
@@ -807,7 +807,7 @@ def test_charts_have_their_numbers_beside_them(company: Settings, chromium: Brow
         label = chart.locator("[role=img]").get_attribute("aria-label") or ""
         assert "lowest" in label
         assert chart.locator("canvas").count() == 1
-        chart.locator("details summary").click()
+        chart.locator(".alternative > summary").click()
         # The browser fires `toggle` as a task of its own, after the click has returned.
         chart.locator("tbody tr").nth(2).wait_for()
         assert chart.locator("tbody tr").count() == 3

@@ -135,6 +135,7 @@ def test_the_marts_of_the_demo_equal_the_truth(played: Played) -> None:
     assert re.search(r"all equal: \d{3} leads", said)
     assert "campaign-days compared" in said
     assert "refused (401)" in said
+    assert re.search(r"meta_lead_form +[0-9,.]+ +\d+ +[0-9,.]+ +\d+ +[0-9,.]+", said)
     report = played.marts.with_name("report.html")
     assert report.stat().st_mtime > played.marts.stat().st_mtime
 

@@ -57,7 +57,7 @@ def tables() -> dict[str, Any]:
                  "rate_difference": -0.12, "rate_difference_low": -0.2,
                  "rate_difference_high": -0.04})},
             {"rank": 3, "kind": "look_into", "what": "campaign", "campaign_name": "Norte",
-             "reason_code": "over_budget", "reason_values": json.dumps({
+             "adset_name": "Grupo 2", "reason_code": "over_budget", "reason_values": json.dumps({
                  "spend_so_far": 800, "expected_spend": 1250.5, "monthly_budget": 1000,
                  "currency": "USD", "month_start": "2026-06-01"})},
             {"rank": 4, "kind": "look_into", "what": "stage", "reason_code": "of_another_version",
@@ -88,6 +88,7 @@ def test_e164_the_digest_says_what_to_do_what_it_costs_and_what_is_wrong(
     assert "answered after more than 24 hours, fewer qualified than of those" in made.text
     assert "by 12 points (4 points to 20 points)" in made.text
     assert "$800.00 spent so far, $1,250.50 expected by the end of the month" in made.text
+    assert "Look into: Grupo 2 · Norte" in made.text
     assert "Look into: Stage of the CRM" in made.text
     assert "R$1,448.30 of R$4,800.00 in 30 days was billed and belongs to no ad" in made.text
     assert "Measured 30.0%, since Jun 9, 2026" in made.text
@@ -126,15 +127,16 @@ def test_e164_the_digest_says_which_published_weeks_were_changed(settings: Setti
 
     changes = [
         restated(10, "-12"), restated(9, "4"),  # the week has 300: more than a twentieth
+        restated(3, "50"),  # so does the week after it: one run of days
         restated(17, "-4"),  # the week has 100: less
         restated(24, "90", cause="rules"),
         restated(40, "90"),  # before these weeks
     ]  # fmt: skip
-    spend = [spent(10, "300"), spent(17, "100"), spent(24, "100")]
+    spend = [spent(10, "300"), spent(17, "100"), spent(24, "100"), spent(3, "100")]
     write_marts(settings.marts_path, **{**tables(), "fct_ad_spend": spend, "restatements": changes})
     said = [line for line in make_digest(settings).text.splitlines() if "after they were" in line]
     assert said == [
-        "Figures of Jun 20, 2026 – Jun 21, 2026 were changed by more than a little after they were "
+        "Figures of Jun 20, 2026 – Jun 27, 2026 were changed by more than a little after they were "
         "published, last on Jun 27, 2026."
     ]
 

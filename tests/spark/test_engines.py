@@ -41,7 +41,7 @@ from tests.support.plans import prepare
 from tests.support.spark import Cluster, differences, running
 from tests.support.worlds import playing
 
-pytestmark = [pytest.mark.spark, pytest.mark.timeout(3_600)]
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(10_800)]
 QUICK = {
     # A few hundred rows a table: what Spark does to be fast with billions is all that takes time.
     "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1",

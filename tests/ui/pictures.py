@@ -28,7 +28,7 @@ DOCS = {
     "report-leads": ("leads", DESKTOP, "period=30d"),
     "report-funnel": ("funnel", DESKTOP, "period=90d"),
     "report-answering": ("answering", DESKTOP, ""),
-    "report-cohorts": ("cohorts", DESKTOP, "period=180d"),
+    "report-cohorts": ("cohorts", DESKTOP, "period=30d"),
     "report-health": ("health", DESKTOP, "period=30d"),
     "report-definitions": ("definitions", DESKTOP, ""),
     "report-phone": ("overview", PHONE, "period=90d"),

@@ -154,7 +154,9 @@ function render() {
         : pageLead();
   const unknown = document.getElementById("unknown");
   unknown.hidden = state.unknown.length === 0;
-  unknown.textContent = t("address.unknown", { values: state.unknown.join(", ") });
+  unknown.textContent = state.unknown.length
+    ? t("address.unknown", { values: state.unknown.join(", ") })
+    : "";
   for (const link of app.querySelectorAll("nav a")) {
     link.setAttribute("href", address({ page: link.dataset.page, tables: {} }));
     if (link.dataset.page === state.page) link.setAttribute("aria-current", "page");
