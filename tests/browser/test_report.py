@@ -55,11 +55,17 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """The company of `ctwa demo`: its marts, published, and their report."""
+    """The company of `ctwa demo --nasty`: its marts, with an alarm that stands, and the report."""
     root = tmp_path_factory.mktemp("demo")
     with playing(root, build_world(7, leads=400)) as run:
         run.whole()
         publish_marts(run.settings, as_of=run.world.today)
+        with duckdb.connect(str(run.settings.marts_path)) as marts:
+            marts.execute(
+                "update marts.health_alarms set status = 'warn', since = as_of - 6, "
+                "measured = 0.123, mend = 'Look in Ads Manager for boosted posts' "
+                "where alarm = 'unallocated_spend'"
+            )
         write_report(run.settings)
         return run.settings
 
