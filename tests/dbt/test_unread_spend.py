@@ -329,7 +329,7 @@ def test_e87_nothing_was_ever_read(tmp_path: Path, make_dead: Settings) -> None:
 
     publish_marts(make_dead, as_of=world.as_of)
     payload = payload_of(write_report(make_dead).path)
-    [told] = payload["unread"]
+    [told] = unpacked(payload["unread"])
     assert (told["platform"], told["account"], told["reason"]) == ("meta", -1, "never_read")
     assert {f["spend"] for f in facts(payload)} == {None}
     assert json.dumps(payload["facts"]).count("null") >= 1
