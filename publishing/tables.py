@@ -268,7 +268,8 @@ class _Writer:
         changed = ""
         if shape.has_days and self.count(mart) >= MANY_ROWS:
             self._note_same_days(name, rows)
-            changed = f"where {DAY} not in (select {DAY} from same_days)"  # noqa: S608
+            # Rows without a day, of a model of one's own, are always written.
+            changed = f"where {DAY} is null or {DAY} not in (from same_days)"
         self._connection.execute(f"delete from {name} {changed}")  # noqa: S608
         self._connection.execute(f"insert into {name} {rows} {changed}")
 
@@ -279,8 +280,9 @@ class _Writer:
             "{} as t group by all"
         )
         self._connection.execute(
-            f"create or replace temporary table same_days as {days.format(rows)} "
-            f"intersect {days.format('from ' + name)}"
+            f"create or replace temporary table same_days as select {DAY} from "  # noqa: S608
+            f"({days.format(rows)} intersect {days.format('from ' + name)}) "
+            f"where {DAY} is not null"
         )
 
     def write_beside(self, table: str, content: pa.Table) -> None:

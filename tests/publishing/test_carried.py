@@ -147,6 +147,7 @@ def test_of_a_large_mart_the_days_that_changed_are_written(
         "create table marts.ad_performance as select date '2026-01-01' + (range % 40)::integer "
         "as report_date, range as ad_id, 1 as spend, '1' as rule_version from range(20_000)"
     )
+    company.run("insert into marts.ad_performance values (null, 0, 1, '1')")
     company.versions["ad_performance"] = "0"
     days: list[int] = []
     note = _Writer._note_same_days
