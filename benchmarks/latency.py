@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from itertools import count, islice
 from pathlib import Path
 
@@ -78,20 +77,19 @@ def measure(
     rates: Sequence[float],
     *,
     seconds: float = 120.0,
-    commands: Sequence[Sequence[str]] | None = None,
-    port: int | None = None,
+    commands: Sequence[Sequence[str]],
+    port: int,
     with_crm: bool = False,
 ) -> tuple[list[Latency], float]:
     """A row per rate, and the peak memory in MB of all that served.
 
-    `data_dir` may hold a history. `commands`: what to start in place of what `serving` names.
+    `data_dir` may hold a history. `commands`: what to start so that `port` is served.
     `with_crm`: until sources are on HubSpot's contacts, too. Raises `BenchmarkError` when leads do
     not come.
     """
-    port = port or free_port()
     with ExitStack() as stack:
         crm = stack.enter_context(_crm(rates, seconds)) if with_crm else None
-        running = _running(data_dir, commands or serving(port), crm.settings if crm else {})
+        running = _running(data_dir, commands, crm.settings if crm else {})
         processes = stack.enter_context(running)
         peaks = [stack.enter_context(peak_memory(process.pid)) for process in processes]
         doing("starting what serves")
@@ -141,10 +139,12 @@ def _posts_at(rate: float, seconds: float) -> int:
 
 
 def serving(port: int) -> list[list[str]]:
-    """The commands that bring a message to the marts: `ctwa live` where there is one, else
-    `ctwa dev`, whose sensor starts a run for new envelopes."""
-    if find_spec("orchestration.live"):
-        return [[*_CLI, "serve", "--port", str(port)], [*_CLI, "live"]]
+    """Receiver and worker alone, as systemd starts them."""
+    return [[*_CLI, "serve", "--port", str(port)], [*_CLI, "live"]]
+
+
+def dev(port: int) -> list[list[str]]:
+    """All that serves an installation on one's own machine, with Dagster's UI and daemon."""
     return [[*_CLI, "dev", "--port", str(port), "--ui-port", str(free_port())]]
 
 

@@ -31,7 +31,7 @@ class Sizes:
     ads: int = 5_000
     ad_days: int = 240
     seconds: float = 120.0
-    """Of posting, for each rate of the part `latency`."""
+    """Of posting, for each rate of the parts `dev` and `latency`."""
     load_seconds: float = 2.0
     """Of load, for each number of connections of the part `receiver`."""
 
@@ -222,15 +222,36 @@ def _spend(sizes: Sizes) -> list[Figure]:
     ]
 
 
+def _dev(sizes: Sizes) -> list[Figure]:
+    from benchmarks.latency import dev
+
+    count = max(1, sizes.envelopes // 1000)
+    return _waits(count, dev, [rate for rate in RATES if rate in LATENCY_LIMITS], sizes.seconds)
+
+
 def _latency(sizes: Sizes) -> list[Figure]:
+    from benchmarks.latency import serving
+
+    return _waits(max(1, sizes.envelopes // 10), serving, RATES, sizes.seconds)
+
+
+def _waits(
+    history: int,
+    serving: Callable[[int], list[list[str]]],
+    rates: Sequence[float],
+    seconds: float,
+) -> list[Figure]:
+    """How long leads take on so many envelopes of history, with the commands that serve a port."""
     from benchmarks.latency import measure
+    from benchmarks.receiver import free_port
 
     with _folder() as folder:
-        world = folder("world")
-        history = max(1, sizes.envelopes // 10)
+        world, port = folder("world"), free_port()
         _in("worlds", "fill_vault", data_dir=world, count=history, age=1)
         _in("landing", "product", data_dir=world)
-        rows, memory = measure(world, RATES, seconds=sizes.seconds, with_crm=True)
+        rows, memory = measure(
+            world, rates, seconds=seconds, commands=serving(port), port=port, with_crm=True
+        )
     figures = []
     for row in rows:
         at = f"webhook to visible lead at {row.per_second:g} posts a second on {history:,}"
@@ -276,7 +297,8 @@ PARTS: dict[str, tuple[str, Callable[[Sizes], list[Figure]]]] = {
     "nightly": ("A day's news, and none, on more and more history", _nightly),
     "idle": ("Nothing new, on a small installation", _idle),
     "spend": ("Ads and spend without chats", _spend),
-    "latency": ("From a webhook to its lead in the marts", _latency),
+    "dev": ("From a webhook to its lead through `ctwa dev`, on a small installation", _dev),
+    "latency": ("From a webhook to its lead, on more history", _latency),
 }
 ASKED_FOR: dict[str, tuple[str, Callable[[Sizes], list[Figure]]]] = {
     "engines": ("The same lake on DuckDB and on Spark", _engines),

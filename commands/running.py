@@ -194,7 +194,7 @@ def bench(
     parts: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Some of receiver, landing, marts, nightly, idle, spend, latency; default all. "
+            help="Some of receiver, landing, marts, nightly, idle, spend, dev, latency; default all. "
             "Or engines, which needs Spark."
         ),
     ] = None,
@@ -202,7 +202,7 @@ def bench(
         int, typer.Option(help="Envelopes of the largest history; the limits are for the default.")
     ] = 1_000_000,
     seconds: Annotated[
-        float, typer.Option(help="How long `latency` posts at each of its rates.")
+        float, typer.Option(help="How long `dev` and `latency` post at each of its rates.")
     ] = 120.0,
     deep: Annotated[
         bool, typer.Option("--deep", help="`nightly` also on ten times as many envelopes.")
