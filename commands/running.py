@@ -194,8 +194,8 @@ def bench(
     parts: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Some of receiver, landing, marts, nightly, idle, spend, dev, latency; default all. "
-            "Or engines, which needs Spark."
+            help="Some of receiver, landing, marts, nightly, idle, spend, dev, latency; default "
+            "all. Or engines, which needs Spark."
         ),
     ] = None,
     envelopes: Annotated[
