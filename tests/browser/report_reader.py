@@ -13,7 +13,8 @@ if TYPE_CHECKING:  # installed by `make test-browser` only
     from playwright.sync_api import Browser, Page
 
 PAGES = (
-    "overview", "campaigns", "creatives", "leads", "funnel", "cohorts", "health", "definitions",
+    "monday", "overview", "campaigns", "creatives", "leads", "funnel", "answering", "cohorts",
+    "health", "definitions",
 )  # fmt: skip
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 

@@ -748,11 +748,20 @@ def test_everything_can_be_done_from_the_keyboard(company: Settings, chromium: B
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("theme", "locale", "of"),
+    [("light", "en-US", "company"), ("dark", "es", "demo"), ("dark", "pt-BR", "company")],
+)
 def test_axe_finds_nothing_to_complain_about(
-    company: Settings, chromium: Browser, theme: str, width: int
+    request: pytest.FixtureRequest,
+    chromium: Browser,
+    theme: str,
+    locale: str,
+    of: str,
+    width: int,
 ) -> None:
-    with reading(chromium, url_of(company), width=width, color_scheme=theme) as reader:
+    url = url_of(request.getfixturevalue(of))
+    with reading(chromium, url, locale=locale, width=width, color_scheme=theme) as reader:
         for name in PAGES:
             reader.show(name, period="90d")
             reader.page.evaluate(OPEN_ALL)

@@ -34,7 +34,7 @@ DOCS = {
     "report-phone": ("overview", PHONE, "period=90d"),
     **{
         f"report-phone-{page}": (page, PHONE, "period=90d")
-        for page in ("monday", "answering", *PAGES)
+        for page in PAGES
         if page not in ("overview", "definitions")
     },
 }
@@ -79,7 +79,7 @@ def main() -> None:
 
 def _every_view(url: str) -> Iterator[tuple[str, str, tuple[int, int], str, str]]:
     views = product(
-        ("monday", "answering", *PAGES), (DESKTOP, PHONE), ("light", "dark"), ("en", "es", "pt-BR")
+        PAGES, (DESKTOP, PHONE), ("light", "dark"), ("en", "es", "pt-BR")
     )
     for page, size, theme, language in views:
         device = "phone" if size == PHONE else "desktop"
