@@ -184,6 +184,12 @@ def test_the_report_of_the_demo_says_what_its_marts_say(demo: Settings, chromium
             (total,) = reader.rows(table, "tfoot")
             told = (total["spend"], total["leads"], total["qualified"], total["cpl"], total["cpql"])
             assert told == pytest.approx(whole), page
+            # Leads without a chat, of web forms, are not answered at once.
+            waits = {row["name"]: row["answered"] for row in reader.rows(table)}
+            ((median,),) = asked(demo, ANSWERED)
+            assert total["answered"] == median, page
+        assert waits["Website, other"] is None
+        assert min(wait for wait in waits.values() if wait) > 60
 
 
 def near(rows: Iterable[tuple[float, ...]]) -> list[Any]:
@@ -227,6 +233,7 @@ where window_days = 90 and (platform, ad_id) in (
 )
 group by verdict
 """
+ANSWERED = "select median(first_response_seconds) from marts.fct_leads where not is_excluded"
 HEALTH = """
 select sum(pending), sum(ad_suspected), sum(unmatched_outcomes),
     sum(resolved) / sum(resolved + pending + "foreign" + gone + ad_suspected)

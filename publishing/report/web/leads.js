@@ -39,7 +39,7 @@ function medianAnswers(range, mask, groups) {
   const times = groups.keys.map(() => []);
   const all = [];
   for (const lead of shown) {
-    if (!(lead.seconds >= 0)) continue;
+    if (lead.seconds === null || lead.seconds < 0) continue; // no chat, no answer
     all.push(lead.seconds);
     times[groups.of[lead.entity]]?.push(lead.seconds);
   }
@@ -223,6 +223,7 @@ function duration(seconds) {
         : seconds < 129600
           ? ["hour", 3600]
           : ["day", 86400];
-  const options = { style: "unit", unit, unitDisplay: "narrow", maximumFractionDigits: 0 };
+  const digits = size > 60 && seconds / size < 10 ? 1 : 0;
+  const options = { style: "unit", unit, unitDisplay: "narrow", maximumFractionDigits: digits };
   return formatter("NumberFormat", options).format(seconds / size);
 }
