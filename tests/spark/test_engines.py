@@ -12,6 +12,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,11 +25,11 @@ import pytest
 from pydantic import SecretStr
 from rich.console import Console
 
-from ctwa.settings import Settings
+from ctwa.settings import PROJECT_DIR, Settings
 from orchestration import spark_dbt
 from orchestration.forget import forget
 from orchestration.plan_stamps import stamps_path
-from orchestration.spark import SparkError, look
+from orchestration.spark import SparkError, _in_child, known_build, look, run_on_spark
 from simulator.company import MAIN
 from simulator.demo import demo
 from simulator.installation import demo_settings
@@ -46,7 +47,12 @@ QUICK = {
     # A few hundred rows a table: what Spark does to be fast with billions is all that takes time.
     "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1",
     "SPARK_OPTIONS": "--conf spark.sql.codegen.wholeStage=false"
-    " --conf spark.sql.codegen.factoryMode=NO_CODEGEN --conf spark.sql.adaptive.enabled=false",
+    " --conf spark.sql.codegen.factoryMode=NO_CODEGEN --conf spark.sql.adaptive.enabled=false"
+    # Plans are written out for a page that nobody looks at.
+    " --conf spark.sql.ui.explainMode=simple --conf spark.sql.maxPlanStringLength=1000"
+    " --conf spark.ui.enabled=false",
+    # The server plans for an hour: what it runs often is worth compiling well.
+    "SPARK_SERVER_JAVA_OPTIONS": "-XX:TieredStopAtLevel=4",
 }
 
 
@@ -75,6 +81,33 @@ def test_doctor_sees_a_cluster_that_can_be_used(company: Company) -> None:
     company.lands(1)
     found = look(company.settings)
     assert (found["version"][0], found["catalogue"], found["timezone"]) == ("4", "hive", "UTC")
+
+
+def test_what_cannot_be_used_is_named_before_anything_is_built(
+    company: Company, tmp_path: Path
+) -> None:
+    lake = company.settings.lake_url.removeprefix("file://")
+    copy, spark = tmp_path / "lake", company.cluster.session()
+    shutil.copytree(lake, copy)
+    (older,) = {file.parent for file in copy.glob("event_log/envelopes/*.parquet")}
+    rows = f"select * from read_parquet('{lake}/event_log/envelopes/*.parquet') where seq < 9"
+    for file in older.glob("*.parquet"):
+        duckdb.sql(f"copy ({rows}) to '{file}' (format parquet)")
+    spark.sql("create schema ads")
+    spark.sql("create table ads.spend using parquet as select 'somebody' as whose")
+    for changed, says in (
+        ({"engine_lake_url": "/no/lake"}, "the cluster cannot read the lake at /no/lake"),
+        ({"engine_lake_url": str(copy)}, r"ends at envelope 8, this host's at \d+, so it is ano"),
+        ({"engine_path": "/dev/null/builds"}, "no schema, table and view can be made in the cata"),
+        ({"spark_url": SecretStr(f"sc://127.0.0.1:{company.cluster.port + 1}")}, "15002, not the"),
+        ({}, "has a schema ads with tables that ctwa did not make and would drop: give CTWA_SPAR"),
+    ):
+        settings = company.settings.model_copy(update=changed)
+        with pytest.raises(SparkError, match=says):
+            run_on_spark(settings, company.day(1), company.manifest, full=True)
+    assert spark.sql("select whose from ads.spend").collect()[0][0] == "somebody"
+    assert {row[0] for row in spark.sql("show schemas").collect()} == {"ads", "default"}
+    spark.sql("drop schema ads cascade")
 
 
 def test_a_whole_build_leaves_only_what_is_shown(cluster: Cluster) -> None:
@@ -132,6 +165,35 @@ def test_a_night_is_continued_though_a_worker_dies_in_it(company: Company) -> No
         assert len(counts) > 5, seen
         assert counts[-1] == company.count(table)
         assert len(set(counts)) <= 2, f"{table}: neither the build before nor the new one: {counts}"
+
+
+def test_a_full_disk_of_the_workers_is_named_and_nothing_is_shown_of_it(
+    company: Company, tmp_path: Path
+) -> None:
+    cluster, model = company.cluster, "int_leads__sourced"
+    table = f"intermediate.{model}"
+    known, rows = json.dumps(known_build(company.settings)), company.count(table)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "full", str(scratch)]
+    if subprocess.run(mount, check=False).returncode:
+        pytest.skip("a small disk can be mounted by root only")
+    try:
+        for n in "12":
+            cluster.kill(f"worker{n}")
+            cluster.do("worker", n, SPARK_SCRATCH=str(scratch))
+        said = _in_child(company.settings, company.day(2), PROJECT_DIR, "continued", known, model)
+    finally:
+        for n in "12":
+            cluster.kill(f"worker{n}")
+            cluster.do("worker", n)
+        subprocess.run(["umount", "--lazy", scratch], check=True)
+    (built,) = (r for r in said["results"] if r["unique_id"].endswith(f".{model}"))
+    assert built["status"] == "error"
+    assert "a disk of the cluster is full (No space left on device): make" in built["message"]
+    assert company.count(table) == rows
+    company.builds([model])
+    assert company.differences([table]) == {}
 
 
 def test_dbt_and_server_that_are_killed_in_the_middle_leave_no_half(company: Company) -> None:
