@@ -22,7 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.dbt_process import die_with_parent
-from orchestration.spark_session import Refused, reach, refuse_schemas_of_others, session
+from orchestration.spark_session import (
+    FULL,
+    Refused,
+    is_full,
+    reach,
+    refuse_schemas_of_others,
+    session,
+)
 
 COLLECTED = ("marts", "activation")
 """Schemas that are brought back: whatever Python reads."""
@@ -129,7 +136,7 @@ def _result(spark: Any, result: Any) -> dict[str, Any]:
     times = {t.name: t for t in result.timing}
     ran = times.get("execute") or times.get("compile")
     rows: list[dict[str, Any]] = []
-    node = result.node
+    node, text = result.node, str(result.message or "")
     if result.failures and getattr(node.config, "store_failures", False):
         shown = spark.sql(f"select * from {node.schema}.{node.alias} limit {_SHOWN_ROWS}").collect()  # noqa: S608
         rows = [{k: None if v is None else str(v) for k, v in r.asDict().items()} for r in shown]
@@ -138,20 +145,10 @@ def _result(spark: Any, result: Any) -> dict[str, Any]:
         "status": str(result.status),
         "started": ran.started_at.isoformat() if ran and ran.started_at else None,
         "finished": ran.completed_at.isoformat() if ran and ran.completed_at else None,
-        "message": "" if result.status in ("success", "pass") else _message(result),
+        "message": "" if result.status in ("success", "pass") else FULL if is_full(text) else text,
         "failures": result.failures if node.resource_type == "test" else None,
         "rows": rows,
     }
-
-
-def _message(result: Any) -> str:
-    text = str(result.message or "")
-    if "No space left on device" in text:
-        return (
-            "a disk of the cluster is full (No space left on device): make room where its workers "
-            "keep scratch files (SPARK_LOCAL_DIRS) and builds, and run the refresh again"
-        )
-    return text
 
 
 def _faults(done: Any) -> str:

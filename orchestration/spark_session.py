@@ -18,6 +18,12 @@ _PROBE = "ctwa_probe"
 _URL = re.compile(r"sc://(?P<host>[^:/;]+)(:(?P<port>\d+))?")
 
 
+FULL = (
+    "a disk of the cluster is full (No space left on device): make room where its workers keep "
+    "scratch files (SPARK_LOCAL_DIRS) and builds, and run the refresh again"
+)
+
+
 class Refused(Exception):  # noqa: N818 - the text is for people
     """Spark cannot be used; the text says why and what to do."""
 
@@ -102,6 +108,8 @@ def _read_the_lake(spark: Any, last_seq: int) -> None:
         envelopes = spark.read.parquet(f"{lake}/event_log/envelopes")
         found = envelopes.agg({"seq": "max"}).collect()[0][0] or 0
     except PySparkException as error:
+        if is_full(error):
+            raise Refused(FULL) from None
         raise Refused(
             f"the cluster cannot read the lake at {lake} ({first_line(error)}): {fix}"
         ) from None
@@ -137,6 +145,8 @@ def _try_the_catalogue(spark: Any) -> None:
         spark.sql(f"drop view {table}_shown")
         spark.sql(f"drop table {table}")
     except PySparkException as error:
+        if is_full(error):
+            raise Refused(FULL) from None
         raise Refused(
             f"no schema, table and view can be made in the catalogue ({first_line(error)}): give "
             "the account of CTWA_SPARK_URL the right to create and drop them, and the workers to "
@@ -190,6 +200,11 @@ def _in_a_line(url: str, error: Exception) -> str:
     if "UNAUTHENTICATED" in text or "PERMISSION_DENIED" in text:
         return f"{host} refuses the token in CTWA_SPARK_URL (expired?): put a new one in"
     return f"the server at {host} is no Spark Connect server that can be used: {first_line(error)}"
+
+
+def is_full(error: object) -> bool:
+    """Whether a statement failed because a disk of the cluster is full."""
+    return "No space left on device" in str(error)
 
 
 def first_line(error: Exception) -> str:

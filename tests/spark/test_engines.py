@@ -15,6 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from orchestration import spark_dbt
 from orchestration.forget import forget
 from orchestration.plan_stamps import stamps_path
 from orchestration.spark import SparkError, _in_child, known_build, look, run_on_spark
+from orchestration.spark_session import FULL
 from simulator.company import MAIN
 from simulator.demo import demo
 from simulator.installation import demo_settings
@@ -135,8 +137,42 @@ def _places(schema: Path) -> set[str]:
     return {found.split("/")[0] for found in files_with(schema, [b"ana"])}
 
 
-def test_a_full_build_is_equal_row_for_row(company: Company) -> None:
+def test_a_disk_of_the_workers_that_fills_up_is_named_and_the_next_run_goes_on(
+    company: Company, tmp_path: Path
+) -> None:
+    cluster, chain = company.cluster, "+int_leads__sourced"
     company.on_duckdb(1)
+    (scratch := tmp_path / "scratch").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "small", str(scratch)]
+    if subprocess.run(mount, check=False).returncode:
+        pytest.skip("a small disk can be mounted by root only")
+
+    def fill() -> None:
+        with suppress(OSError), (scratch / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4_096)):
+                pass
+
+    try:
+        for n in "12":
+            cluster.kill(f"worker{n}")
+            cluster.do("worker", n, SPARK_SCRATCH=str(scratch))
+        with company.doing_once_seen("int_touches__classified__b", fill):
+            said = _in_child(company.settings, TODAY, PROJECT_DIR, "continued", "{}", chain)
+        with pytest.raises(SparkError, match=r"^a disk of the cluster is full \(No space left"):
+            look(company.settings)
+    finally:
+        for n in "12":
+            cluster.kill(f"worker{n}")
+            cluster.do("worker", n)
+        subprocess.run(["umount", "--lazy", scratch], check=True)
+    assert "tables" not in said, "nothing is collected"
+    faults = {r["message"] for r in said["results"] if r["status"] == "error"}
+    assert faults == {FULL}
+    company.builds([chain])
+    assert company.differences(["intermediate.int_leads__sourced"]) == {}
+
+
+def test_a_full_build_is_equal_row_for_row(company: Company) -> None:
     company.on_spark(1, full=True)
     assert len(company.tables()) > 70
     assert company.differences() == {}
@@ -161,39 +197,25 @@ def test_a_night_is_continued_though_a_worker_dies_in_it(company: Company) -> No
     assert company.build() == build
     assert company.differences() == {}
     company.cluster.do("worker", "1")
+    _see_what_a_host_that_wakes_up_sets_back(company)
     for table, counts in seen.items():
         assert len(counts) > 5, seen
         assert counts[-1] == company.count(table)
         assert len(set(counts)) <= 2, f"{table}: neither the build before nor the new one: {counts}"
 
 
-def test_a_full_disk_of_the_workers_is_named_and_nothing_is_shown_of_it(
-    company: Company, tmp_path: Path
-) -> None:
-    cluster, model = company.cluster, "int_leads__sourced"
-    table = f"intermediate.{model}"
-    known, rows = json.dumps(known_build(company.settings)), company.count(table)
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "full", str(scratch)]
-    if subprocess.run(mount, check=False).returncode:
-        pytest.skip("a small disk can be mounted by root only")
-    try:
-        for n in "12":
-            cluster.kill(f"worker{n}")
-            cluster.do("worker", n, SPARK_SCRATCH=str(scratch))
-        said = _in_child(company.settings, company.day(2), PROJECT_DIR, "continued", known, model)
-    finally:
-        for n in "12":
-            cluster.kill(f"worker{n}")
-            cluster.do("worker", n)
-        subprocess.run(["umount", "--lazy", scratch], check=True)
-    (built,) = (r for r in said["results"] if r["unique_id"].endswith(f".{model}"))
-    assert built["status"] == "error"
-    assert "a disk of the cluster is full (No space left on device): make" in built["message"]
-    assert company.count(table) == rows
-    company.builds([model])
-    assert company.differences([table]) == {}
+def _see_what_a_host_that_wakes_up_sets_back(company: Company) -> None:
+    """A view that shows an older build than the last run left is a reason to build everything."""
+    spark, table = company.cluster.session(), "marts.fct_leads"
+    shown = known_build(company.settings)["shown"]
+    assert not spark_dbt._is_set_back(spark, shown)
+    builds = {
+        r["tableName"] for r in spark.sql("show tables in marts like 'fct_leads__b*'").collect()
+    }
+    (older,) = builds - {shown[table]}
+    for build, is_set_back in ((older, True), (shown[table], False)):
+        spark.sql(f"create or replace view {table} as select * from marts.{build}")
+        assert spark_dbt._is_set_back(spark, shown) == is_set_back
 
 
 def test_dbt_and_server_that_are_killed_in_the_middle_leave_no_half(company: Company) -> None:
