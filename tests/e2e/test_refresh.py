@@ -72,6 +72,7 @@ OF_ADS = {
     *("adset_board", "campaign_board", "creative_board", "cohort_forecast", "fct_ad_spend"),
     *("dim_account_history", "dim_accounts", "dim_ad_names", "dim_ads", "dim_campaigns"),
     *("restatements", "spend_reconciliation", "attribution_health", "health_alarms"),
+    "publication",  # how many rows it has
 }
 """What a host that begins anew has otherwise: ads, names and spend that the APIs give no more, with
 the columns of leads and touches that tell of them, and what is reckoned from it."""
