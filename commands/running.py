@@ -354,7 +354,7 @@ def try_rules(
         + (f", the oldest of {since:%Y-%m-%d}" if since else "")
         + "; what is older stays as earlier rules had it."
     )
-    print_trial(out, tried.by_day, tried.moved, tried.notes, settings.reporting_currency)
+    print_trial(out, rules.ids, tried.by_day, tried.moved, tried.notes, settings.reporting_currency)
     print_comparison(out, tried.tables, "", settings.reporting_currency)
     if rules.problems:
         raise typer.Exit(1)

@@ -38,6 +38,13 @@ REASONS = {
 (`refused_…`) and what was invalid (`invalid_…`) are shown as they are."""
 
 
+_QUALIFIED_BY = {
+    "crm": "by the CRM",
+    "chat": "by a chat rule",
+    "crm_and_chat": "by the CRM and a chat rule",
+}
+
+
 def lines(story: Story) -> Iterator[str]:
     """The story for people, a line at a time."""
     lead = story.lead
@@ -75,6 +82,10 @@ def _became(lead: Row) -> str:
     text = f"qualified on {lead['qualified_at']:%Y-%m-%d}"
     if lead.get("days_to_qualify") is not None:
         text += f", {lead['days_to_qualify']} days after the first touch"
+    if lead.get("qualified_by") in _QUALIFIED_BY:
+        text += f", {_QUALIFIED_BY[lead['qualified_by']]}"
+    if lead.get("is_disputed"):
+        text += "; the CRM knows the lead and never said so"
     if not lead.get("is_currently_qualified"):
         text += f"; now {lead.get('current_stage')}"
     if lead.get("is_won"):
@@ -107,7 +118,10 @@ def _outcome(row: Row) -> str:
     worth = "" if row.get("value") is None else f", {_amount(row['value'], row.get('currency'))}"
     meaning = row.get("funnel_stage") or "mapped to nothing in lead_stages.csv"
     by = f", matched by {row['matched_by']}" if row.get("matched_by") else ""
-    return f"{_time(row['occurred_at'])}  {row['source']}: {row['stage']} → {meaning}{worth}{by}"
+    source = row["source"]
+    if source == "chat" and row.get("stage_label"):
+        source = f"chat rule {row['stage_label'].split()[0]}"
+    return f"{_time(row['occurred_at'])}  {source}: {row['stage']} → {meaning}{worth}{by}"
 
 
 def _event(row: Row) -> str:

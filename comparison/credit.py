@@ -268,9 +268,12 @@ def _run(connection: duckdb.DuckDBPyConnection, sql: Iterable[str]) -> None:
 
 def with_deltas(row: dict[str, Any]) -> dict[str, Any]:
     """A campaign's row with cost per qualified lead and the difference of each measure."""
+    # No platform bills the leads without an ad, and what an ad that was not found has spent is in
+    # another row: their cost is not known, as in the marts, and not 0.
+    costs = row.get("platform", "all") is not None and row.get("campaign_id") != "unresolved"
     for side in ("a", "b"):
         spend, leads = row[f"spend_reporting_{side}"], row[f"qualified_leads_{side}"]
-        row[f"cost_per_qualified_lead_reporting_{side}"] = ratio(spend, leads)
+        row[f"cost_per_qualified_lead_reporting_{side}"] = ratio(spend, leads) if costs else None
     for name in (
         "leads",
         "qualified_leads",

@@ -61,13 +61,13 @@ def print_comparison(
 
 def print_trial(
     console: Console,
+    rules: Sequence[str],
     by_day: Sequence[Mapping[str, Any]],
     moved: Sequence[Mapping[str, Any]],
     notes: Iterable[str],
     currency: str,
 ) -> None:
     """What chat rules would find: outcomes by rule and day, the leads moved most, what is odd."""
-    rules = sorted({row["rule_id"] for row in by_day})
     days = sorted({row["day"] for row in by_day}, reverse=True)
     table = Table(title="Outcomes by day and rule", title_justify="left")
     table.add_column("day")
@@ -82,14 +82,14 @@ def print_trial(
     table.add_section()
     total = [sum(row["outcomes"] for row in by_day if row["rule_id"] == rule) for rule in rules]
     table.add_row("all", *(f"{n:,}" for n in total), style="bold")
-    console.print(table if rules else "No rule is met.")
+    console.print(table if days else "No chat meets a rule.")
     if moved:
         leads = Table(title="Leads that would move most", title_justify="left")
         for name in ("lead", "campaign or channel", "stage", f"value in {currency}"):
             leads.add_column(name)
         for row in moved:
             leads.add_row(
-                row["lead_id"],
+                row["lead_id"][:12],  # as many as `ctwa why` takes
                 _plain(row["campaign"] or "–"),
                 f"{row['stage_before'] or 'none'} → {row['stage_after'] or 'none'}",
                 _change(row["value_before"], row["value_after"]),

@@ -88,7 +88,9 @@ CREDIT_DIFF_CAMPAIGNS = _schema(
         *_measure("qualified_leads", COUNT, "Leads that were ever qualified"),
         *_measure("spend_reporting", MONEY, "Spend in the reporting currency"),
         *_measure(
-            "cost_per_qualified_lead_reporting", MONEY, "Spend over qualified leads, null without"
+            "cost_per_qualified_lead_reporting",
+            MONEY,
+            "Spend over qualified leads, null without, and for leads that no platform bills",
         ),
     ],
 )

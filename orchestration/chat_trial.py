@@ -6,9 +6,9 @@ builds with. Nothing is landed, published or sent, and nothing of what was said 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,6 +20,7 @@ from ctwa.lock import refresh_lock
 from ctwa.settings import Settings
 from ingestion.event_log.trial import Signals
 from ingestion.parser.chat_rules import ChatRules, number_key
+from ingestion.vault.vault import microseconds
 from orchestration.comparison import Build, compare_sides, scratch
 from orchestration.rebuild import ready_lake
 
@@ -34,12 +35,13 @@ _BY_DAY = """
     group by all order by day desc, rule_id
 """
 _SHARES = """
+    with chats as (
+        select lead_id from b.marts.fct_leads where not is_test and business_number_id is not null
+    )
     select split_part(event_id, ':', 1) as rule_id, count(distinct lead_id) as leads,
-        (
-            select count(*) from b.marts.fct_leads
-            where not is_test and business_number_id is not null
-        ) as chats
-    from b.marts.fct_outcomes where source = 'chat'
+        (select count(*) from chats) as chats
+    from b.marts.fct_outcomes
+    where source = 'chat' and lead_id in (select lead_id from chats)
     group by all
 """
 _MOVED = """
@@ -103,31 +105,39 @@ def try_chat_rules(
             shares = connection.sql(_SHARES).to_arrow_table().to_pylist()
             moved = connection.sql(_MOVED).to_arrow_table().to_pylist()
         signals = Signals.read(b.with_suffix(".signals"))
-    return Trial(rules, signals, tables, by_day, moved, _notes(rules, signals, shares))
+    met = {row["rule_id"] for row in by_day}
+    ends = microseconds(datetime.combine(day, time.max, ZoneInfo(settings.reporting_timezone)))
+    notes = [*_met_by_most(shares), *_never_met(rules, signals, met, ends)]
+    return Trial(rules, signals, tables, by_day, moved, notes)
 
 
-def _notes(rules: ChatRules, signals: Signals, shares: list[dict[str, Any]]) -> list[str]:
-    notes = []
+def _met_by_most(shares: list[dict[str, Any]]) -> Iterator[str]:
     for row in shares:
         if row["chats"] and row["leads"] > MOST * row["chats"]:
-            notes.append(
+            yield (
                 f"{row['rule_id']} is met by {row['leads']:,} of {row['chats']:,} chats: a rule "
                 "that most meet says little of any; narrow it"
             )
+
+
+def _never_met(rules: ChatRules, signals: Signals, met: set[str], ends_us: int) -> Iterator[str]:
     known = {number_key(number) for number in signals.numbers}
     for entry in rules.entries:
         name = entry["id"]
         strange = sorted(set(entry["numbers"] or ()) - known)
         if strange:
-            notes.append(
-                f"{name}: no message of the kept bodies is of the number {', '.join(strange)}"
-            )
+            yield f"{name}: no message of the kept bodies is of the number {', '.join(strange)}"
+        if entry["from_us"] > ends_us:
+            yield f"{name}: its valid_from is later than the last day of this comparison"
+            continue
+        unmet = [n for n in range(len(entry["parts"])) if not signals.met[name, n]]
+        if not unmet and name not in met:
+            yield f"{name}: each of its conditions is met somewhere, all of them in no one chat"
         for place, part in enumerate(entry["parts"]):
-            if not signals.met[name, place]:
+            if place in unmet:
                 words = [*part.get("names", part.get("words", ())), part.get("pattern")]
                 what = ", ".join(filter(None, words))
-                notes.append(
+                yield (
                     f"{name}: {part['kind']}{f' ({what})' if what else ''} is met by no message of "
                     "the kept bodies"
                 )
-    return notes

@@ -65,7 +65,7 @@ class BuildState:
             project_version=__version__,
             code=_code_fingerprint(project_dir),
             rules=settings.rules,
-            lake=settings.lake_url,
+            lake=(settings.engine == "spark" and settings.engine_lake_url) or settings.lake_url,
             last_seq=lake.max_value("event_log", "envelopes", "seq"),
             last_read_no=lake.max_value("meta_ads", "spend_days", "read_no"),
             last_google_read_no=lake.max_value("google_ads", "spend_days", "read_no"),
@@ -199,7 +199,7 @@ def ready_lake(settings: Settings, *, is_known: bool = False) -> Lake:
 _CHANGES = {
     "project_version": "the version of ctwa-attribution changed",
     "code": "the models, macros or seeds changed",
-    "lake": "CTWA_LAKE_URL changed",
+    "lake": "CTWA_LAKE_URL or CTWA_ENGINE_LAKE_URL changed",
     "engine": "CTWA_ENGINE changed",
 }
 

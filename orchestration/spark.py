@@ -27,6 +27,7 @@ from ctwa.files import write_durably
 from ctwa.lock import confirm_lock, lock_is_lost
 from ctwa.progress import doing
 from ctwa.settings import PROJECT_DIR, Settings
+from ingestion.lake.lake import Lake
 from orchestration.dbt_manifest import run_folder
 from orchestration.plan import filled_in, run_values
 from orchestration.plan_compile import plan_of
@@ -64,7 +65,11 @@ def environment(settings: Settings, day: date) -> dict[str, str]:
     values = settings.dbt_environment(day)
     if settings.engine_lake_url:
         lake = settings.engine_lake_url.rstrip("/")
-        values |= {"CTWA_LAKE_PATH": lake, "CTWA_IDENTITY_PATH": f"{lake}/identity"}
+        values |= {
+            "CTWA_LAKE_PATH": lake,
+            "CTWA_IDENTITY_PATH": f"{lake}/identity",
+            "CTWA_CHAT_SIGNALS_PATH": f"{lake}/event_log/chat_signals",
+        }
     return values | {
         "CTWA_SPARK_URL": settings.spark_url.get_secret_value(),
         "CTWA_ENGINE_PATH": settings.engine_path.rstrip("/"),
@@ -91,16 +96,23 @@ def run_on_spark(
         for n in sorted(selected or ())
         if nodes[n]["resource_type"] in ("model", "seed")
     ]
-    known = _known_build(settings)
+    known = known_build(settings)
     how = "full" if full or not known else "continued"
+    known["schemas"] = sorted(
+        {n["schema"] for of in ("nodes", "sources") for n in manifest[of].values()}
+    )
+    if settings.engine_lake_url:  # is it the same lake?
+        lake = Lake.from_settings(settings)
+        known["last_seq"] = lake.max_value("event_log", "envelopes", "seq")
     doing("building on Spark")
-    said = _in_child(settings, day, project_dir, how, known, *names)
+    said = _in_child(settings, day, project_dir, how, json.dumps(known), *names)
     run = Run([_result(found) for found in said["results"]])
     if not run.failures:
         doing("collecting what Spark built")
         views = _views(settings, day, manifest, said["tables"], project_dir)
         collect(settings, said["tables"], manifest, views)
-        write_durably(_build_path(settings), json.dumps({"build": said["build"]}) + "\n")
+        state = {name: said[name] for name in ("build", "shown")}
+        write_durably(_build_path(settings), json.dumps(state) + "\n")
     return run
 
 
@@ -303,12 +315,14 @@ def _build_path(settings: Settings) -> Path:
     return settings.warehouse_path.with_name(f"{settings.warehouse_path.name}.{_COLLECTED_BY}")
 
 
-def _known_build(settings: Settings) -> str:
-    """What the catalogue was named by the last whole build; '' where there was none, or the
-    warehouse, which is of the same build, is gone."""
+def known_build(settings: Settings) -> dict[str, Any]:
+    """The `build` that the last whole build called the catalogue, and what views have `shown` since
+    the last run. Empty where there was none, or the warehouse, which is of the same build, is gone.
+    """
     if not settings.warehouse_path.exists():
-        return ""
+        return {}
     try:
-        return str(json.loads(_build_path(settings).read_text())["build"])
-    except (OSError, ValueError, KeyError):
-        return ""
+        state = json.loads(_build_path(settings).read_text())
+        return {"build": str(state["build"]), "shown": dict(state.get("shown", {}))}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

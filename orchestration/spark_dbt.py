@@ -17,11 +17,19 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestration.dbt_process import die_with_parent
+from orchestration.spark_session import (
+    FULL,
+    Refused,
+    is_full,
+    reach,
+    refuse_schemas_of_others,
+    session,
+)
 
 COLLECTED = ("marts", "activation")
 """Schemas that are brought back: whatever Python reads."""
@@ -31,41 +39,47 @@ AWAY_SECONDS = 60.0
 _SHOWN_ROWS = 20
 _BUILD = re.compile(r"(?P<name>\w+)__b(?P<run>\d{14}[0-9a-f]{4})(__new)?")
 """A build of a table, as `macros/adapter/spark/builds.sql` names it."""
-_URL = re.compile(r"sc://(?P<host>[^:/;]+)(:(?P<port>\d+))?")
-
-
-class Refused(Exception):  # noqa: N818 - the text is for people
-    """Spark cannot be used; the text says why and what to do."""
 
 
 def main() -> None:
-    """`OUTPUT look`, or `OUTPUT full|continued BUILD [NODE …]`."""
+    """`OUTPUT look`, or `OUTPUT full|continued KNOWN [NODE …]`, as of `run`."""
     die_with_parent(os.getppid())
     found, how, *rest = sys.argv[1:]
     threading.Thread(target=_watch, args=(Path(found),), name="server-watch", daemon=True).start()
     try:
-        result = look(session()) if how == "look" else run(how == "full", rest[0], rest[1:])
+        if how == "look":
+            result: dict[str, Any] = look(session())
+        else:
+            result = run(how == "full", json.loads(rest[0]), rest[1:])
     except Refused as error:
         result = {"refused": str(error)}
     Path(found).write_text(json.dumps(result))
+    sys.stdout.flush()
+    # Spark's client would say goodbye to a server that may have gone, and try so for ten minutes.
+    os._exit(0)
 
 
-def run(full: bool, build: str, nodes: Sequence[str]) -> dict[str, Any]:
+def run(full: bool, known: Mapping[str, Any], nodes: Sequence[str]) -> dict[str, Any]:
     """Build everything, or some `nodes` by name.
 
-    `build`: what the catalogue is known by since its last whole build; where it is known by another
-    name, everything is built. `results` as of `plan_run.Result`; where none of them failed also
-    `tables`, as of `_tables`, and `build`.
+    `known`: the `build` that the catalogue is called by since its last whole build, and what its
+    views have `shown` since the last run that ended well; the `schemas` that a build writes to; and
+    the `last_seq` that the lake must end at, if the cluster reads it in another place. Where the
+    catalogue is called otherwise, or shows what is older, everything is built. Returns `results` as
+    of `plan_run.Result`; where none of them failed also `tables`, as of `_tables`, and the next
+    run's `build` and `shown`.
     """
     from dbt.cli.main import dbtRunner
 
-    spark = session()
-    if not full and _known_as(spark) != build:
+    spark = session(known.get("last_seq", 0))
+    refuse_schemas_of_others(spark, known.get("schemas", ()))
+    build, before = known.get("build", ""), known.get("shown", {})
+    if not full and (_known_as(spark) != build or _is_set_back(spark, before)):
         full = True
     quiet = ("--target", "spark", "--log-level", "warn", "--log-level-file", "none")
-    shown = dbtRunner().invoke(["run-operation", "show_lake", "--args", f"full: {full}", *quiet])
-    if not shown.success:
-        raise Refused(f"Spark cannot be given the lake: {shown.exception or _faults(shown)}")
+    given = dbtRunner().invoke(["run-operation", "show_lake", "--args", f"full: {full}", *quiet])
+    if not given.success:
+        raise Refused(f"Spark cannot be given the lake: {given.exception or _faults(given)}")
     arguments = ["build", *quiet, "--exclude-resource-type", "unit_test"]
     arguments += ["--full-refresh"] if full else []
     arguments += ["--select", *nodes] if nodes and not full else []
@@ -77,7 +91,7 @@ def run(full: bool, build: str, nodes: Sequence[str]) -> dict[str, Any]:
     if not done.success:
         return {"results": said, "full": full}
     builds = _shown(spark, {(n.schema, n.alias) for n in (r.node for r in results) if _is_built(n)})
-    if len({_BUILD.sub(r"\g<run>", shows) for shows in builds.values()}) > 1:
+    if len({_run_of(shows) for shows in builds.values()}) > 1:
         # A host that was paused while another one took over, and woke up.
         _call(spark, "")
         raise Refused("another process built on this cluster at the same time: run it again")
@@ -86,7 +100,14 @@ def run(full: bool, build: str, nodes: Sequence[str]) -> dict[str, Any]:
         made = {(n.schema, n.alias) for n in (r.node for r in results) if _is_stored(n)}
         _tidy(spark, made | _sources(), set(builds.values()))
         _call(spark, build)
-    return {"results": said, "full": full, "build": build, "tables": _tables(spark)}
+    shown = {f"{schema}.{name}": shows for (schema, name), shows in builds.items()}
+    return {
+        "results": said,
+        "full": full,
+        "build": build,
+        "shown": shown if full else before | shown,
+        "tables": _tables(spark),
+    }
 
 
 def look(spark: Any) -> dict[str, str]:
@@ -96,64 +117,6 @@ def look(spark: Any) -> dict[str, str]:
     return {"version": str(spark.version), "catalogue": str(catalogue), "timezone": str(zone)}
 
 
-def session() -> Any:
-    """The session that dbt uses as well. Raises `Refused`."""
-    url = os.environ["CTWA_SPARK_URL"]
-    _reach(url)
-    try:
-        from pyspark.errors import PySparkException
-        from pyspark.sql import SparkSession
-    except ImportError as error:
-        raise Refused(f"pyspark is not installed ({error}): `make setup-spark`") from None
-    try:
-        spark = SparkSession.builder.remote(url).getOrCreate()
-        version = str(spark.version)
-        if int(version.split(".")[0]) < 4:
-            raise Refused(f"the cluster runs Spark {version}: 4.0 or newer is needed")
-        spark.conf.set("spark.sql.session.timeZone", "UTC")
-        spark.conf.set("spark.sql.parquet.mergeSchema", "true")
-    except PySparkException as error:
-        raise Refused(_in_a_line(url, error)) from None
-    except Exception as error:
-        if type(error).__module__.startswith("grpc"):
-            raise Refused(_in_a_line(url, error)) from None
-        raise
-    lake = os.environ["CTWA_LAKE_PATH"]
-    try:
-        spark.read.parquet(f"{lake}/event_log/envelopes").limit(1).collect()
-    except PySparkException as error:
-        raise Refused(
-            f"the cluster cannot read the lake at {lake} ({_first_line(error)}): "
-            "CTWA_ENGINE_LAKE_URL is the lake as the cluster sees it"
-        ) from None
-    try:
-        spark.sql("create schema if not exists ctwa_probe")
-        spark.sql("drop schema ctwa_probe")
-    except PySparkException as error:
-        raise Refused(
-            f"no schema can be made in the catalogue ({_first_line(error)}): give the account of "
-            "CTWA_SPARK_URL the right to create schemas, tables and views"
-        ) from None
-    return spark
-
-
-def _reach(url: str) -> None:
-    """A connection of its own: Spark's client tries for minutes before it says anything."""
-    import socket
-
-    found = _URL.match(url)
-    if not found:
-        raise Refused("CTWA_SPARK_URL: expects an address such as sc://host:15002")
-    host, port = found["host"], int(found["port"] or 15002)
-    try:
-        socket.create_connection((host, port), timeout=10).close()
-    except OSError as error:
-        raise Refused(
-            f"no Spark Connect server answers at {host}:{port} ({error.strerror or error}): "
-            "start it, or correct CTWA_SPARK_URL"
-        ) from None
-
-
 def _watch(found: Path) -> None:
     """End this process when the server has been away for long. Spark's client tries again for ten
     minutes, and dbt goes on to the next model then, and the next."""
@@ -161,7 +124,7 @@ def _watch(found: Path) -> None:
     while True:
         time.sleep(AWAY_SECONDS / 12)
         try:
-            _reach(url)
+            reach(url)
             since = time.monotonic()
         except Refused as error:
             if time.monotonic() - since > AWAY_SECONDS:
@@ -169,24 +132,11 @@ def _watch(found: Path) -> None:
                 os._exit(0)
 
 
-def _in_a_line(url: str, error: Exception) -> str:
-    text = str(error)
-    found = _URL.match(url)
-    host = found["host"] if found else "?"
-    if "UNAUTHENTICATED" in text or "PERMISSION_DENIED" in text:
-        return f"{host} refuses the token in CTWA_SPARK_URL (expired?): put a new one in"
-    return f"the server at {host} is no Spark Connect server that can be used: {_first_line(error)}"
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:300]
-
-
 def _result(spark: Any, result: Any) -> dict[str, Any]:
     times = {t.name: t for t in result.timing}
     ran = times.get("execute") or times.get("compile")
     rows: list[dict[str, Any]] = []
-    node = result.node
+    node, text = result.node, str(result.message or "")
     if result.failures and getattr(node.config, "store_failures", False):
         shown = spark.sql(f"select * from {node.schema}.{node.alias} limit {_SHOWN_ROWS}").collect()  # noqa: S608
         rows = [{k: None if v is None else str(v) for k, v in r.asDict().items()} for r in shown]
@@ -195,7 +145,7 @@ def _result(spark: Any, result: Any) -> dict[str, Any]:
         "status": str(result.status),
         "started": ran.started_at.isoformat() if ran and ran.started_at else None,
         "finished": ran.completed_at.isoformat() if ran and ran.completed_at else None,
-        "message": "" if result.status in ("success", "pass") else str(result.message or ""),
+        "message": "" if result.status in ("success", "pass") else FULL if is_full(text) else text,
         "failures": result.failures if node.resource_type == "test" else None,
         "rows": rows,
     }
@@ -231,8 +181,9 @@ def _is_stored(node: Any) -> bool:
 
 
 def _is_built(node: Any) -> bool:
-    is_view = node.config.materialized == "view"
-    return node.resource_type in ("model", "seed") and not is_view
+    if node.resource_type not in ("model", "seed"):  # an exposure has no materialization
+        return False
+    return bool(node.config.materialized != "view")
 
 
 def _shown(spark: Any, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
@@ -243,6 +194,26 @@ def _shown(spark: Any, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str]
         builds = [m.group(0) for m in _BUILD.finditer(text) if m["name"] == name]
         found[schema, name] = builds[0] if builds else ""
     return found
+
+
+def _is_set_back(spark: Any, before: Mapping[str, str]) -> bool:
+    """Whether a view shows an older build than the last run that ended well left: by a host that
+    was paused in the middle of its own, and woke up after that of another one."""
+    from pyspark.errors import AnalysisException
+
+    newest = max((_run_of(shows) for shows in before.values()), default="")
+    try:
+        now = _shown(spark, {(s, n) for s, _, n in (name.partition(".") for name in before)})
+    except AnalysisException:  # a view is gone
+        return True
+    return any(
+        shows != before[".".join(of)] and _run_of(shows)[:14] < newest[:14]
+        for of, shows in now.items()
+    )
+
+
+def _run_of(build: str) -> str:
+    return _BUILD.sub(r"\g<run>", build)
 
 
 def _tidy(spark: Any, made: set[tuple[str, str]], builds: set[str]) -> None:

@@ -116,11 +116,9 @@ def chat_rules(settings: Settings) -> Iterator[Finding]:
     """Whether every rule by which a chat qualifies can be applied."""
     found = chat_rules_of(settings)
     for problem in found.problems:
-        text, _, fix = problem.rpartition(": ")
-        yield wrong("chat rules", text, f"{fix}; then run `ctwa refresh --reparse`")
+        yield wrong("chat rules", problem, "correct it, then run `ctwa refresh --reparse`")
     if found:
-        names = ", ".join(dict.fromkeys(entry["id"] for entry in found.entries))
-        yield ok("chat rules", f"{names}, by {settings.chat_rules}")
+        yield ok("chat rules", f"{', '.join(found.ids)}, by {settings.chat_rules}")
     elif not found.problems:
         yield off("chat rules", "CTWA_CHAT_RULES is not set: a CRM alone says who qualified")
 

@@ -13,7 +13,9 @@
 #
 #   SPARK_PORT      of Connect (15002); master and web pages take the ports after it
 #   SPARK_MEMORY    heap of the server and of each worker's executor (1g)
+#   SPARK_SCRATCH   folder of shuffle files (FOLDER/scratch)
 #   SPARK_OPTIONS   more options of spark-submit for the server, such as --conf name=value
+#   SPARK_SERVER_JAVA_OPTIONS   more options of the server's Java
 #   METASTORE_URL   jdbc:postgresql://host:port/database?user=…&password=… instead of a file in FOLDER;
 #                   METASTORE_JAR is then the driver (Debian: libpostgresql-jdbc-java)
 set -euo pipefail
@@ -26,11 +28,14 @@ port=${SPARK_PORT:-15002}
 memory=${SPARK_MEMORY:-1g}
 master=spark://127.0.0.1:$((port + 1))
 
-command -v java > /dev/null || { echo "there is no java: install Java 17, as Debian's openjdk-17-jre-headless" >&2; exit 1; }
+java=${JAVA_HOME:+$JAVA_HOME/bin/}java
+command -v "$java" > /dev/null || { echo "there is no $java: install Java 17, as Debian's openjdk-17-jre-headless" >&2; exit 1; }
+release=$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p')
+[ "${release:-0}" -ge 17 ] || { echo "$java is Java ${release:-?}: Spark 4 needs 17, as Debian's openjdk-17-jre-headless; JAVA_HOME says which is used" >&2; exit 1; }
 "$python" -c 'import pyspark' 2> /dev/null || { echo "pyspark is not installed: run make setup-spark" >&2; exit 1; }
 SPARK_HOME=$("$python" -c 'import pyspark, pathlib; print(pathlib.Path(pyspark.__file__).parent)')
 export SPARK_HOME SPARK_LOCAL_IP=127.0.0.1 SPARK_DAEMON_MEMORY=256m
-export SPARK_LOCAL_DIRS=$folder/scratch SPARK_LOG_DIR=$folder SPARK_WORKER_DIR=$folder/work
+export SPARK_LOCAL_DIRS=${SPARK_SCRATCH:-$folder/scratch} SPARK_LOG_DIR=$folder SPARK_WORKER_DIR=$folder/work
 export PYSPARK_PYTHON=$python
 mkdir -p "$folder/scratch" "$folder/work" "$folder/recovery"
 
@@ -88,7 +93,7 @@ connect() {
     SPARK_DAEMON_MEMORY=$memory start connect 'Spark Connect server started' "$SPARK_HOME/bin/spark-submit" \
         --class org.apache.spark.sql.connect.service.SparkConnectServer --name ctwa \
         --master "$where" --driver-memory "$memory" \
-        --driver-java-options "-Dderby.stream.error.file=$folder/derby.log" \
+        --driver-java-options "-Dderby.stream.error.file=$folder/derby.log ${SPARK_SERVER_JAVA_OPTIONS:-}" \
         --conf spark.executor.memory="$memory" --conf spark.executor.cores=1 \
         --conf spark.driver.host=127.0.0.1 --conf spark.driver.bindAddress=127.0.0.1 \
         --conf spark.ui.port=$((port + 3)) --conf spark.ui.showConsoleProgress=false \

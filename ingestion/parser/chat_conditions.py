@@ -123,12 +123,11 @@ def _part(when: Entry, at: str) -> Entry:
         return {"kind": kind, **_texts(value, at)}
     if kind == "price_over":
         return {"kind": kind, **_price(value, at)}
-    if type(value) is not int or not 1 <= value <= 86_400:
-        raise RuleProblem(f"{at}: expected a whole number from 1")
+    most = 86_400 if kind == "call_seconds" else 1_000
+    if type(value) is not int or not 1 <= value <= most:
+        raise RuleProblem(f"{at}: expected a whole number from 1 to {most}")
     if kind == "call_seconds":
         return {"kind": kind, "least": str(value)}
-    if value > 1_000:
-        raise RuleProblem(f"{at}: expected at most 1000")
     within = _seconds(when["within"], at) if "within" in when else None
     return {"kind": kind, "needed": value, "within_s": within}
 

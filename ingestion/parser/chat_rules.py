@@ -79,6 +79,11 @@ class ChatRules:
         """The rules, compiled."""
         return tuple(_rule(entry) for entry in self.entries)
 
+    @property
+    def ids(self) -> list[str]:
+        """Each rule once, in the file's order."""
+        return list(dict.fromkeys(entry["id"] for entry in self.entries))
+
     def __bool__(self) -> bool:
         return bool(self.entries)
 
@@ -109,14 +114,14 @@ def read_chat_rules(path: Path, zone: str, seed: Callable[[str], Path] = _of_pac
         items = _items(path)
     except RuleProblem as error:
         return ChatRules(problems=(f"{path}: {error}",))
-    stages, brands = _stages(seed("lead_stages")), _brands(seed("business_numbers"))
+    known_here = _Seeds(seed("lead_stages"), seed("business_numbers"))
     entries: list[Entry] = []
     problems: list[str] = []
     for place, item in enumerate(items, 1):
         name = item.get("id") if isinstance(item, dict) else None
         known = f" ({name})" if isinstance(name, str) and name.isprintable() else ""
         try:
-            entry = _entry(item, zone, stages, brands)
+            entry = _entry(item, zone, known_here)
             if any((e["id"], e["from_us"]) == (entry["id"], entry["from_us"]) for e in entries):
                 raise RuleProblem(
                     "another rule has this id and this valid_from: give it another id, or the date "
@@ -180,9 +185,7 @@ def _items(path: Path) -> list[Any]:
     return value
 
 
-def _entry(
-    item: Any, zone: str, stages: frozenset[str], brands: Mapping[str, frozenset[str]]
-) -> Entry:
+def _entry(item: Any, zone: str, seeds: _Seeds) -> Entry:
     if not isinstance(item, dict):
         raise RuleProblem("expected a rule with id, stage and when")
     unknown = [str(key) for key in item if key not in _KEYS]
@@ -192,10 +195,10 @@ def _entry(
     if not isinstance(name, str) or not 0 < len(name) <= 40 or not _ID_CHARS.issuperset(name):
         raise RuleProblem("id: expected up to 40 of a-z, 0-9, _ and -, such as quote_sent")
     stage = item.get("stage")
-    if not isinstance(stage, str) or stage.strip().lower() not in stages:
+    if not isinstance(stage, str) or stage.strip().lower() not in seeds.stages:
         raise RuleProblem(
-            f"stage: {stage!r} is not mapped for source {SOURCE} in "
-            f"dbt_project/seeds/lead_stages.csv; known: {', '.join(sorted(stages))}"
+            f"stage: {stage!r} is not mapped for source {SOURCE} in {seeds.stages_file}; "
+            f"known: {', '.join(sorted(seeds.stages))}"
         )
     once_per = item.get("once_per", "lead")
     if once_per not in ("lead", "conversation"):
@@ -217,7 +220,7 @@ def _entry(
         "stage": stage.strip().lower(),
         "once_per": once_per,
         "value": reads_value,
-        "numbers": _numbers(item, brands),
+        "numbers": _numbers(item, seeds),
         "from_us": _from_us(item.get("valid_from"), zone),
         "parts": parts,
         "alternatives": alternatives,
@@ -249,7 +252,7 @@ def _from_us(value: Any, zone: str) -> int:
     return microseconds(datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone)))
 
 
-def _numbers(item: Entry, brands: Mapping[str, frozenset[str]]) -> list[str] | None:
+def _numbers(item: Entry, seeds: _Seeds) -> list[str] | None:
     """Match keys of the business numbers of a rule; None: of all."""
     found: set[str] = set()
     for number in listed(item["numbers"], "numbers") if "numbers" in item else ():
@@ -261,12 +264,12 @@ def _numbers(item: Entry, brands: Mapping[str, frozenset[str]]) -> list[str] | N
             )
         found.add(digits)
     for brand in listed(item["brands"], "brands") if "brands" in item else ():
-        if not isinstance(brand, str) or brand not in brands:
+        if not isinstance(brand, str) or brand not in seeds.brands:
             raise RuleProblem(
-                f"brands: {brand!r} has no number in dbt_project/seeds/business_numbers.csv; "
-                f"known: {', '.join(sorted(brands)) or 'none'}"
+                f"brands: {brand!r} has no number in {seeds.brands_file}; "
+                f"known: {', '.join(sorted(seeds.brands)) or 'none'}"
             )
-        found |= brands[brand]
+        found |= seeds.brands[brand]
     return sorted(found) if "numbers" in item or "brands" in item else None
 
 
@@ -298,21 +301,30 @@ def number_key(number: str) -> str:
 # ---- what the project knows ---------------------------------------------------------------------
 
 
-def _stages(path: Path) -> frozenset[str]:
-    """Stages that have a meaning for outcomes of source `chat`."""
-    return frozenset(
-        row["stage"].strip().lower() for row in _seed(path) if row["source"] in ("*", SOURCE)
-    )
+@dataclass(frozen=True)
+class _Seeds:
+    """What the company's own files know, or those of the package."""
 
+    stages_file: Path
+    brands_file: Path
 
-def _brands(path: Path) -> dict[str, frozenset[str]]:
-    """Brand -> match keys of its numbers, current and former."""
-    brands: dict[str, set[str]] = {}
-    for row in _seed(path):
-        for column in ("business_number_id", "current_number_id"):
-            if row["brand"] and row[column]:
-                brands.setdefault(row["brand"], set()).add(number_key(row[column]))
-    return {brand: frozenset(numbers) for brand, numbers in brands.items()}
+    @cached_property
+    def stages(self) -> frozenset[str]:
+        """Stages that have a meaning for outcomes of source `chat`."""
+        rows = _seed(self.stages_file)
+        return frozenset(
+            row["stage"].strip().lower() for row in rows if row["source"] in ("*", SOURCE)
+        )
+
+    @cached_property
+    def brands(self) -> Mapping[str, frozenset[str]]:
+        """Brand -> match keys of its numbers, current and former."""
+        brands: dict[str, set[str]] = {}
+        for row in _seed(self.brands_file):
+            for column in ("business_number_id", "current_number_id"):
+                if row["brand"] and row[column]:
+                    brands.setdefault(row["brand"], set()).add(number_key(row[column]))
+        return {brand: frozenset(numbers) for brand, numbers in brands.items()}
 
 
 def _seed(path: Path) -> list[dict[str, str]]:

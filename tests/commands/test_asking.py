@@ -203,7 +203,7 @@ _LEADS = """lead_id varchar, why varchar, first_touch_at timestamptz, channel va
     resolution varchar, current_stage varchar, is_qualified boolean,
     is_currently_qualified boolean, is_won boolean, qualified_at timestamptz, won_at timestamptz,
     days_to_qualify bigint, won_value decimal(18, 6), won_currency varchar, is_excluded boolean,
-    exclusion_reason varchar, is_test boolean"""
+    exclusion_reason varchar, is_test boolean, qualified_by varchar"""
 _OTHERS = """
 create table marts.fct_touches as select $1 as lead_id, 't' as touch_id,
     timestamptz '2026-06-01 12:00:00+00' as occurred_at, 'click_to_whatsapp' as channel,
@@ -214,9 +214,11 @@ create table marts.fct_conversations as select $1 as lead_id, 'c' as conversatio
     3 as inbound_messages, 2 as outbound_messages, 40 as first_response_seconds,
     'ai_agent' as answered_by, 1 as handovers;
 create table marts.fct_outcomes as select $1 as lead_id, 'hubspot' as source, 'e' as event_id,
-    'sql' as stage, 'qualified' as funnel_stage, 'phone' as matched_by,
+    'sql' as stage, 'sql' as stage_label, 'qualified' as funnel_stage, 'phone' as matched_by,
     cast(1200 as decimal(20, 6)) as value, 'BRL' as currency,
-    timestamptz '2026-06-04 10:00:00+00' as occurred_at;
+    timestamptz '2026-06-04 10:00:00+00' as occurred_at
+    union all select $1, 'chat', 'quote_sent:1', 'qualified', 'quote_sent 2ae861894557',
+    'qualified', 'message_id', null, null, timestamptz '2026-06-05 10:00:00+00';
 create table marts.conversion_events as select $1 as lead_id, 'v' as conversion_event_id,
     'QualifiedLead' as event_name, 'skipped' as status, 'click_too_old' as reason,
     timestamptz '2026-06-04 10:00:00+00' as occurred_at, cast(null as timestamptz) as sent_at;
@@ -266,6 +268,7 @@ def ana(landed: Path, settings: Settings) -> str:
             is_currently_qualified=True,
             qualified_at="2026-06-04 10:00:00+00",
             days_to_qualify=2,
+            qualified_by="crm_and_chat",
         ),
     )
     return lead_id
@@ -285,10 +288,11 @@ def test_why_tells_the_whole_story(
         f"Lead {ana}",
         f"  Tapped ad {AD} (first touch R5).",
         f"campaign 7 “Verão”, ad {AD} “Praia”",
-        "qualified on 2026-06-04, 2 days after the first touch",
+        "qualified on 2026-06-04, 2 days after the first touch, by the CRM and a chat rule",
         f"2026-06-01 12:00 UTC  click_to_whatsapp (ctwa_click), ad {AD}  [first, source]",
         "3 in, 2 out, answered after 40 s, held by ai_agent, changed hands 1 times",
         "hubspot: sql → qualified, 1,200.00 BRL, matched by phone",
+        "chat rule quote_sent: qualified → qualified, matched by message_id",
         f"skipped, click_too_old – {REASONS['click_too_old']}",
         "HubSpot: written on 1970-01-01",
         "As of 2026-06-30; times are UTC.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from datetime import date
@@ -34,6 +35,8 @@ MORE = """
 - {id: anything, stage: lead, when: {they_wrote: {pattern: "."}}}
 - {id: elsewhere, stage: lead, numbers: ["+55 11 90000-0000"], when: {they_wrote: [agendar]}}
 - {id: nowhere, stage: lead, when: {template: [never_sent]}}
+- {id: later, stage: lead, valid_from: 2099-01-01, when: {they_wrote: [agendar]}}
+- {id: apart, stage: lead, when: {all: [{call_seconds: 60}, {payment: true}]}}
 """
 
 
@@ -101,8 +104,12 @@ def test_e77_what_rules_would_find_is_shown_without_a_text_and_nothing_is_change
     assert {k: n for k, n in found.items() if k[0] != "anything"} == expected
     assert tried.signals.bodies > len(story().bodies)
     assert [note.partition(" ")[0].strip(":") for note in tried.notes] == [
-        "anything", "elsewhere", "elsewhere", "nowhere",
+        "anything", "elsewhere", "elsewhere", "nowhere", "later", "apart",
     ]  # fmt: skip
+    met, chats = map(int, re.findall(r"\d+", tried.notes[0]))
+    assert chats / 2 < met <= chats
+    assert tried.notes[4] == "later: its valid_from is later than the last day of this comparison"
+    assert tried.notes[5].startswith("apart: each of its conditions is met somewhere")
     assert "no message of the kept bodies is of the number 5511" in tried.notes[1]
     assert "template (never_sent) is met by no message" in tried.notes[3]
     assert len(tried.moved) == 5
@@ -111,10 +118,12 @@ def test_e77_what_rules_would_find_is_shown_without_a_text_and_nothing_is_change
     assert {r["cause"] for r in gained} == {"chat_rules"}
 
     console = Console(record=True, width=160)
-    print_trial(console, tried.by_day, tried.moved, tried.notes, "BRL")
+    print_trial(console, rules.ids, tried.by_day, tried.moved, tried.notes, "BRL")
     print_comparison(console, tried.tables, "", "BRL")
     shown = console.export_text()
     assert "quote" in shown
+    assert "nowhere" in shown.partition("Leads that would move most")[0]
+    assert tried.moved[0]["lead_id"][:12] in shown
     assert "desculpe" not in shown
     assert "31987" not in shown
     leaks = files_with(landed.data_dir, [CANARY.encode(), b"31987650999", "orçamento".encode()])

@@ -345,6 +345,15 @@ def test_cost_of_a_qualified_lead_is_a_sum_over_a_sum(
     ]  # fmt: skip
 
 
+def test_leads_that_no_platform_bills_cost_an_unknown_amount_and_not_0(
+    differ: Callable[..., CreditDifference],
+) -> None:
+    unbilled = [lead("ana", None, is_qualified=True), lead("bea", "unresolved", is_qualified=True)]
+    found = differ(Marts(unbilled), Marts([*unbilled, lead("cai", None)]))
+    assert [(r["spend_reporting_a"], r["cost_per_qualified_lead_reporting_a"])
+            for r in found.campaigns.to_pylist()] == [(0, None), (0, None)]  # fmt: skip
+
+
 def test_files_without_marts_are_refused(tmp_path: Path) -> None:
     marts = Marts([A]).write(tmp_path / "a.duckdb")
     duckdb.connect(str(tmp_path / "empty.duckdb")).close()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
+import os
 import secrets
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from ctwa.settings import Settings
+from ctwa.settings import Settings, load_settings
 from ingestion.vault import open_vault
 from ingestion.vault.vault import NewEnvelope
 from simulator.ads_insights import JobScript
@@ -25,6 +26,11 @@ from simulator.lead_forms_api import LeadFormsApi, serve_lead_forms_api
 from simulator.world import World
 from tests.support.plans import prepare
 
+_ON_ANOTHER_HOST = """
+import runpy, socket
+socket.gethostname = lambda: "{host}"
+runpy.run_module("commands.cli", run_name="__main__")
+"""
 _OBJECTS = ("campaigns", "adsets", "ads", "creatives", "spend", "extra_spend")
 
 
@@ -69,9 +75,10 @@ class Installation:
                 self.api.state, name, copy.deepcopy(getattr(self.world.nights[night - 1], name))
             )
 
-    def start_refresh(self, as_of: date) -> Refresh:
-        """`ctwa refresh` in a process of its own."""
-        command = [sys.executable, "-m", "commands.cli", "refresh", "--as-of", as_of.isoformat()]
+    def start_refresh(self, as_of: date, host: str = "") -> Refresh:
+        """`ctwa refresh` in a process of its own, on this host or on one of that name."""
+        as_host = ("-c", _ON_ANOTHER_HOST.format(host=host)) if host else ("-m", "commands.cli")
+        command = [sys.executable, *as_host, "refresh", "--as-of", as_of.isoformat()]
         log = self.settings.data_dir.with_name(f"refresh-{secrets.token_hex(4)}.log")
         with only_settings(self.settings), log.open("wb") as sink:
             return Refresh(subprocess.Popen(command, stdout=sink, stderr=sink), log)
@@ -94,6 +101,14 @@ class Installation:
         copied = folder.with_name(f"{folder.name}-{secrets.token_hex(4)}")
         shutil.copytree(folder, copied, symlinks=True)
         return copied
+
+    def on_host(self, folder: Path, vault_url: str) -> Installation:
+        """The same company on a host with this data folder, over a vault that hosts share."""
+        own = {"data_dir": str(folder), "vault_url": vault_url}
+        own |= dict.fromkeys(("lake_url", "warehouse_path", "marts_path"), "")
+        with only_settings(self.settings):
+            os.environ |= {f"CTWA_{name.upper()}": value for name, value in own.items()}
+            return replace(self, settings=load_settings(_env_file=None))
 
     @contextmanager
     def as_saved(self, saved: Path) -> Iterator[None]:

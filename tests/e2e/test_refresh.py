@@ -9,19 +9,27 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import date, timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 
+from ctwa.lease import holder
+from ctwa.pseudonym import KEY_FILE
+from ingestion.event_log.adoption import adopt_vault
+from ingestion.vault import open_vault
+from ingestion.vault.vault import NewEnvelope
 from simulator.delivery import deliveries
 from simulator.world import World, build_world
 from tests.e2e import bi_reader
-from tests.e2e.installation import Installation, installed, now, receive
+from tests.e2e.installation import Installation, Refresh, installed, now, receive
+from tests.support.plans import prepare
 from tests.support.prints import Prints, differing, prints
 
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(600)]  # the first test pays for two nights
@@ -43,6 +51,31 @@ READ_TIMES = {
 }
 """The only columns of marts in which two runs over the same things may differ."""
 
+
+FROM_ADS = {
+    "fct_leads": (
+        *(
+            "account_id",
+            "campaign_id",
+            "campaign_name",
+            "adset_id",
+            "adset_name",
+            "ad_id",
+            "ad_name",
+        ),
+        *("ad_name_at_touch", "resolution", "why"),
+    ),
+    "fct_touches": ("ad_id", "adset_id", "campaign_id", "resolution"),
+}
+OF_ADS = {
+    *("ad_performance", "campaign_performance", "campaign_cash_performance", "channel_performance"),
+    *("adset_board", "campaign_board", "creative_board", "cohort_forecast", "fct_ad_spend"),
+    *("dim_account_history", "dim_accounts", "dim_ad_names", "dim_ads", "dim_campaigns"),
+    *("restatements", "spend_reconciliation", "attribution_health", "health_alarms"),
+    "publication",  # how many rows it has
+}
+"""What a host that begins anew has otherwise: ads, names and spend that the APIs give no more, with
+the columns of leads and touches that tell of them, and what is reckoned from it."""
 
 BUILD_SECONDS = 2.0
 """CPU seconds from the opening of the warehouse on: the build, and a little of what comes after."""
@@ -117,7 +150,11 @@ def kill_at(company: Installation, as_of: date, place: float) -> None:
     The first quarter is up to the end of landing; then so much of the build is done.
     """
     before = company.settings.lock_path.stat().st_mtime_ns
-    run = company.start_refresh(as_of)
+    kill_run_at(company, company.start_refresh(as_of), place, before)
+
+
+def kill_run_at(company: Installation, run: Refresh, place: float, before: int = 0) -> None:
+    """`before`: when the lock was last written before the run."""
     pid = run.process.pid
     opened_at: float | None = None
     deadline = time.monotonic() + 200
@@ -180,3 +217,63 @@ def test_e73_killed_many_times_the_next_refresh_converges(
     luck = random.Random(seed)
     places = [luck.uniform(0, 0.95) for _ in range(4)]
     killed_nights_end_like_the_undisturbed_one(company, evening, places)
+
+
+# ---- on a second host ----------------------------------------------------------------------------
+
+
+def test_a_second_host_with_an_empty_folder_ends_the_night_of_one_that_was_killed(
+    company: Installation, night: None, evening: Path, tmp_path: Path, postgres_url: str
+) -> None:
+    """What it publishes of leads is what one host has that was never killed; only what the APIs
+    give no more is another."""
+    undisturbed = marts(company)
+    first = company.on_host(tmp_path / "first", postgres_url)
+    shutil.copytree(evening, first.settings.data_dir, symlinks=True)
+    with (
+        closing(open_vault(company.settings.vault_url)) as one,
+        closing(open_vault(postgres_url)) as shared,
+    ):
+        for row in (row for batch in one.read_batches(0) for row in batch.to_pylist()):
+            at = int(row["received_at"].timestamp() * 1_000_000)
+            shared.append([NewEnvelope(at, row["source"], row["body"])])
+    adopt_vault(first.settings)
+    second = company.on_host(tmp_path / "second", postgres_url)
+    prepare(second.settings)
+    shutil.copy(first.settings.data_dir / KEY_FILE, second.settings.data_dir)
+
+    run = first.start_refresh(SECOND, host="first-host")
+    while not holder(postgres_url, "refresh.lock"):
+        assert run.process.poll() is None, run.said()[-3_000:]
+        time.sleep(0.1)
+    refused = second.start_refresh(SECOND)
+    assert refused.process.wait() == 75
+    assert f"process {run.process.pid} on first-host" in " ".join(refused.said().split())
+    kill_run_at(first, run, 0.5)
+    taken_over = second.start_refresh(SECOND)
+    taken_over.process.wait()
+    said = " ".join(taken_over.said().split())
+    assert "published nevertheless" in said, said[-3_000:]
+
+    assert f"process {run.process.pid} on first-host has" in said
+    assert bi_reader.look(second.settings.marts_path)["wrong"] == []
+    assert differing(marts(second), undisturbed).keys() <= OF_ADS | FROM_ADS.keys()
+    with duckdb.connect() as both:
+        for name, path in (
+            ("one", company.settings.marts_path),
+            ("two", second.settings.marts_path),
+        ):
+            both.execute(f"attach '{path}' as {name} (read_only)")
+        for table, columns in FROM_ADS.items():
+            for a, b in (("one", "two"), ("two", "one")):
+                rows = f"select * exclude ({', '.join(columns)}) from {{}}.{table}"
+                only = f"{rows.format(a)} except all {rows.format(b)}"
+                assert both.execute(only).fetchall() == [], table
+        # By another ad is only who came from an account that was taken away between the nights.
+        others = both.execute(
+            "select a.account_id from one.fct_leads as a join two.fct_leads as b using (lead_id)"
+            " where a.ad_id is distinct from b.ad_id"
+        ).fetchall()
+        known = both.execute("select account_id from two.dim_accounts").fetchall()
+        assert len(others) == 1
+        assert not set(others) & set(known)

@@ -38,7 +38,7 @@ def test_more_rows_are_no_reason(settings: Settings, built: BuildState) -> None:
         ({"conversation_gap_days": "7"}, "CTWA_CONVERSATION_GAP_DAYS changed"),
         ({"reporting_currency": "USD"}, "CTWA_REPORTING_CURRENCY changed"),
         ({"reporting_timezone": "UTC"}, "CTWA_REPORTING_TIMEZONE changed"),
-        ({"lake": "/elsewhere"}, "CTWA_LAKE_URL changed"),
+        ({"lake": "/elsewhere"}, "CTWA_LAKE_URL or CTWA_ENGINE_LAKE_URL changed"),
         ({"code": "other"}, "models, macros or seeds changed"),
         ({"project_version": "9"}, "version of ctwa-attribution changed"),
         ({"last_seq": 9}, "fewer envelopes"),

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -21,7 +23,8 @@ import pytest
 
 from ctwa.errors import LockLostError
 from ctwa.settings import PROJECT_DIR, Settings, SettingsError, load_settings
-from orchestration import live, spark, spark_dbt
+from ingestion.lake.lake import Lake
+from orchestration import live, spark, spark_dbt, spark_session
 from orchestration.faults import plain_message
 from orchestration.rebuild import BuildState
 from orchestration.spark import SparkError, collect
@@ -218,8 +221,8 @@ def test_a_missing_part_is_named_before_anything_is_built(
     ],
 )
 def test_a_server_that_is_not_there_is_named_at_once(url: str, says: str) -> None:
-    with pytest.raises(spark_dbt.Refused, match=says):
-        spark_dbt._reach(url)
+    with pytest.raises(spark_session.Refused, match=says):
+        spark_session.reach(url)
 
 
 def test_a_server_that_goes_away_in_the_middle_of_a_build_ends_it(tmp_path: Path) -> None:
@@ -272,6 +275,65 @@ def test_another_engine_is_a_reason_to_build_everything_again(
     assert state.reasons_to_rebuild(duck) == []
     other = BuildState("1", "code", duck.rules, duck.lake_url, 1, 1, 1, engine="spark")
     assert other.reasons_to_rebuild(duck) == ["CTWA_ENGINE changed"]
+
+
+def test_another_place_of_the_lake_is_known_by_all_its_folders_and_a_reason_to_build_again(
+    make_settings: Callable[..., Settings],
+) -> None:
+    """The views of the lake on the cluster keep the place that they were made with."""
+    places = ("s3a://lake", "s3a://other/")
+    here = make_settings(engine="spark", spark_url=URL, engine_lake_url=places[0])
+    there = make_settings(engine="spark", spark_url=URL, engine_lake_url=places[1])
+    values = spark.environment(there, date(2026, 1, 2))
+    assert [n for n, value in values.items() if there.lake_url in value] == []
+    assert values["CTWA_CHAT_SIGNALS_PATH"] == "s3a://other/event_log/chat_signals"
+    here.data_dir.mkdir(parents=True)
+    here.warehouse_path.touch()
+    lake = Lake.from_settings(here)
+    BuildState.current(here, lake).save(here)
+    assert BuildState.current(here, lake).reasons_to_rebuild(here) == []
+    said = BuildState.current(there, lake).reasons_to_rebuild(there)
+    assert said == ["CTWA_LAKE_URL or CTWA_ENGINE_LAKE_URL changed"]
+
+
+@pytest.mark.parametrize(
+    ("release", "says"),
+    [
+        ("11.0.2", "is Java 11: Spark 4 needs 17"),
+        ("", r"there is no \S+/bin/java: install Java 17"),
+    ],
+)
+def test_a_java_that_is_missing_or_too_old_is_named(
+    tmp_path: Path, release: str, says: str
+) -> None:
+    if release:
+        java = tmp_path / "bin/java"
+        java.parent.mkdir()
+        java.write_text(f"#!/bin/sh\necho 'openjdk version \"{release}\" 2019-01-15' >&2\n")
+        java.chmod(0o755)
+    done = subprocess.run(
+        [PROJECT_DIR / "deploy/spark/cluster.sh", "up", tmp_path / "cluster"],
+        env={**os.environ, "JAVA_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.search(says, done.stderr)
+
+
+def test_a_cluster_that_writes_where_this_host_cannot_read_is_named() -> None:
+    with pytest.raises(
+        spark_session.Refused, match=r"cannot read what the cluster built .*ENGINE_P"
+    ):
+        spark_session._read_here(["/no/such/build/part-0.parquet"])
+
+
+def test_what_is_built_is_told_from_what_has_no_materialization() -> None:
+    """An exposure is among dbt's results, and has none."""
+    exposure = SimpleNamespace(resource_type="exposure", config=SimpleNamespace())
+    table = SimpleNamespace(resource_type="model", config=SimpleNamespace(materialized="table"))
+    assert [spark_dbt._is_built(node) for node in (exposure, table)] == [False, True]
 
 
 def test_the_live_worker_says_that_it_builds_with_duckdb(on_spark: Settings) -> None:

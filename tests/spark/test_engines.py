@@ -12,8 +12,10 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,12 @@ import pytest
 from pydantic import SecretStr
 from rich.console import Console
 
-from ctwa.settings import Settings
+from ctwa.settings import PROJECT_DIR, Settings
 from orchestration import spark_dbt
 from orchestration.forget import forget
 from orchestration.plan_stamps import stamps_path
-from orchestration.spark import SparkError, look
+from orchestration.spark import SparkError, _in_child, known_build, look, run_on_spark
+from orchestration.spark_session import FULL
 from simulator.company import MAIN
 from simulator.demo import demo
 from simulator.installation import demo_settings
@@ -46,7 +49,12 @@ QUICK = {
     # A few hundred rows a table: what Spark does to be fast with billions is all that takes time.
     "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1",
     "SPARK_OPTIONS": "--conf spark.sql.codegen.wholeStage=false"
-    " --conf spark.sql.codegen.factoryMode=NO_CODEGEN --conf spark.sql.adaptive.enabled=false",
+    " --conf spark.sql.codegen.factoryMode=NO_CODEGEN --conf spark.sql.adaptive.enabled=false"
+    # Plans are written out for a page that nobody looks at.
+    " --conf spark.sql.ui.explainMode=simple --conf spark.sql.maxPlanStringLength=1000"
+    " --conf spark.ui.enabled=false",
+    # The server plans for an hour: what it runs often is worth compiling well.
+    "SPARK_SERVER_JAVA_OPTIONS": "-XX:TieredStopAtLevel=4",
 }
 
 
@@ -77,6 +85,33 @@ def test_doctor_sees_a_cluster_that_can_be_used(company: Company) -> None:
     assert (found["version"][0], found["catalogue"], found["timezone"]) == ("4", "hive", "UTC")
 
 
+def test_what_cannot_be_used_is_named_before_anything_is_built(
+    company: Company, tmp_path: Path
+) -> None:
+    lake = company.settings.lake_url.removeprefix("file://")
+    copy, spark = tmp_path / "lake", company.cluster.session()
+    shutil.copytree(lake, copy)
+    (older,) = {file.parent for file in copy.glob("event_log/envelopes/*.parquet")}
+    rows = f"select * from read_parquet('{lake}/event_log/envelopes/*.parquet') where seq < 9"
+    for file in older.glob("*.parquet"):
+        duckdb.sql(f"copy ({rows}) to '{file}' (format parquet)")
+    spark.sql("create schema ads")
+    spark.sql("create table ads.spend using parquet as select 'somebody' as whose")
+    for changed, says in (
+        ({"engine_lake_url": "/no/lake"}, "the cluster cannot read the lake at /no/lake"),
+        ({"engine_lake_url": str(copy)}, r"ends at envelope 8, this host's at \d+, so it is ano"),
+        ({"engine_path": "/dev/null/builds"}, "no schema, table and view can be made in the cata"),
+        ({"spark_url": SecretStr(f"sc://127.0.0.1:{company.cluster.port + 1}")}, "15002, not the"),
+        ({}, "has a schema ads with tables that ctwa did not make and would drop: give CTWA_SPAR"),
+    ):
+        settings = company.settings.model_copy(update=changed)
+        with pytest.raises(SparkError, match=says):
+            run_on_spark(settings, company.day(1), company.manifest, full=True)
+    assert spark.sql("select whose from ads.spend").collect()[0][0] == "somebody"
+    assert {row[0] for row in spark.sql("show schemas").collect()} == {"ads", "default"}
+    spark.sql("drop schema ads cascade")
+
+
 def test_a_whole_build_leaves_only_what_is_shown(cluster: Cluster) -> None:
     """In the catalogue and in folders that it does not know; other people's folders stay."""
     spark, folder = cluster.session(), cluster.folder / "builds/tidied.db"
@@ -102,8 +137,42 @@ def _places(schema: Path) -> set[str]:
     return {found.split("/")[0] for found in files_with(schema, [b"ana"])}
 
 
-def test_a_full_build_is_equal_row_for_row(company: Company) -> None:
+def test_a_disk_of_the_workers_that_fills_up_is_named_and_the_next_run_goes_on(
+    company: Company, tmp_path: Path
+) -> None:
+    cluster, chain = company.cluster, "+int_leads__sourced"
     company.on_duckdb(1)
+    (scratch := tmp_path / "scratch").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "small", str(scratch)]
+    if subprocess.run(mount, check=False).returncode:
+        pytest.skip("a small disk can be mounted by root only")
+
+    def fill() -> None:
+        with suppress(OSError), (scratch / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4_096)):
+                pass
+
+    try:
+        for n in "12":
+            cluster.kill(f"worker{n}")
+            cluster.do("worker", n, SPARK_SCRATCH=str(scratch))
+        with company.doing_once_seen("int_touches__classified__b", fill):
+            said = _in_child(company.settings, TODAY, PROJECT_DIR, "continued", "{}", chain)
+        with pytest.raises(SparkError, match=r"^a disk of the cluster is full \(No space left"):
+            look(company.settings)
+    finally:
+        for n in "12":
+            cluster.kill(f"worker{n}")
+            cluster.do("worker", n)
+        subprocess.run(["umount", "--lazy", scratch], check=True)
+    assert "tables" not in said, "nothing is collected"
+    faults = {r["message"] for r in said["results"] if r["status"] == "error"}
+    assert faults == {FULL}
+    company.builds([chain])
+    assert company.differences(["intermediate.int_leads__sourced"]) == {}
+
+
+def test_a_full_build_is_equal_row_for_row(company: Company) -> None:
     company.on_spark(1, full=True)
     assert len(company.tables()) > 70
     assert company.differences() == {}
@@ -128,10 +197,25 @@ def test_a_night_is_continued_though_a_worker_dies_in_it(company: Company) -> No
     assert company.build() == build
     assert company.differences() == {}
     company.cluster.do("worker", "1")
+    _see_what_a_host_that_wakes_up_sets_back(company)
     for table, counts in seen.items():
         assert len(counts) > 5, seen
         assert counts[-1] == company.count(table)
         assert len(set(counts)) <= 2, f"{table}: neither the build before nor the new one: {counts}"
+
+
+def _see_what_a_host_that_wakes_up_sets_back(company: Company) -> None:
+    """A view that shows an older build than the last run left is a reason to build everything."""
+    spark, table = company.cluster.session(), "marts.fct_leads"
+    shown = known_build(company.settings)["shown"]
+    assert not spark_dbt._is_set_back(spark, shown)
+    builds = {
+        r["tableName"] for r in spark.sql("show tables in marts like 'fct_leads__b*'").collect()
+    }
+    (older,) = builds - {shown[table]}
+    for build, is_set_back in ((older, True), (shown[table], False)):
+        spark.sql(f"create or replace view {table} as select * from marts.{build}")
+        assert spark_dbt._is_set_back(spark, shown) == is_set_back
 
 
 def test_dbt_and_server_that_are_killed_in_the_middle_leave_no_half(company: Company) -> None:

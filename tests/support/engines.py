@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from ingestion.lake.lake import Lake
 from orchestration.dbt_manifest import load_manifest, manifest_path
 from orchestration.plan import run_values
 from orchestration.plan_run import run_plan
-from orchestration.spark import _in_child, run_on_spark
+from orchestration.spark import _in_child, known_build, run_on_spark
 from simulator.delivery import deliveries
 from tests.properties import company as properties
 from tests.support.plans import plan_for, prepare
@@ -75,22 +74,29 @@ class Company:
         assert done.failures == [], done.failures
         assert any(r.status == "pass" for r in done.results)
 
-    def once_seen(self, build: str, do: Callable[[], None]) -> None:
+    def once_seen(
+        self, build: str, do: Callable[[], None], too_late: threading.Event | None = None
+    ) -> None:
         """Do it as soon as a build of that name, which was not there before, is being written."""
-        folder = self.cluster.folder / "builds"
+        folder, too_late = self.cluster.folder / "builds", too_late or threading.Event()
         known = {path.name for path in folder.glob(f"*.db/{build}*")}
         for _ in range(18_000):
             if {path.name for path in folder.glob(f"*.db/{build}*")} - known:
                 return do()
-            time.sleep(0.1)
+            if too_late.wait(0.1):
+                break
         raise AssertionError(f"{build} was never built")
 
     @contextmanager
     def doing_once_seen(self, build: str, do: Callable[[], None]) -> Iterator[None]:
         """As `once_seen`, beside what is done within."""
+        ended = threading.Event()
         with ThreadPoolExecutor(1) as pool:
-            done = pool.submit(self.once_seen, build, do)
-            yield
+            done = pool.submit(self.once_seen, build, do, ended)
+            try:
+                yield
+            finally:
+                ended.set()
             done.result(60)
 
     def kill_worker(self) -> None:
@@ -98,8 +104,7 @@ class Company:
 
     def build(self) -> str:
         """By what the catalogue is known: stays the same while builds go on from one another."""
-        path = self.settings.warehouse_path
-        return str(json.loads(path.with_name(f"{path.name}.spark.json").read_text())["build"])
+        return str(known_build(self.settings)["build"])
 
     def tables(self) -> list[str]:
         kept = ("table", "incremental", "seed")
@@ -150,7 +155,14 @@ class Company:
 
     def builds(self, names: Sequence[str], project: Path = PROJECT_DIR) -> list[dict[str, Any]]:
         """These models on Spark, continued and without collecting; what dbt found."""
-        said = _in_child(self.settings, TODAY, project, "continued", self.build(), *names)
+        said = _in_child(
+            self.settings,
+            TODAY,
+            project,
+            "continued",
+            json.dumps(known_build(self.settings)),
+            *names,
+        )
         results: list[dict[str, Any]] = said["results"]
         if project == PROJECT_DIR:
             assert "tables" in said, [r for r in results if r["status"] not in ("success", "pass")]

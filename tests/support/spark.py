@@ -11,7 +11,7 @@ import subprocess
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +33,18 @@ class Cluster:
     folder: Path
     port: int
     environment: Mapping[str, str]
+    _sessions: list[Any] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         return f"sc://127.0.0.1:{self.port}"
 
-    def do(self, *command: str) -> None:
+    def do(self, *command: str, **environment: str) -> None:
         """A command of the script; an assertion fails with what it says."""
         name, *rest = command
         done = subprocess.run(
             [SCRIPT, name, self.folder, *rest],
-            env={**os.environ, **self.environment, "SPARK_PORT": str(self.port)},
+            env={**os.environ, **self.environment, "SPARK_PORT": str(self.port), **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -58,7 +59,14 @@ class Cluster:
         """A new session, as dbt's: those of a server that was killed are gone with it."""
         from pyspark.sql import SparkSession
 
-        return SparkSession.builder.remote(self.url).create()
+        self._sessions.append(SparkSession.builder.remote(self.url).create())
+        return self._sessions[-1]
+
+    def close(self) -> None:
+        """Before the server goes: at the end of Python each session that is not closed says goodbye
+        to it, and tries for ten minutes."""
+        while self._sessions:
+            self._sessions.pop().client.close()
 
 
 @contextmanager
@@ -76,6 +84,7 @@ def running(
             cluster.do("up")
             yield cluster
         finally:
+            cluster.close()
             cluster.do("down")
 
 

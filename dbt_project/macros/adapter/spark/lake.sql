@@ -20,11 +20,13 @@
     {%- endfor -%}
 {%- endmacro %}
 
-{# Where builds lie, if not where the cluster puts them by itself. #}
+{# Where builds lie, if not where the cluster puts them by itself. The mark says that what is in it
+   is ours to drop (orchestration/spark_session.py). #}
 {% macro spark__create_schema(relation) -%}
     {%- set path = env_var('CTWA_ENGINE_PATH', '') -%}
     {%- call statement('create_schema') -%}
         create schema if not exists {{ relation.schema }}
         {%- if path %} location '{{ path }}/{{ relation.schema }}'{% endif %}
+        with dbproperties ('ctwa.made' = 'yes')
     {%- endcall -%}
 {%- endmacro %}
