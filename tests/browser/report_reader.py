@@ -13,9 +13,10 @@ if TYPE_CHECKING:  # installed by `make test-browser` only
     from playwright.sync_api import Browser, Page
 
 PAGES = (
-    "monday", "overview", "campaigns", "creatives", "leads", "funnel", "answering", "cohorts",
-    "health", "definitions",
+    "overview", "campaigns", "creatives", "leads", "funnel", "cohorts", "health", "definitions",
 )  # fmt: skip
+ALL_PAGES = ("monday", *PAGES, "answering")
+"""Also those that a report has only if the marts have them."""
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 
 _ROWS = """(selector) => [...document.querySelectorAll(selector)].map((row) => ({

@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.report_reader import PAGES
+from tests.browser.report_reader import ALL_PAGES
 
 _CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 DESKTOP, PHONE = (1280, 900), (390, 844)
@@ -34,7 +34,7 @@ DOCS = {
     "report-phone": ("overview", PHONE, "period=90d"),
     **{
         f"report-phone-{page}": (page, PHONE, "period=90d")
-        for page in PAGES
+        for page in ALL_PAGES
         if page not in ("overview", "definitions")
     },
 }
@@ -79,7 +79,7 @@ def main() -> None:
 
 def _every_view(url: str) -> Iterator[tuple[str, str, tuple[int, int], str, str]]:
     views = product(
-        PAGES, (DESKTOP, PHONE), ("light", "dark"), ("en", "es", "pt-BR")
+        ALL_PAGES, (DESKTOP, PHONE), ("light", "dark"), ("en", "es", "pt-BR")
     )
     for page, size, theme, language in views:
         device = "phone" if size == PHONE else "desktop"
