@@ -58,7 +58,12 @@ function unreadText(line) {
 
 // The note above every page; hidden if everything was read.
 function unreadNotice() {
-  const element = h("div", { class: "unread-note", id: "unread", role: "note", hidden: true });
+  const element = h("section", {
+    class: "unread-note",
+    id: "unread",
+    "aria-labelledby": "unread-title",
+    hidden: true,
+  });
   return {
     element,
     update() {
@@ -68,7 +73,7 @@ function unreadNotice() {
       const cut = LAST_DAY < AS_OF - 1 && !isIn;
       fill(
         element,
-        h("p", { class: "first" }, t("unread.title")),
+        h("p", { class: "first", id: "unread-title" }, t("unread.title")),
         h(
           "ul",
           {},
