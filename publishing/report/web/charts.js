@@ -21,7 +21,7 @@ function chartFigure({ id, title, note = null, height = 280, tools = null }) {
     class: "table-frame",
     role: "region",
     tabindex: "0",
-    "aria-label": title,
+    "aria-label": `${title}: ${t("chart.as_table")}`, // a table beside the chart may have its title
   });
   const details = h(
     "details",
