@@ -37,6 +37,7 @@ BUILD_PROPERTY = "ctwa.build"
 AWAY_SECONDS = 60.0
 """How long a server may be away while it builds; a session that was in it is lost anyway."""
 _SHOWN_ROWS = 20
+_RUN = ("model", "seed", "test")
 _BUILD = re.compile(r"(?P<name>\w+)__b(?P<run>\d{14}[0-9a-f]{4})(__new)?")
 """A build of a table, as `macros/adapter/spark/builds.sql` names it."""
 
@@ -86,7 +87,8 @@ def run(full: bool, known: Mapping[str, Any], nodes: Sequence[str]) -> dict[str,
     done = dbtRunner().invoke(arguments)
     if done.exception is not None:
         raise Refused(f"dbt could not start on Spark: {done.exception}")
-    results: Sequence[Any] = list(getattr(done.result, "results", None) or [])
+    # An exposure is among them, which is nothing that is built.
+    results = [r for r in getattr(done.result, "results", ()) or () if r.node.resource_type in _RUN]
     said = [_result(spark, result) for result in results]
     if not done.success:
         return {"results": said, "full": full}
@@ -181,9 +183,8 @@ def _is_stored(node: Any) -> bool:
 
 
 def _is_built(node: Any) -> bool:
-    if node.resource_type not in ("model", "seed"):  # an exposure has no materialization
-        return False
-    return bool(node.config.materialized != "view")
+    is_view = node.config.materialized == "view"
+    return node.resource_type in ("model", "seed") and not is_view
 
 
 def _shown(spark: Any, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -24,7 +23,7 @@ import pytest
 from ctwa.errors import LockLostError
 from ctwa.settings import PROJECT_DIR, Settings, SettingsError, load_settings
 from ingestion.lake.lake import Lake
-from orchestration import live, spark, spark_dbt, spark_session
+from orchestration import live, spark, spark_session
 from orchestration.faults import plain_message
 from orchestration.rebuild import BuildState
 from orchestration.spark import SparkError, collect
@@ -327,13 +326,6 @@ def test_a_cluster_that_writes_where_this_host_cannot_read_is_named() -> None:
         spark_session.Refused, match=r"cannot read what the cluster built .*ENGINE_P"
     ):
         spark_session._read_here(["/no/such/build/part-0.parquet"])
-
-
-def test_what_is_built_is_told_from_what_has_no_materialization() -> None:
-    """An exposure is among dbt's results, and has none."""
-    exposure = SimpleNamespace(resource_type="exposure", config=SimpleNamespace())
-    table = SimpleNamespace(resource_type="model", config=SimpleNamespace(materialized="table"))
-    assert [spark_dbt._is_built(node) for node in (exposure, table)] == [False, True]
 
 
 def test_the_live_worker_says_that_it_builds_with_duckdb(on_spark: Settings) -> None:

@@ -26,11 +26,11 @@ import pytest
 from pydantic import SecretStr
 from rich.console import Console
 
-from ctwa.settings import PROJECT_DIR, Settings
+from ctwa.settings import Settings
 from orchestration import spark_dbt
 from orchestration.forget import forget
 from orchestration.plan_stamps import stamps_path
-from orchestration.spark import SparkError, _in_child, known_build, look, run_on_spark
+from orchestration.spark import SparkError, known_build, look, run_on_spark
 from orchestration.spark_session import FULL
 from simulator.company import MAIN
 from simulator.demo import demo
@@ -140,7 +140,7 @@ def _places(schema: Path) -> set[str]:
 def test_a_disk_of_the_workers_that_fills_up_is_named_and_the_next_run_goes_on(
     company: Company, tmp_path: Path
 ) -> None:
-    cluster, chain = company.cluster, "+int_leads__sourced"
+    cluster, chain = company.cluster, ("+int_leads__sourced", "+dim_campaigns")
     company.on_duckdb(1)
     (scratch := tmp_path / "scratch").mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "small", str(scratch)]
@@ -157,7 +157,7 @@ def test_a_disk_of_the_workers_that_fills_up_is_named_and_the_next_run_goes_on(
             cluster.kill(f"worker{n}")
             cluster.do("worker", n, SPARK_SCRATCH=str(scratch))
         with company.doing_once_seen("int_touches__classified__b", fill):
-            said = _in_child(company.settings, TODAY, PROJECT_DIR, "continued", "{}", chain)
+            said = company.builds(chain, to_the_end=False)
         with pytest.raises(SparkError, match=r"^a disk of the cluster is full \(No space left"):
             look(company.settings)
     finally:
@@ -165,11 +165,10 @@ def test_a_disk_of_the_workers_that_fills_up_is_named_and_the_next_run_goes_on(
             cluster.kill(f"worker{n}")
             cluster.do("worker", n)
         subprocess.run(["umount", "--lazy", scratch], check=True)
-    assert "tables" not in said, "nothing is collected"
-    faults = {r["message"] for r in said["results"] if r["status"] == "error"}
+    faults = {r["message"] for r in said if r["status"] == "error"}
     assert faults == {FULL}
-    company.builds([chain])
-    assert company.differences(["intermediate.int_leads__sourced"]) == {}
+    company.builds(chain)
+    assert company.differences(["intermediate.int_leads__sourced", "marts.dim_campaigns"]) == {}
 
 
 def test_a_full_build_is_equal_row_for_row(company: Company) -> None:
@@ -317,19 +316,20 @@ def test_any_sequence_of_landings_continues_to_what_a_full_build_gives(company: 
 
 def test_a_build_that_is_stopped_at_the_swap_shows_the_one_before(company: Company) -> None:
     """And known-bad: where a view is dropped before it is made again, readers find nothing."""
-    table = "intermediate.int_days__listed"
+    name = "dim_campaigns"
+    table = f"marts.{name}"
     rows = company.count(table)
     swap, stop = (
         "{%- call statement('show') -%}",
         "{%- do exceptions.raise_compiler_error('killed') -%}",
     )
     before_swap = company.project("builds.sql", swap, stop + swap)
-    said = company.builds(["int_days__listed"], before_swap)
-    assert [r["status"] for r in said if r["unique_id"].endswith("int_days__listed")] == ["error"]
+    said = company.builds([name], before_swap)
+    assert [r["status"] for r in said if r["unique_id"] == f"model.ctwa.{name}"] == ["error"]
     assert company.count(table) == rows
     drop = "{%- do run_query('drop view ' ~ this) -%}"
     dropped_first = company.project("builds.sql", swap, drop + stop + swap)
-    company.builds(["int_days__listed"], dropped_first)
+    company.builds([name], dropped_first)
     with pytest.raises(Exception, match="TABLE_OR_VIEW_NOT_FOUND"):
         company.count(table)
 
