@@ -78,9 +78,7 @@ def main() -> None:
 
 
 def _every_view(url: str) -> Iterator[tuple[str, str, tuple[int, int], str, str]]:
-    views = product(
-        ALL_PAGES, (DESKTOP, PHONE), ("light", "dark"), ("en", "es", "pt-BR")
-    )
+    views = product(ALL_PAGES, (DESKTOP, PHONE), ("light", "dark"), ("en", "es", "pt-BR"))
     for page, size, theme, language in views:
         device = "phone" if size == PHONE else "desktop"
         name = f"{page}-{device}-{theme}-{language}"
