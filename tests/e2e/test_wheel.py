@@ -170,7 +170,7 @@ def test_the_steps_of_the_readme_connect_a_number_and_an_ad_account(installed: I
     assert api.wrong == []
     tools = installed.script(TOOLS)
     assert tools.returncode == 0, tools.stdout + tools.stderr
-    assert "ctwa.marts.fct_leads\n" in tools.stdout
+    assert "ctwa.marts.leads.fct_leads\n" in tools.stdout, "dbt's list"
     assert "cost_per_qualified_lead" in tools.stdout, "MetricFlow's list"
     assert '"marts/fct_leads"' in tools.stdout, "dg's list"
     assert "do not apply to any resources" not in tools.stdout + tools.stderr
