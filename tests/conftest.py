@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ def pytest_configure() -> None:
     # dbt keeps hundreds of thousands of objects alive; by default Python looks through all of them
     # again and again, for a third of a build's time.
     gc.set_threshold(20_000, 20, 100)
+    # What a shell starts in the background ignores Ctrl-C, and so would all that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
         if name.startswith(
             (
