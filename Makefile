@@ -9,7 +9,7 @@ PACKAGES := activation benchmarks commands comparison ctwa ctwa_attribution inge
 
 help:
 	@echo "make demo       the whole product on a synthetic company, checked against its truth"
-	@echo "make test       the tests (under 10 minutes)"
+	@echo "make test       the tests (about 20 minutes)"
 	@echo "make dev        Dagster UI, daemon and receiver on this machine"
 	@echo "make wheel lint fmt docs docs-site dbt-docs bench test-deep test-browser test-spark ui-tour lock clean"
 
