@@ -95,7 +95,7 @@ def _graph(page: Page, url: str, images: Path) -> None:
     for _ in range(2):  # out, until all is in view; the button has no name
         page.mouse.click(1472, 851)
         page.wait_for_timeout(1_000)
-    middle = {"x": 370, "y": 210, "width": 670, "height": 570}
+    middle = {"x": 370, "y": 232, "width": 670, "height": 600}
     page.screenshot(path=images / "asset-graph.png", clip=middle)
     page.set_viewport_size({"width": 1800, "height": 1100})
 
