@@ -7,16 +7,13 @@ import os
 import re
 import uuid
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 OURS = "ctwa.made"
 """Property of each schema that a build made: what lies in others is somebody else's."""
 _READY_SECONDS = 20.0
-_PROBE = "ctwa_probe"
 _URL = re.compile(r"sc://(?P<host>[^:/;]+)(:(?P<port>\d+))?")
-
 
 FULL = (
     "a disk of the cluster is full (No space left on device): make room where its workers keep "
@@ -61,10 +58,7 @@ def reach(url: str) -> None:
     """A connection of its own: Spark's client tries for minutes before it says anything."""
     import socket
 
-    found = _URL.match(url)
-    if not found:
-        raise Refused("CTWA_SPARK_URL: expects an address such as sc://host:15002")
-    host, port = found["host"], int(found["port"] or 15002)
+    host, port = _address(url)
     try:
         socket.create_connection((host, port), timeout=10).close()
     except OSError as error:
@@ -84,12 +78,11 @@ def _speaks_connect(url: str) -> None:
     try:
         grpc.channel_ready_future(channel).result(timeout=_READY_SECONDS)
     except grpc.FutureTimeoutError:
-        found = _URL.match(url)
-        place = f"{found['host']}:{found['port'] or 15002}" if found else "?"
+        host, port = _address(url)
         raise Refused(
-            f"what answers at {place} does not speak Spark Connect: put the Connect server's port "
-            "into CTWA_SPARK_URL (15002, not the master's 7077), and ;use_ssl=true, or a token, "
-            "where and only where it has TLS"
+            f"what answers at {host}:{port} does not speak Spark Connect: put the Connect server's "
+            "port into CTWA_SPARK_URL (15002, not the master's 7077), and ;use_ssl=true, or a "
+            "token, where and only where it has TLS"
         ) from None
     finally:
         channel.close()
@@ -100,10 +93,8 @@ def _read_the_lake(spark: Any, last_seq: int) -> None:
     without a word."""
     from pyspark.errors import PySparkException
 
-    lake, fix = (
-        os.environ["CTWA_LAKE_PATH"],
-        "CTWA_ENGINE_LAKE_URL is the lake as the cluster sees it",
-    )
+    lake = os.environ["CTWA_LAKE_PATH"]
+    fix = "CTWA_ENGINE_LAKE_URL is the lake as the cluster sees it"
     try:
         envelopes = spark.read.parquet(f"{lake}/event_log/envelopes")
         found = envelopes.agg({"seq": "max"}).collect()[0][0] or 0
@@ -134,16 +125,16 @@ def _try_the_catalogue(spark: Any) -> None:
     """A schema, a table and a view can be made, and this host can read what the workers wrote."""
     from pyspark.errors import PySparkException
 
-    path, table = os.environ.get("CTWA_ENGINE_PATH", ""), f"{_PROBE}.of_{uuid.uuid4().hex}"
-    place = f" location '{path}/{_PROBE}'" if path else ""
+    # Of this look alone: another one, at the same time, may end first.
+    path, schema = os.environ.get("CTWA_ENGINE_PATH", ""), f"ctwa_probe_{uuid.uuid4().hex}"
+    place = f" location '{path}/{schema}'" if path else ""
     try:
-        spark.sql(f"create schema if not exists {_PROBE}{place}")
-        spark.sql(f"create table {table} using parquet as select 1 as n")
-        spark.sql(f"create view {table}_shown as select * from {table}")  # noqa: S608
-        files = [f.removeprefix("file://") for f in spark.table(f"{table}_shown").inputFiles()]
+        spark.sql(f"create schema {schema}{place}")
+        spark.sql(f"create table {schema}.made using parquet as select 1 as n")
+        spark.sql(f"create view {schema}.shown as select * from {schema}.made")  # noqa: S608
+        files = [f.removeprefix("file://") for f in spark.table(f"{schema}.shown").inputFiles()]
         _read_here(files)
-        spark.sql(f"drop view {table}_shown")
-        spark.sql(f"drop table {table}")
+        spark.sql(f"drop schema {schema} cascade")
     except PySparkException as error:
         if is_full(error):
             raise Refused(FULL) from None
@@ -152,8 +143,6 @@ def _try_the_catalogue(spark: Any) -> None:
             "the account of CTWA_SPARK_URL the right to create and drop them, and the workers to "
             f"write to {path or 'where the catalogue puts schemas'}"
         ) from None
-    with suppress(PySparkException):  # another look, at the same time, has a table in it
-        spark.sql(f"drop schema {_PROBE}")
 
 
 def _read_here(files: list[str]) -> None:
@@ -193,10 +182,16 @@ def refuse_schemas_of_others(spark: Any, schemas: Iterable[str]) -> None:
             )
 
 
-def _in_a_line(url: str, error: Exception) -> str:
-    text = str(error)
+def _address(url: str) -> tuple[str, int]:
+    """Host and port; never the token."""
     found = _URL.match(url)
-    host = found["host"] if found else "?"
+    if not found:
+        raise Refused("CTWA_SPARK_URL: expects an address such as sc://host:15002")
+    return found["host"], int(found["port"] or 15002)
+
+
+def _in_a_line(url: str, error: Exception) -> str:
+    text, (host, _) = str(error), _address(url)
     if "UNAUTHENTICATED" in text or "PERMISSION_DENIED" in text:
         return f"{host} refuses the token in CTWA_SPARK_URL (expired?): put a new one in"
     return f"the server at {host} is no Spark Connect server that can be used: {first_line(error)}"

@@ -186,7 +186,8 @@ def test_the_report_of_the_demo_says_what_its_marts_say(demo: Settings, chromium
             assert told == pytest.approx(whole), page
             if page != "creatives":
                 # Leads without a chat, of web forms, are not answered at once.
-                assert total["answered"] == asked(demo, ANSWERED)[0][0], page
+                ((median,),) = asked(demo, ANSWERED)
+                assert total["answered"] == median > 60, page
 
 
 def near(rows: Iterable[tuple[float, ...]]) -> list[Any]:
