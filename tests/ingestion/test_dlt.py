@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dlt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ctwa.settings import Settings
 from ingestion.event_log.source import event_log_source, land_event_log
@@ -63,6 +65,34 @@ def test_the_event_log_loads_somewhere_else_each_envelope_once(
         ours = lake.query(f"select {columns} from {{t}} order by all", t=f"event_log/{table}")
         assert theirs == [tuple(row.values()) for row in ours.to_pylist()]
     assert rows_elsewhere(pipeline, "select count(*) from envelopes") == [(6,)]
+
+
+def test_a_landing_without_dlt_writes_the_same_files(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    """As `ctwa live` lands, and most of the tests."""
+    written = []
+    for with_dlt in (True, False):
+        settings = make_settings(data_dir=tmp_path / f"{with_dlt}")
+        deliver(settings, b"not json", *some(1, 3))
+        land_event_log(settings, with_dlt=with_dlt)
+        deliver(settings, *some(4, 2))
+        land_event_log(settings, with_dlt=with_dlt)
+        lake = settings.data_dir / "lake/event_log"
+        written.append(
+            [
+                (file.parent.name, pq.read_table(file), pq.read_metadata(file).num_row_groups)
+                for table in EVENT_LOG
+                for file in sorted((lake / table).glob("*.parquet"))
+            ]
+        )
+    assert len(written[0]) > 2 * 3
+    assert [(name, groups) for name, _, groups in written[0]] == [
+        (name, groups) for name, _, groups in written[1]
+    ]
+    for (_, ours, _), (_, theirs, _) in zip(*written, strict=True):
+        assert ours.schema.equals(theirs.schema, check_metadata=True)
+        assert ours.equals(theirs)
 
 
 def test_dlts_command_line_tells_what_was_loaded(settings: Settings) -> None:
