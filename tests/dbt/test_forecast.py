@@ -293,6 +293,22 @@ def test_e122_e123_what_cannot_be_said_is_refused_with_its_reason(today: Forecas
     assert (whole["expected_qualified"], whole["reason_code"]) == (None, "crm_silent")
 
 
+def test_e122_a_small_crm_that_stopped_does_not_silence_the_company(today: Forecast) -> None:
+    """Not even of a month of which hardly anybody else is open any more."""
+    small = [
+        Born("small", "s", noon(ago), noon(ago - 1) if ago > 60 and ago % 3 else None)
+        for ago in range(1, 180, 6)
+    ]
+    today.fill([*played(6, "big"), *small])
+    month = "grain = 'month' and period_start = '2026-05-01' and horizon_days = 30"
+    (account,) = today.forecast(f"account_id = 'small' and level = 'account' and {month}")
+    assert (account["expected_qualified"], account["reason_code"]) == (None, "crm_silent")
+    for level in ("company", "channel", "platform"):
+        (whole,) = today.forecast(f"level = '{level}' and {month}")
+        assert whole["reason_code"] is None
+        assert whole["expected_qualified"] >= whole["qualified_so_far"] > 0
+
+
 def test_e123_small_accounts_count_in_the_total_as_the_company_does(today: Forecast) -> None:
     tiny = [Born("tiny", "t", noon(ago)) for ago in (1, 2, 3)]
     tiny.append(Born("tiny", "t", noon(60), noon(59)))

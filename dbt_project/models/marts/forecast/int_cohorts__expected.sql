@@ -12,8 +12,8 @@
 
     `reason_code` says why nothing is expected: the account (of totals: the company) has no outcome
     (`no_outcomes`), or fewer qualified leads than `forecast_min_qualified` (`few_qualified`); none of
-    its leads is old enough (`history_short`); its CRM fell silent (`crm_silent`; totals: for more than
-    a tenth of the leads that may still qualify).
+    its leads is old enough (`history_short`); its CRM fell silent (`crm_silent`; totals: for open
+    leads that are more than a tenth of all).
 */
 
 with
@@ -77,6 +77,7 @@ summed as (
         {{ exact_sum('to_come') }} as to_come,
         {{ exact_sum('variance + power(lag_weight * lag_spread, 2)') }}
         + power({{ exact_sum('(1 - lag_weight) * lag_spread') }}, 2) as variance,
+        is_of_account,
         sum(case when is_silent then candidates else 0 end) as silent_candidates,
         sum(case when events >= {{ var('forecast_prior_events') }} then candidates else 0 end)
             as own_candidates,
@@ -88,7 +89,9 @@ summed as (
 
     from placed
     where cohort_key is not null
-    group by origin, is_present, cohort_level, cohort_key, grain, period_start, horizon_days
+    group by
+        origin, is_present, cohort_level, is_of_account, cohort_key, grain, period_start,
+        horizon_days
 
 ),
 
@@ -139,7 +142,8 @@ final as (
             when events = 0 then 'no_outcomes'
             when events < {{ var('forecast_min_qualified') }} then 'few_qualified'
             when history_days < horizon_days then 'history_short'
-            when silent_candidates > 0.1 * candidates then 'crm_silent'
+            when silent_candidates > 0.1 * case when is_of_account then candidates else leads end
+                then 'crm_silent'
         end as reason_code,
         {% for end in ['low', 'high'] %}
         qualified_so_far
