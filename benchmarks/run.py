@@ -279,8 +279,9 @@ def _engines(sizes: Sizes) -> list[Figure]:
             world = folder("world")
             _in("worlds", "fill_vault", data_dir=world, count=count, days=730, junk=0.3)
             landed = _in("landing", "land", data_dir=world)
-            ads = max(10, sizes.ads * count // sizes.envelopes)
-            _in("worlds", "fill_spend", data_dir=world, ads=ads, days=sizes.ad_days)
+            # Four times as many ads as `spend` has, of a quarter of its days: rows by ad, too.
+            ads = max(10, 4 * sizes.ads * count // sizes.envelopes)
+            _in("worlds", "fill_spend", data_dir=world, ads=ads, days=max(1, sizes.ad_days // 4))
             figures.append(Figure(f"{count:,} envelopes landed, CPU", landed.cpu, "s"))
             figures += measure(world, count, _in)
     return figures
