@@ -34,6 +34,8 @@ from orchestration.spark_session import (
 COLLECTED = ("marts", "activation")
 """Schemas that are brought back: whatever Python reads."""
 BUILD_PROPERTY = "ctwa.build"
+LAKE_PROPERTY = "ctwa.lake"
+"""Of schema `marts`: the newest envelope that a build has read, as `seq-microseconds`."""
 AWAY_SECONDS = 60.0
 """How long a server may be away while it builds; a session that was in it is lost anyway."""
 _SHOWN_ROWS = 20
@@ -66,17 +68,28 @@ def run(full: bool, known: Mapping[str, Any], nodes: Sequence[str]) -> dict[str,
     `known`: the `build` that the catalogue is called by since its last whole build, and what its
     views have `shown` since the last run that ended well; the `schemas` that a build writes to; and
     the `last_seq` that the lake must end at, if the cluster reads it in another place. Where the
-    catalogue is called otherwise, or shows what is older, everything is built. Returns `results` as
-    of `plan_run.Result`; where none of them failed also `tables`, as of `_tables`, and the next
-    run's `build` and `shown`.
+    catalogue is called otherwise, or shows what is older, or has read envelopes that are not in the
+    lake (a data folder that was set back), everything is built. Returns `results` as of
+    `plan_run.Result`; where none of them failed also `tables`, as of `_tables`, and the next run's
+    `build` and `shown`.
     """
     from dbt.cli.main import dbtRunner
 
     spark = session(known.get("last_seq", 0))
     refuse_schemas_of_others(spark, known.get("schemas", ()))
     build, before = known.get("build", ""), known.get("shown", {})
-    if not full and (_known_as(spark) != build or _is_set_back(spark, before)):
+    lake = os.environ["CTWA_LAKE_PATH"]
+    ends = lake_ends(spark, lake)
+    if not full and (
+        _known_as(spark) != build or _is_set_back(spark, before) or has_read_more(spark, lake)
+    ):
         full = True
+    if spark.catalog.databaseExists("marts"):
+        # Before anything is read: a build that is killed has read it, too. A whole one is begun
+        # again.
+        _set(spark, LAKE_PROPERTY, ends)
+        if full:
+            _set(spark, BUILD_PROPERTY, "")
     quiet = ("--target", "spark", "--log-level", "warn", "--log-level-file", "none")
     given = dbtRunner().invoke(["run-operation", "show_lake", "--args", f"full: {full}", *quiet])
     if not given.success:
@@ -95,13 +108,14 @@ def run(full: bool, known: Mapping[str, Any], nodes: Sequence[str]) -> dict[str,
     builds = _shown(spark, {(n.schema, n.alias) for n in (r.node for r in results) if _is_built(n)})
     if len({_run_of(shows) for shows in builds.values()}) > 1:
         # A host that was paused while another one took over, and woke up.
-        _call(spark, "")
+        _set(spark, BUILD_PROPERTY, "")
         raise Refused("another process built on this cluster at the same time: run it again")
     if full:
         build = uuid.uuid4().hex
         made = {(n.schema, n.alias) for n in (r.node for r in results) if _is_stored(n)}
         _tidy(spark, made | _sources(), set(builds.values()))
-        _call(spark, build)
+        _set(spark, LAKE_PROPERTY, ends)
+        _set(spark, BUILD_PROPERTY, build)
     shown = {f"{schema}.{name}": shows for (schema, name), shows in builds.items()}
     return {
         "results": said,
@@ -159,16 +173,40 @@ def _faults(done: Any) -> str:
 
 
 def _known_as(spark: Any) -> str:
+    return _property(spark, BUILD_PROPERTY)
+
+
+def _property(spark: Any, name: str) -> str:
     if not spark.catalog.databaseExists("marts"):
         return ""
     rows = spark.sql("describe schema extended marts").collect()
     text = " ".join(str(row[1]) for row in rows)
-    found = re.search(re.escape(BUILD_PROPERTY) + r",(\w+)", text)
+    found = re.search(re.escape(name) + r",([\w-]+)", text)
     return found.group(1) if found else ""
 
 
-def _call(spark: Any, build: str) -> None:
-    spark.sql(f"alter schema marts set dbproperties ('{BUILD_PROPERTY}' = '{build}')")
+def _set(spark: Any, name: str, value: str) -> None:
+    spark.sql(f"alter schema marts set dbproperties ('{name}' = '{value}')")
+
+
+def lake_ends(spark: Any, lake: str) -> str:
+    """The newest envelope of the lake, as `LAKE_PROPERTY` has it; empty of an empty lake."""
+    newest = _envelopes(spark, lake).selectExpr("max(struct(seq, at)) as last").collect()[0]["last"]
+    return f"{newest['seq']}-{newest['at']}" if newest else ""
+
+
+def has_read_more(spark: Any, lake: str) -> bool:
+    """Whether the builds have read an envelope that is not in the lake: it was set back, to a
+    snapshot perhaps, and what came since has the numbers of what was lost."""
+    seq, _, at = _property(spark, LAKE_PROPERTY).partition("-")
+    if not seq:
+        return False
+    return not _envelopes(spark, lake).where(f"seq = {seq} and at = {at}").head(1)
+
+
+def _envelopes(spark: Any, lake: str) -> Any:
+    envelopes = spark.read.parquet(f"{lake}/event_log/envelopes")
+    return envelopes.selectExpr("seq", "unix_micros(received_at) as at")
 
 
 def _sources() -> set[tuple[str, str]]:

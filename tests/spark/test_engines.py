@@ -185,7 +185,7 @@ def test_what_is_collected_is_what_was_built(company: Company) -> None:
     assert differences(spark, path, published, without=frozenset()) == {}
 
 
-def test_a_night_is_continued_though_a_worker_dies_in_it(company: Company) -> None:
+def test_a_night_is_continued_though_a_worker_dies_in_it(company: Company, tmp_path: Path) -> None:
     build = company.build()
     company.lands(2)
     company.on_duckdb(2)
@@ -199,6 +199,7 @@ def test_a_night_is_continued_though_a_worker_dies_in_it(company: Company) -> No
     assert company.differences() == {}
     company.cluster.do("worker", "1")
     _see_what_a_host_that_wakes_up_sets_back(company)
+    _see_a_lake_that_was_set_back(company, tmp_path)
     for table, counts in seen.items():
         assert len(counts) > 5, seen
         assert counts[-1] == company.count(table)
@@ -217,6 +218,21 @@ def _see_what_a_host_that_wakes_up_sets_back(company: Company) -> None:
     for build, is_set_back in ((older, True), (shown[table], False)):
         spark.sql(f"create or replace view {table} as select * from marts.{build}")
         assert spark_dbt._is_set_back(spark, shown) == is_set_back
+
+
+def _see_a_lake_that_was_set_back(company: Company, tmp_path: Path) -> None:
+    """Envelopes that builds have read are gone, or others have their numbers."""
+    spark, lake = company.cluster.session(), company.settings.lake_url.removeprefix("file://")
+    assert not spark_dbt.has_read_more(spark, lake)
+    last = spark_dbt.lake_ends(spark, lake).partition("-")[0]
+    for name, at in (("gone", f"where seq < {last}"), ("again", "order by seq")):
+        (folder := tmp_path / name / "event_log/envelopes").mkdir(parents=True)
+        moved = f"if(seq = {last}, received_at + interval 1 hour, received_at) as received_at"
+        duckdb.sql(
+            f"copy (select seq, {moved} from read_parquet('{lake}/event_log/envelopes/*.parquet')"
+            f" {at}) to '{folder}/a.parquet' (format parquet)"
+        )
+        assert spark_dbt.has_read_more(spark, str(tmp_path / name))
 
 
 def test_dbt_and_server_that_are_killed_in_the_middle_leave_no_half(company: Company) -> None:
