@@ -177,7 +177,7 @@ def cluster() -> Iterator[Cluster]:
         ended = threading.Event()
 
         def watch() -> None:
-            while not ended.wait(0.5):
+            while not ended.wait(2.0):  # to look at hundreds of threads is work, too
                 up.look()
 
         thread = threading.Thread(target=watch, daemon=True)
