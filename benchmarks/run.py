@@ -282,8 +282,11 @@ def _engines(sizes: Sizes) -> list[Figure]:
             # Four times as many ads as `spend` has, of a quarter of its days: rows by ad, too.
             ads = max(10, 4 * sizes.ads * count // sizes.envelopes)
             _in("worlds", "fill_spend", data_dir=world, ads=ads, days=max(1, sizes.ad_days // 4))
-            figures.append(Figure(f"{count:,} envelopes landed, CPU", landed.cpu, "s"))
-            figures += measure(world, count, _in)
+            of_count = [Figure(f"{count:,} envelopes landed, CPU", landed.cpu, "s")]
+            of_count += measure(world, count, _in)
+        # At once: the larger one takes an hour, in which much can happen.
+        out.print("\n".join(figure.row() for figure in of_count), markup=False)
+        figures += of_count
     return figures
 
 

@@ -83,7 +83,8 @@ _THROUGH_DLT = (
     "tests/ingestion/test_dlt.py",
     "tests/ingestion/test_event_log.py",
     "tests/ingestion/test_lake.py",
-    "tests/orchestration/",
+    "tests/orchestration/test_refresh.py",
+    "tests/orchestration/test_sources.py",
 )
 """What tests landing and nights. Elsewhere rows land as `ctwa live` lands them: the same rows in a
 tenth of the time (`test_dlt.py` compares both)."""

@@ -88,13 +88,14 @@ def errors(rows: Sequence[Row], truth: dict[str, int], column: str) -> list[floa
 def ordered(rows: Sequence[Row], truth: dict[str, int], column: str) -> float:
     """Share of pairs of campaigns of one account in the right order.
 
-    Campaigns within a tenth of each other may stand either way.
+    Campaigns within a tenth of each other may stand either way. Two of which the same is told
+    are in no order.
     """
     right = []
     for one, other in combinations(rows, 2):
         a, b = truth[one["campaign_id"]], truth[other["campaign_id"]]
         if one["account_id"] == other["account_id"] and abs(a - b) > 0.1 * max(a, b):
-            right.append((a > b) == (one[column] > other[column]))
+            right.append((a - b) * (one[column] - other[column]) > 0)
     return sum(right) / len(right)
 
 
