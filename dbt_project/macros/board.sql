@@ -150,28 +150,21 @@ select
     worded.spend_reporting,
     worded.leads,
     worded.qualified_leads,
-    cast(cast(worded.qualified_leads as double) / nullif(worded.leads, 0) as decimal(9, 6))
-        as qualified_rate,
-    cast(worded.rate_low as decimal(9, 6)) as qualified_rate_low,
-    cast(worded.rate_high as decimal(9, 6)) as qualified_rate_high,
-    cast(worded.shrunk_rate as decimal(9, 6)) as shrunk_qualified_rate,
-    cast(worded.prior_rate as decimal(9, 6)) as prior_qualified_rate,
-    cast(worded.prior_leads as decimal(9, 3)) as prior_leads,
-    {% if level != 'campaign' %}
-    cast(
-        cast(worded.campaign_qualified_leads as double) / nullif(worded.campaign_leads, 0)
-        as decimal(9, 6)
-    ) as campaign_qualified_rate,
-    {% endif %}
-    cast(
-        cast(worded.account_qualified_leads as double) / nullif(worded.account_leads, 0)
-        as decimal(9, 6)
-    ) as account_qualified_rate,
+    {{ exact_share('worded.qualified_leads', 'worded.leads') }} as qualified_rate,
+    {{ rounded_estimate('worded.rate_low', 'decimal(9, 6)') }} as qualified_rate_low,
+    {{ rounded_estimate('worded.rate_high', 'decimal(9, 6)') }} as qualified_rate_high,
+    {{ rounded_estimate('worded.shrunk_rate', 'decimal(9, 6)') }} as shrunk_qualified_rate,
+    {{ rounded_estimate('worded.prior_rate', 'decimal(9, 6)') }} as prior_qualified_rate,
+    {{ rounded_estimate('worded.prior_leads', 'decimal(9, 3)') }} as prior_leads,
+    {% for whole in (['account'] if level == 'campaign' else ['campaign', 'account']) %}
+    {{ exact_share('worded.' ~ whole ~ '_qualified_leads', 'worded.' ~ whole ~ '_leads') }}
+        as {{ whole }}_qualified_rate,
+    {% endfor %}
     worded.cost_per_lead,
     worded.cost_per_qualified_lead,
-    {{ capped('worded.expected_cost') }} as expected_cost_per_qualified_lead,
-    {{ capped('worded.expected_cost_low') }} as expected_cost_per_qualified_lead_low,
-    {{ capped('worded.expected_cost_high') }} as expected_cost_per_qualified_lead_high,
+    worded.expected_cost as expected_cost_per_qualified_lead,
+    worded.expected_cost_low as expected_cost_per_qualified_lead_low,
+    worded.expected_cost_high as expected_cost_per_qualified_lead_high,
     {% if level != 'campaign' %}
     {{ exact_ratio('worded.campaign_spend', 'worded.campaign_qualified_leads') }}
         as campaign_cost_per_qualified_lead,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.board import Board, beta_cdf, beta_quantile
+from tests.support.dbt import macro
 
 WORSE_FIRST = ["cut", "hold", "scale"]
 Z = 1.644854
@@ -213,3 +215,68 @@ def test_no_expected_cost_is_empty_and_not_the_largest_amount(board: Board) -> N
     row = board.judge([ad("a0", 3, 1, 100)])["a0"]
     assert row["expected_cost_per_qualified_lead"] is None
     assert row["expected_cost_per_qualified_lead_high"] is None
+
+
+# ---- estimates that every engine rounds alike ----------------------------------------------------
+
+
+def six_digits(amount: float) -> Decimal:
+    """As the shortest text of the double would be rounded by hand."""
+    exact = Decimal(repr(amount))
+    unit = Decimal(1).scaleb(max(exact.adjusted() - 5, -6))
+    return (exact / unit).quantize(Decimal(1), ROUND_HALF_UP) * unit
+
+
+amounts = st.one_of(
+    st.floats(-1e11, 1e11),
+    st.floats(0, 1),
+    st.floats(0, 1e6),
+    # Whole numbers of seven digits that end in a 5, which are as near to one as to the other.
+    st.builds(
+        lambda n, zeros: (10 * n + 5) * 10.0**zeros, st.integers(10**5, 10**6), st.integers(0, 4)
+    ),
+    st.builds(lambda zeros, more: 10.0**zeros + more, st.integers(-7, 11), st.integers(-1, 1)),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(amounts.filter(lambda a: abs(a) <= 1e11), min_size=1, max_size=200))
+def test_an_estimate_has_six_digits_as_if_rounded_by_hand(amounts: list[float]) -> None:
+    rounded = macro("rounded_estimate", "amount")
+    query = f"select {rounded} from (select unnest(?::double[]) as amount)"
+    with duckdb.connect() as database:
+        found = [row[0] for row in database.execute(query, [amounts]).fetchall()]
+    assert found == [six_digits(amount) for amount in amounts]
+
+
+def test_a_share_is_rounded_once() -> None:
+    shares = [(part, whole) for whole in (1, 3, 128, 640, 1280, 1920) for part in range(whole + 1)]
+    given = "(select unnest(?) as part, unnest(?) as whole)"
+    query = f"select {macro('exact_share', 'part', 'whole')} from {given}"
+    with duckdb.connect() as database:
+        found = database.execute(query, [list(column) for column in zip(*shares, strict=True)])
+        assert [row[0] for row in found.fetchall()] == [
+            (Decimal(part) / whole).quantize(Decimal("0.000001"), ROUND_HALF_UP)
+            for part, whole in shares
+        ]
+        assert database.execute(f"select {macro('exact_share', '0', '0')}").fetchone() == (None,)
+
+
+def test_a_cast_would_not_round_as_by_hand() -> None:
+    """Why estimates and shares have macros: a cast rounds what a product of doubles left."""
+    query = (
+        "select cast(440277942.99999547::double as decimal(18, 6)),"
+        " cast(333::double / 640 as decimal(9, 6))"
+    )
+    with duckdb.connect() as database:
+        (found,) = database.execute(query).fetchall()
+    assert found[0] != Decimal("440277942.999995")
+    assert found[1] != Decimal("0.520313")
+
+
+def test_an_estimate_beyond_the_type_says_the_largest_and_null_stays_null() -> None:
+    rounded = macro("rounded_estimate", "amount")
+    query = f"select {rounded} from (values (1e300), (-1e12), ('inf'::double), (null)) t (amount)"
+    with duckdb.connect() as database:
+        found = [row[0] for row in database.execute(query).fetchall()]
+    assert found == [Decimal(10**11), -Decimal(10**11), Decimal(10**11), None]

@@ -39,6 +39,7 @@ from simulator.installation import demo_settings
 from simulator.world import build_world
 from tests.properties.company import Cases, disordered
 from tests.properties.histories import RUNS, gather
+from tests.support.dbt import macro
 from tests.support.engines import NIGHTS, TODAY, Company, Landing, refresh_in_a_process
 from tests.support.erasure import files_with
 from tests.support.plans import prepare
@@ -171,6 +172,32 @@ def test_a_disk_of_the_workers_that_fills_up_is_named_and_the_next_run_goes_on(
     assert faults == {FULL}
     company.builds(chain)
     assert company.differences(["intermediate.int_leads__sourced", "marts.dim_campaigns"]) == {}
+
+
+def test_estimates_and_shares_are_rounded_alike(cluster: Cluster) -> None:
+    """From the same doubles, and wherever a cast alone is rounded in two ways."""
+    chance = random.Random(5)
+    rows = [
+        (chance.uniform(-1, 1) * 10 ** chance.uniform(-7, 12), chance.randint(0, 640), 640)
+        for _ in range(5_000)
+    ] + [((10 * chance.randint(10**5, 10**6) + 5) / 10.0**n, n, 2 * n) for n in range(8)]
+    given = ", ".join(
+        f"(cast('{amount!r}' as double), {part}, {whole})" for amount, part, whole in rows
+    )
+
+    def query(dialect: str) -> str:
+        return (
+            f"select {macro('rounded_estimate', 'amount')}, cast(amount as decimal(18, 6)),"
+            f" {macro('exact_share', 'part', 'whole', dialect=dialect)}"
+            f" from (values {given}) as given (amount, part, whole)"
+        )
+
+    with duckdb.connect() as database:
+        by_duckdb = list(zip(*database.execute(query("duckdb")).fetchall(), strict=True))
+    by_spark = list(zip(*cluster.session().sql(query("default")).collect(), strict=True))
+    assert by_spark[0] == by_duckdb[0]
+    assert by_spark[1] != by_duckdb[1]
+    assert by_spark[2] == by_duckdb[2]
 
 
 def test_a_full_build_is_equal_row_for_row(company: Company) -> None:

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
+import jinja2
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.adapters.factory import reset_adapters
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
 from ctwa.lock import refresh_lock
-from ctwa.settings import Settings, load_settings
+from ctwa.settings import PROJECT_DIR, Settings, load_settings
 from tests.support.kept import WAIT_SECONDS, kept
 
 _QUIET = ("--log-level", "none", "--log-level-file", "none", "--no-write-json")
@@ -102,3 +103,12 @@ def manifest_of(settings: Settings) -> Manifest:
             if "external_location" in meta:
                 meta["external_location"] = here
     return manifest
+
+
+def macro(name: str, *arguments: str, dialect: str = "duckdb") -> str:
+    """SQL of a macro of `estimates.sql`, which need nothing of dbt, in one dialect of adapter/."""
+    texts = ("estimates.sql", "adapter/exact_ratio.sql")
+    text = "".join((PROJECT_DIR / "dbt_project/macros" / name).read_text() for name in texts)
+    text += f"{{% set exact_ratio = {dialect}__exact_ratio %}}"
+    module = jinja2.Environment(autoescape=False).from_string(text).module
+    return str(getattr(module, name)(*arguments))

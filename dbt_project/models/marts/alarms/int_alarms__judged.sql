@@ -202,14 +202,14 @@ judged as (
         part,
         whole,
         cases,
-        cast(round(ratio, 6) as decimal(18, 6)) as measured,
+        {{ rounded_estimate('ratio') }} as measured,
         case
             when is_judged and watches_low
-                then cast(round(greatest(low_share - allowance, 0), 6) as decimal(18, 6))
+                then {{ rounded_estimate('greatest(low_share - allowance, 0)') }}
         end as expected_low,
         case
             when is_judged and watches_high
-                then cast(round(high_share + allowance, 6) as decimal(18, 6))
+                then {{ rounded_estimate('high_share + allowance') }}
         end as expected_high,
         case
             when not is_judged then 'off'

@@ -52,7 +52,7 @@ recent as (
         spend.ad_id,
         spend.currency,
         coalesce(open_days.unread_days, 0) as unread_days,
-        sum(spend.spend) / (7 - coalesce(open_days.unread_days, 0)) as daily_spend
+        {{ exact_ratio('sum(spend.spend)', '(7 - coalesce(open_days.unread_days, 0))') }} as daily_spend
 
     from spend
     left join open_days
@@ -186,8 +186,8 @@ final as (
         window_days,
         currency,
         cast(pair_number as integer) as pair_number,
-        cast(from_daily_spend as decimal(18, 6)) as from_daily_spend,
-        cast(to_daily_spend as decimal(18, 6)) as to_daily_spend,
+        from_daily_spend,
+        to_daily_spend,
         daily_amount as suggested_daily_amount,
         from_cost as from_expected_cost_per_qualified_lead,
         to_cost as to_expected_cost_per_qualified_lead,

@@ -200,8 +200,9 @@ rates as (
 
 select
     *,
-    1 / yield_mean as expected_cost,
-    1 / (yield_mean * {{ gamma_quantile('yield_shape', z_90()) }}) as expected_cost_low,
-    1 / (yield_mean * {{ gamma_quantile('yield_shape', '-' ~ z_90()) }}) as expected_cost_high
+    {{ rounded_estimate('1 / yield_mean') }} as expected_cost,
+    {% for end, z in [('low', z_90()), ('high', '-' ~ z_90())] %}
+    {{ rounded_estimate('1 / (yield_mean * ' ~ gamma_quantile('yield_shape', z) ~ ')') }} as expected_cost_{{ end }}{{ ',' if not loop.last }}
+    {% endfor %}
 
 from rates

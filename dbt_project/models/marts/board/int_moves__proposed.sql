@@ -28,7 +28,7 @@ recent as (
         '{{ level }}' as what,
         daily.platform,
         ads.{{ level }}_id as entity_id,
-        30 * cast(sum(daily.spend_reporting) as double) / 28 as monthly_spend
+        {{ exact_ratio('30 * sum(daily.spend_reporting)', '28') }} as monthly_spend
     from {{ ref(report) }} as daily
     inner join {{ ref(dimension) }} as ads
         on
@@ -90,9 +90,9 @@ running as (
         beside.currency,
         beside.window_days,
         {{ exact_ratio('beside.other_spend', 'beside.other_qualified_leads') }} as peer_cost,
-        {{ capped('beside.expected_cost') }} as cost,
-        {{ capped('beside.expected_cost_low') }} as cost_low,
-        {{ capped('beside.expected_cost_high') }} as cost_high
+        beside.expected_cost as cost,
+        beside.expected_cost_low as cost_low,
+        beside.expected_cost_high as cost_high
     from {{ ref('int_board_windows__estimated') }} as beside
     inner join {{ ref('campaign_board') }} as board
         on

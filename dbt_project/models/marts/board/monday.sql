@@ -26,10 +26,10 @@ accounts as (
         platform,
         account_id,
         min(account_name) as account_name,
-        30 * cast(
-            sum(case when campaign_id like 'unallocated:%' then spend_reporting else 0 end) as double
-        ) / 28 as unallocated,
-        30 * cast(sum(spend_reporting) as double) / 28 as monthly_spend
+        {{ exact_ratio(
+            "30 * sum(case when campaign_id like 'unallocated:%' then spend_reporting else 0 end)", '28'
+        ) }} as unallocated,
+        {{ exact_ratio('30 * sum(spend_reporting)', '28') }} as monthly_spend
     from {{ ref('campaign_performance') }}
     where
         report_date {{ last_days }}
@@ -161,7 +161,7 @@ select
     reason_code,
     reason_values,
     {% for end in ['', '_low', '_high'] %}
-    cast(stake{{ end }} as decimal(18, 2)) as money_at_stake{{ end }}_reporting,
+    {{ rounded_estimate('stake' ~ end, 'decimal(18, 2)') }} as money_at_stake{{ end }}_reporting,
     {% endfor %}
     {% for column in keys[2:] %}
     {{ column }},

@@ -148,7 +148,7 @@ paced as (
         case
             when coalesce(open_days.open_week_days, 0) > 3 then null
             when spent.level is null then 0
-            else cast(spent.{{ name }}_of_week as double) / (7 - coalesce(open_days.open_week_days, 0))
+            else {{ exact_ratio('spent.' ~ name ~ '_of_week', '(7 - coalesce(open_days.open_week_days, 0))') }}
         end as daily_{{ name }},
         {% endfor %}
         coalesce(open_days.unread_days, 0) as unread_days
@@ -198,7 +198,7 @@ expected as (
         {% for end in ['', '_low', '_high'] %}
         case when paced.is_native then forecast.native{{ end }} else forecast.reporting{{ end }} end as cost{{ end }},
         {% endfor %}
-        cast(paced.spend_so_far as double)
+        cast(paced.spend_so_far as decimal(18, 6))
         + paced.daily_spend * {{ dbt.datediff(last_day, month_end, 'day') }} as expected_spend
 
     from paced

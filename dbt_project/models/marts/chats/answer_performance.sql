@@ -204,7 +204,7 @@ select
     {{ board_last_day() }} as window_end,
     estimated.leads,
     cast(estimated.qualified_leads as bigint) as qualified_leads,
-    cast(estimated.qualified_leads / cast(estimated.leads as double) as decimal(9, 6)) as qualified_rate,
+    {{ exact_share('estimated.qualified_leads', 'estimated.leads') }} as qualified_rate,
     {{ whole_number('estimated.median_response_seconds') }} as median_response_seconds,
     estimated.compared_leads,
     estimated.reference_leads,
@@ -212,13 +212,13 @@ select
         case
             when estimated.answer_group not in ('unanswered', estimated.reference_group)
                 then
-                    estimated.qualified_leads / cast(estimated.leads as double)
-                    - estimated.all_reference_qualified / cast(estimated.all_reference_leads as double)
+                    {{ exact_share('estimated.qualified_leads', 'estimated.leads') }}
+                    - {{ exact_share('estimated.all_reference_qualified', 'estimated.all_reference_leads') }}
         end as decimal(9, 6)
     ) as crude_difference,
-    cast(estimated.difference as decimal(9, 6)) as rate_difference,
-    cast(estimated.difference - estimated.margin as decimal(9, 6)) as rate_difference_low,
-    cast(estimated.difference + estimated.margin as decimal(9, 6)) as rate_difference_high,
+    {% for end, amount in [('', ''), ('_low', ' - estimated.margin'), ('_high', ' + estimated.margin')] %}
+    {{ rounded_estimate('estimated.difference' ~ amount, 'decimal(9, 6)') }} as rate_difference{{ end }},
+    {% endfor %}
     case
         when estimated.answer_group = 'unanswered' then 'not_compared'
         when estimated.answer_group = estimated.reference_group then 'reference'

@@ -146,12 +146,7 @@ beside as (
 
     from cohorts
     full outer join spent
-        on
-            cohorts.level = spent.level
-            and cohorts.entity_key = spent.entity_key
-            and cohorts.grain = spent.grain
-            and cohorts.period_start = spent.period_start
-            and cohorts.horizon_days = spent.horizon_days
+        on {{ same_values('cohorts', 'spent', ['level', 'entity_key', 'grain', 'period_start', 'horizon_days']) }}
     where
         cohorts.level is not null
         or (spent.level <> 'ad' and (spent.spend <> 0 or spent.spend is null))
@@ -180,6 +175,7 @@ bounded as (
 
     select
         *,
+        basis = 'settled' as is_settled,
         -- `greatest` and `least` pass over a null, which must stay one.
         greatest(expected - widening * (expected - low), qualified_so_far) + 0 * expected as expected_low,
         least(
@@ -211,39 +207,40 @@ select
     bounded.channel,
     cast(bounded.leads as bigint) as leads,
     cast(bounded.qualified_so_far as bigint) as qualified_so_far,
-    cast(bounded.expected as decimal(18, 3)) as expected_qualified,
-    cast(bounded.expected_low as decimal(18, 3)) as expected_qualified_low,
-    cast(bounded.expected_high as decimal(18, 3)) as expected_qualified_high,
-    cast(bounded.expected / nullif(bounded.leads, 0) as decimal(9, 6)) as expected_rate,
-    bounded.basis = 'settled' as is_settled,
+    {% for end in ['', '_low', '_high'] %}
+    cast(bounded.expected{{ end }} as decimal(18, 3)) as expected_qualified{{ end }},
+    {% endfor %}
+    -- What is settled is no estimate, and the same figures as in the reports.
+    case
+        when is_settled then {{ exact_share('bounded.qualified_so_far', 'bounded.leads') }}
+        else {{ rounded_estimate('bounded.expected / nullif(bounded.leads, 0)', 'decimal(9, 6)') }}
+    end as expected_rate,
+    is_settled,
     coalesce(bounded.currency, ad_accounts.currency) as currency,
     cast(bounded.spend as decimal(18, 6)) as spend,
     cast(bounded.spend_reporting as decimal(18, 6)) as spend_reporting,
     bounded.spend_status,
     {% for amount, suffix in [('spend', ''), ('spend_reporting', '_reporting')] %}
     {% for end, divisor in [('', 'expected'), ('_low', 'expected_high'), ('_high', 'expected_low')] %}
-    {{ capped('cast(bounded.' ~ amount ~ ' as double) / nullif(bounded.' ~ divisor ~ ', 0)') }} as expected_cost_per_qualified_lead{{ end ~ suffix }},
+    case
+        when is_settled then {{ exact_ratio('bounded.' ~ amount, 'bounded.qualified_so_far') }}
+        else {{ rounded_estimate('cast(bounded.' ~ amount ~ ' as double) / nullif(bounded.' ~ divisor ~ ', 0)') }}
+    end as expected_cost_per_qualified_lead{{ end ~ suffix }},
     {% endfor %}
     {% endfor %}
     cast(case when bounded.age_days < 0 then 0 else bounded.age_days end as integer) as age_days,
     bounded.observed_through,
     bounded.basis,
     bounded.reason_code,
-    cast(bounded.coverage as decimal(9, 6)) as backtest_coverage,
+    {{ rounded_estimate('bounded.coverage', 'decimal(9, 6)') }} as backtest_coverage,
     cast(coalesce(bounded.backtest_cohorts, 0) as bigint) as backtest_cohorts,
-    cast(bounded.widening as decimal(9, 6)) as widening,
+    {{ rounded_estimate('bounded.widening', 'decimal(9, 6)') }} as widening,
     coalesce(bounded.coverage < 0.7 or bounded.coverage > 0.9, false) as is_out_of_range
 
 from bounded
 left join {{ ref('dim_accounts') }} as ad_accounts
-    on
-        bounded.platform = ad_accounts.platform
-        and bounded.account_id = ad_accounts.account_id
+    on {{ same_values('bounded', 'ad_accounts', ['platform', 'account_id']) }}
 left join {{ ref('dim_campaigns') }} as campaigns
-    on
-        bounded.platform = campaigns.platform
-        and bounded.campaign_id = campaigns.campaign_id
+    on {{ same_values('bounded', 'campaigns', ['platform', 'campaign_id']) }}
 left join {{ ref('dim_ads') }} as ads
-    on
-        bounded.platform = ads.platform
-        and bounded.ad_id = ads.ad_id
+    on {{ same_values('bounded', 'ads', ['platform', 'ad_id']) }}

@@ -62,8 +62,8 @@ select
     cast(leads as bigint) as leads,
     cast(expected as decimal(18, 3)) as expected_qualified,
     cast(qualified as bigint) as actual_qualified,
-    cast(error as decimal(18, 6)) as median_relative_error,
-    cast(so_far_error as decimal(18, 6)) as so_far_median_relative_error,
-    cast(cast(covered as double) / nullif(open_cohorts, 0) as decimal(9, 6)) as coverage,
+    {{ rounded_estimate('error') }} as median_relative_error,
+    {{ rounded_estimate('so_far_error') }} as so_far_median_relative_error,
+    {{ exact_share('covered', 'open_cohorts') }} as coverage,
     cast(open_cohorts as bigint) as covered_cohorts
 from measured
