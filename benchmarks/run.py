@@ -279,9 +279,10 @@ def _engines(sizes: Sizes) -> list[Figure]:
             world = folder("world")
             _in("worlds", "fill_vault", data_dir=world, count=count, days=730, junk=0.3)
             landed = _in("landing", "land", data_dir=world)
-            # Four times as many ads as `spend` has, of a quarter of its days: rows by ad, too.
+            # Four times as many ads as `spend` has, of a quarter of its days, ten in a campaign.
             ads = max(10, 4 * sizes.ads * count // sizes.envelopes)
-            _in("worlds", "fill_spend", data_dir=world, ads=ads, days=max(1, sizes.ad_days // 4))
+            days = max(1, sizes.ad_days // 4)
+            _in("worlds", "fill_spend", data_dir=world, ads=ads, days=days, of_campaign=10)
             of_count = [Figure(f"{count:,} envelopes landed, CPU", landed.cpu, "s")]
             of_count += measure(world, count, _in)
         # At once: the larger one takes an hour, in which much can happen.

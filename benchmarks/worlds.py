@@ -16,7 +16,7 @@ TODAY = date(2026, 11, 20)
 
 ACCOUNTS = 4
 YEARS_DAYS = 730
-ADS, AD_DAYS = 5_000, 240
+ADS, AD_DAYS, ADS_OF_CAMPAIGN = 5_000, 240, 25
 RESTATED_DAYS = 28
 """Meta corrects figures for so long."""
 
@@ -62,13 +62,24 @@ def fill_vault(
     return count
 
 
-def fill_spend(data_dir: str, ads: int = ADS, days: int = AD_DAYS) -> int:
-    """Land metadata and spend of `ads` ads with `days` days each within two years; the ad days.
+def fill_spend(
+    data_dir: str, ads: int = ADS, days: int = AD_DAYS, of_campaign: int = ADS_OF_CAMPAIGN
+) -> int:
+    """Land metadata and spend of `ads` ads with `days` days each within two years, `of_campaign` of
+    them in a campaign; the ad days.
 
     The rows of one complete read on the morning of `TODAY`, straight into the lake: what is
     measured begins behind the API.
     """
-    return _land(data_dir, _OBJECTS | _SPEND, read_no=1, ads=ads, days=days, since_days=YEARS_DAYS)
+    return _land(
+        data_dir,
+        _OBJECTS | _SPEND,
+        read_no=1,
+        ads=ads,
+        days=days,
+        since_days=YEARS_DAYS,
+        of_campaign=of_campaign,
+    )
 
 
 def restate_spend(data_dir: str, ads: int = ADS, days: int = AD_DAYS) -> int:
@@ -90,13 +101,20 @@ def _land(data_dir: str, queries: dict[str, str], **world: int) -> int:
 
 
 def _tables(
-    queries: dict[str, str], *, read_no: int, ads: int, days: int, since_days: int
+    queries: dict[str, str],
+    *,
+    read_no: int,
+    ads: int,
+    days: int,
+    since_days: int,
+    of_campaign: int = ADS_OF_CAMPAIGN,
 ) -> dict[str, pa.Table]:
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         connection.execute(
             f"create table ad as select n, 120200000000000000 + n as ad_id, "
-            f"n // 5 as adset, n // 25 as campaign, n // 25 % {ACCOUNTS} as account, "
+            f"n // 5 as adset, n // {of_campaign} as campaign, "
+            f"n // {of_campaign} % {ACCOUNTS} as account, "
             # Each ad runs for its days without a break, somewhere within the two years.
             f"date '{TODAY}' - {YEARS_DAYS} + cast(n * 7919 % {YEARS_DAYS - days + 1} as integer) "
             f"as first_day from range({ads}) as r (n)"
