@@ -25,6 +25,7 @@ from orchestration.dbt_process import die_with_parent
 from orchestration.spark_session import (
     FULL,
     Refused,
+    envelopes,
     is_full,
     reach,
     refuse_schemas_of_others,
@@ -35,7 +36,7 @@ COLLECTED = ("marts", "activation")
 """Schemas that are brought back: whatever Python reads."""
 BUILD_PROPERTY = "ctwa.build"
 LAKE_PROPERTY = "ctwa.lake"
-"""Of schema `marts`: the newest envelope that a build has read, as `seq-microseconds`."""
+"""Of schema `marts`: the newest envelope that a build has read, as of `lake_ends`."""
 AWAY_SECONDS = 60.0
 """How long a server may be away while it builds; a session that was in it is lost anyway."""
 _SHOWN_ROWS = 20
@@ -51,7 +52,7 @@ def main() -> None:
     threading.Thread(target=_watch, args=(Path(found),), name="server-watch", daemon=True).start()
     try:
         if how == "look":
-            result: dict[str, Any] = look(session())
+            result: dict[str, Any] = look(session()[0])
         else:
             result = run(how == "full", json.loads(rest[0]), rest[1:])
     except Refused as error:
@@ -75,11 +76,10 @@ def run(full: bool, known: Mapping[str, Any], nodes: Sequence[str]) -> dict[str,
     """
     from dbt.cli.main import dbtRunner
 
-    spark = session(known.get("last_seq", 0))
+    spark, ends = session(known.get("last_seq", 0))
     refuse_schemas_of_others(spark, known.get("schemas", ()))
     build, before = known.get("build", ""), known.get("shown", {})
     lake = os.environ["CTWA_LAKE_PATH"]
-    ends = lake_ends(spark, lake)
     if not full and (
         _known_as(spark) != build or _is_set_back(spark, before) or has_read_more(spark, lake)
     ):
@@ -189,24 +189,13 @@ def _set(spark: Any, name: str, value: str) -> None:
     spark.sql(f"alter schema marts set dbproperties ('{name}' = '{value}')")
 
 
-def lake_ends(spark: Any, lake: str) -> str:
-    """The newest envelope of the lake, as `LAKE_PROPERTY` has it; empty of an empty lake."""
-    newest = _envelopes(spark, lake).selectExpr("max(struct(seq, at)) as last").collect()[0]["last"]
-    return f"{newest['seq']}-{newest['at']}" if newest else ""
-
-
 def has_read_more(spark: Any, lake: str) -> bool:
     """Whether the builds have read an envelope that is not in the lake: it was set back, to a
     snapshot perhaps, and what came since has the numbers of what was lost."""
     seq, _, at = _property(spark, LAKE_PROPERTY).partition("-")
     if not seq:
         return False
-    return not _envelopes(spark, lake).where(f"seq = {seq} and at = {at}").head(1)
-
-
-def _envelopes(spark: Any, lake: str) -> Any:
-    envelopes = spark.read.parquet(f"{lake}/event_log/envelopes")
-    return envelopes.selectExpr("seq", "unix_micros(received_at) as at")
+    return not envelopes(spark, lake).where(f"seq = {seq} and at = {at}").head(1)
 
 
 def _sources() -> set[tuple[str, str]]:

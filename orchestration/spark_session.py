@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 OURS = "ctwa.made"
 """Property of each schema that a build made: what lies in others is somebody else's."""
+_PROBE = "ctwa_probe_"
+_PROBE_NAME = re.compile(_PROBE + r"((?P<hour>\d+)_)?[0-9a-f]{32}")
 _READY_SECONDS = 20.0
 _URL = re.compile(r"sc://(?P<host>[^:/;]+)(:(?P<port>\d+))?")
 
@@ -25,9 +29,9 @@ class Refused(Exception):  # noqa: N818 - the text is for people
     """Spark cannot be used; the text says why and what to do."""
 
 
-def session(last_seq: int = 0) -> Any:
-    """The session that dbt uses as well. `last_seq`: where the lake ends, if that is to be looked
-    at. Raises `Refused`."""
+def session(last_seq: int = 0) -> tuple[Any, str]:
+    """The session that dbt uses as well, and where the lake ends, as of `lake_ends`. `last_seq`:
+    where it is to end, if that is to be looked at. Raises `Refused`."""
     url = os.environ["CTWA_SPARK_URL"]
     reach(url)
     try:
@@ -49,9 +53,21 @@ def session(last_seq: int = 0) -> Any:
         if type(error).__module__.startswith("grpc"):
             raise Refused(_in_a_line(url, error)) from None
         raise
-    _read_the_lake(spark, last_seq)
+    ends = _read_the_lake(spark, last_seq)
     _try_the_catalogue(spark)
-    return spark
+    return spark, ends
+
+
+def envelopes(spark: Any, lake: str) -> Any:
+    """Number and moment, in microseconds, of every envelope of the lake."""
+    found = spark.read.parquet(f"{lake}/event_log/envelopes")
+    return found.selectExpr("seq", "unix_micros(received_at) as at")
+
+
+def lake_ends(spark: Any, lake: str) -> str:
+    """The newest envelope of the lake as `seq-microseconds`; empty of an empty lake."""
+    newest = envelopes(spark, lake).selectExpr("max(struct(seq, at)) as last").collect()[0]["last"]
+    return f"{newest['seq']}-{newest['at']}" if newest else ""
 
 
 def reach(url: str) -> None:
@@ -88,37 +104,37 @@ def _speaks_connect(url: str) -> None:
         channel.close()
 
 
-def _read_the_lake(spark: Any, last_seq: int) -> None:
-    """That it is there, and is the one that is landed into: a copy of yesterday's would be built
-    without a word."""
+def _read_the_lake(spark: Any, last_seq: int) -> str:
+    """Where it ends, after a look that it is there and the one that is landed into: a copy of
+    yesterday's would be built without a word."""
     from pyspark.errors import PySparkException
 
     lake = os.environ["CTWA_LAKE_PATH"]
     fix = "CTWA_ENGINE_LAKE_URL is the lake as the cluster sees it"
     try:
-        envelopes = spark.read.parquet(f"{lake}/event_log/envelopes")
-        found = envelopes.agg({"seq": "max"}).collect()[0][0] or 0
+        ends = lake_ends(spark, lake)
     except PySparkException as error:
         if is_full(error):
             raise Refused(FULL) from None
         raise Refused(
             f"the cluster cannot read the lake at {lake} ({first_line(error)}): {fix}"
         ) from None
+    found = int(ends.partition("-")[0] or 0)
     if last_seq and found != last_seq:
         raise Refused(
             f"the lake that the cluster reads at {lake} ends at envelope {found}, this host's at "
             f"{last_seq}, so it is another one or an older copy: {fix}"
         )
     sent = f"{os.environ['CTWA_ACTIVATION_PATH']}/conversions.parquet"
-    if not Path(sent).exists():  # before the first refresh
-        return
     try:
-        spark.read.parquet(sent)
+        if Path(sent).exists():  # not before the first refresh
+            spark.read.parquet(sent)
     except PySparkException as error:
         raise Refused(
             f"the cluster cannot read {sent}, which tells what was sent ({first_line(error)}): "
             "mount CTWA_DATA_DIR of this host on the cluster at the same path"
         ) from None
+    return ends
 
 
 def _try_the_catalogue(spark: Any) -> None:
@@ -126,9 +142,16 @@ def _try_the_catalogue(spark: Any) -> None:
     from pyspark.errors import PySparkException
 
     # Of this look alone: another one, at the same time, may end first.
-    path, schema = os.environ.get("CTWA_ENGINE_PATH", ""), f"ctwa_probe_{uuid.uuid4().hex}"
+    path, hour = os.environ.get("CTWA_ENGINE_PATH", ""), int(time.time() // 3600)
+    schema = f"{_PROBE}{hour}_{uuid.uuid4().hex}"
     place = f" location '{path}/{schema}'" if path else ""
     try:
+        for (old,) in spark.sql(f"show schemas like '{_PROBE}*'").collect():
+            # Of a look that was killed: none takes an hour. Another look may be dropping it, too.
+            made = _PROBE_NAME.fullmatch(old)
+            if made and int(made["hour"] or 0) < hour - 1:
+                with suppress(PySparkException):
+                    spark.sql(f"drop schema if exists {old} cascade")
         spark.sql(f"create schema {schema}{place}")
         spark.sql(f"create table {schema}.made using parquet as select 1 as n")
         spark.sql(f"create view {schema}.shown as select * from {schema}.made")  # noqa: S608

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -32,7 +33,7 @@ from orchestration import spark_dbt
 from orchestration.forget import forget
 from orchestration.plan_stamps import stamps_path
 from orchestration.spark import SparkError, known_build, look, run_on_spark
-from orchestration.spark_session import FULL
+from orchestration.spark_session import FULL, lake_ends
 from simulator.company import MAIN
 from simulator.demo import demo
 from simulator.installation import demo_settings
@@ -83,9 +84,16 @@ def company(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def test_doctor_sees_a_cluster_that_can_be_used(company: Company) -> None:
     company.lands(1)
+    spark, now = company.cluster.session(), int(time.time() // 3600)
+    killed, beside = (f"ctwa_probe_{hour}_{uuid.uuid4().hex}" for hour in (now - 2, now))
+    for schema in (killed, beside):
+        spark.sql(f"create schema {schema}")
+        spark.sql(f"create table {schema}.made using parquet as select 1 as n")
     with ThreadPoolExecutor(3) as pool:  # as doctor beside a refresh
         found, *_ = pool.map(look, [company.settings] * 3)
     assert (found["version"][0], found["catalogue"], found["timezone"]) == ("4", "hive", "UTC")
+    assert {row[0] for row in spark.sql("show schemas").collect()} == {"default", beside}
+    spark.sql(f"drop schema {beside} cascade")
 
 
 def test_what_cannot_be_used_is_named_before_anything_is_built(
@@ -251,7 +259,7 @@ def _see_a_lake_that_was_set_back(company: Company, tmp_path: Path) -> None:
     """Envelopes that builds have read are gone, or others have their numbers."""
     spark, lake = company.cluster.session(), company.settings.lake_url.removeprefix("file://")
     assert not spark_dbt.has_read_more(spark, lake)
-    last = spark_dbt.lake_ends(spark, lake).partition("-")[0]
+    last = lake_ends(spark, lake).partition("-")[0]
     for name, at in (("gone", f"where seq < {last}"), ("again", "order by seq")):
         (folder := tmp_path / name / "event_log/envelopes").mkdir(parents=True)
         moved = f"if(seq = {last}, received_at + interval 1 hour, received_at) as received_at"
