@@ -77,10 +77,10 @@ judged as (
             when other_qualified_leads < {{ var('board_min_peer_qualified') }} or evidence is null
                 then 'no_peers'
             when evidence < {{ var('board_min_leads') }} then 'few_leads'
-            when spend < {{ var('board_min_spend') }} * peer_cost then 'little_spend'
+            when spend < {{ var('board_min_spend') }} * cast(peer_cost as decimal(24, 6)) then 'little_spend'
             when expected_cost_low > peer_cost then 'cut'
             when
-                expected_cost_high <= (1 - {{ var('board_margin') }}) * peer_cost
+                expected_cost_high <= (1 - {{ var('board_margin') }}) * cast(peer_cost as decimal(24, 6))
                 and leads >= {{ var('board_min_leads') }}
                 then 'scale'
             else 'hold'
@@ -103,7 +103,11 @@ ranked as (
                 is_click_to_whatsapp,
                 window_days,
                 finding in ('scale', 'hold', 'cut')
-            order by case when leads = 0 then 1 else 0 end, expected_cost, entity_id
+            order by
+                case when leads = 0 then 1 else 0 end,
+                expected_cost,
+                cost_per_qualified_lead nulls last,
+                entity_id
         ) as place
 
     from judged

@@ -29,17 +29,19 @@
     power(1 - 1 / (9 * {{ shape }}) + ({{ z }}) / (3 * sqrt({{ shape }})), 3)
 {%- endmacro %}
 
-{# An estimate as a decimal of six significant digits, at most six of them after the point, half away
-   from zero; null stays null, and beyond 100 billion it says so much. What is computed in doubles holds
-   some 15 digits, and the last is not the same on two engines: `power` may differ by one, and a cast to
-   `decimal(18, 6)` rounds 440,277,942.99999547 up in DuckDB and down in Spark. Here each step is exact
-   on both. #}
+{# An estimate as a decimal of at most six significant digits, half away from zero; null stays null, and
+   beyond the type it is the type's largest power of ten. What is computed in doubles holds some 15 digits,
+   and the last is not the same on two engines: `power` may differ by one, and a cast to `decimal(18, 6)`
+   rounds 440,277,942.99999547 up in DuckDB and down in Spark. Here each step is exact on both, and the cast
+   has nothing left to round. #}
 {% macro rounded_estimate(amount, type='decimal(18, 6)') -%}
-    {%- set places = 'least(6, 5 - floor(log10(greatest(abs(' ~ amount ~ '), 0.1))))' -%}
+    {%- set digits, decimals = type.strip('decimal()').split(',') | map('int') -%}
+    {%- set largest = '1e' ~ (digits - decimals - 1) -%}
+    {%- set places = 'least(' ~ decimals ~ ', 5 - floor(log10(greatest(abs(' ~ amount ~ '), 0.1))))' -%}
     {%- set unit = 'power(10, floor(log10(abs(' ~ amount ~ '))) - 5)' -%}
     cast(
         case
-            when abs({{ amount }}) > 1e11 then sign({{ amount }}) * 1e11
+            when abs({{ amount }}) > {{ largest }} then sign({{ amount }}) * {{ largest }}
             when abs({{ amount }}) >= 1e6 then round(({{ amount }}) / {{ unit }}) * {{ unit }}
             else round(({{ amount }}) * power(10, {{ places }})) / power(10, {{ places }})
         end as {{ type }}

@@ -130,7 +130,7 @@ paired as (
         cast(
             floor(
                 100 * {{ var('board_shift_share') }}
-                * least(donor.daily_spend, receiver.daily_spend)
+                * cast(least(donor.daily_spend, receiver.daily_spend) as decimal(24, 6))
             ) / 100
             as decimal(18, 2)
         ) as daily_amount,

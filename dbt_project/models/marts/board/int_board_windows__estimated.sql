@@ -201,8 +201,9 @@ rates as (
 select
     *,
     {{ rounded_estimate('1 / yield_mean') }} as expected_cost,
-    {% for end, z in [('low', z_90()), ('high', '-' ~ z_90())] %}
-    {{ rounded_estimate('1 / (yield_mean * ' ~ gamma_quantile('yield_shape', z) ~ ')') }} as expected_cost_{{ end }}{{ ',' if not loop.last }}
-    {% endfor %}
+    {{ rounded_estimate('1 / (yield_mean * ' ~ gamma_quantile('yield_shape', z_90()) ~ ')') }}
+        as expected_cost_low,
+    {{ rounded_estimate('1 / (yield_mean * ' ~ gamma_quantile('yield_shape', '-' ~ z_90()) ~ ')') }}
+        as expected_cost_high
 
 from rates

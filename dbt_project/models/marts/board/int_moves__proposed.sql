@@ -113,7 +113,7 @@ running as (
         and beside.other_qualified_leads >= {{ var('board_min_peer_qualified') }}
         and greatest(beside.leads, beside.spend / beside.other_cost_per_lead) >= {{ var('board_min_leads') }}
         and beside.spend
-        >= {{ var('board_min_spend') }} * beside.other_spend / beside.other_qualified_leads
+        >= {{ var('board_min_spend') }} * cast(beside.other_spend as decimal(24, 6)) / beside.other_qualified_leads
         and beside.expected_cost_low > beside.other_spend / beside.other_qualified_leads
 
 ),
@@ -129,8 +129,12 @@ moves as (
             ('stake_high', 'cost_high', 'cost_low')
         ] %}
         case
-            when kind <> 'scale' then monthly_spend * (1 - cast(peer_cost as double) / {{ cost }})
-            else {{ var('board_shift_share') }} * monthly_spend * (cast(peer_cost as double) / {{ other }} - 1)
+            when kind <> 'scale'
+                then {{ rounded_estimate('monthly_spend * (1 - cast(peer_cost as double) / ' ~ cost ~ ')', 'decimal(18, 2)') }}
+            else {{ rounded_estimate(
+                'monthly_spend * (' ~ var('board_shift_share') ~ ' * (cast(peer_cost as double) / ' ~ other ~ ' - 1))',
+                'decimal(18, 2)'
+            ) }}
         end as {{ stake }},
         {% endfor %}
         case

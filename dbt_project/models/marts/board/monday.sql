@@ -59,9 +59,15 @@ targets as (
 
     select
         *,
-        30 * cast(daily_spend_reporting as double)
-        * (1 - cast(target_cost_per_qualified_lead as double) / expected_cost_per_qualified_lead) as too_much,
-        (cast(expected_spend as double) - monthly_budget) * daily_spend_reporting / nullif(daily_spend, 0) as beyond
+        {{ rounded_estimate(
+            '30 * cast(daily_spend_reporting as double)'
+            ~ ' * (1 - cast(target_cost_per_qualified_lead as double) / expected_cost_per_qualified_lead)',
+            'decimal(18, 2)'
+        ) }} as too_much,
+        cast(
+            (cast(expected_spend as double) - monthly_budget) * daily_spend_reporting / nullif(daily_spend, 0)
+            as decimal(18, 2)
+        ) as beyond
     from {{ ref('target_pacing') }}
 
 ),
@@ -96,9 +102,9 @@ found as (
         ("'answering'", [], none, "'answered_slowly'",
          ['answer_group', 'reference_group', 'leads', 'rate_difference', 'rate_difference_low',
           'rate_difference_high', 'median_response_seconds'], 'answers where place = 1'),
-        ("'account'", ['platform', 'account_id', 'account_name'], 'unallocated', "'unallocated'",
+        ("'account'", ['platform', 'account_id', 'account_name'], 'cast(unallocated as decimal(18, 2))', "'unallocated'",
          ['unallocated', 'monthly_spend'],
-         'accounts where unallocated > 0 and unallocated >= 0.05 * monthly_spend'),
+         'accounts where unallocated > 0 and unallocated >= 0.05 * cast(monthly_spend as decimal(24, 6))'),
         ("'stage'", [], none, "'unmatched_stages'", ['source', 'stage', 'outcomes'], 'stages'),
         ("'alarm'", ['alarm'], none, "'alarm'",
          ['alarm', 'subject', 'since', 'measured', 'expected_low', 'expected_high'],
@@ -111,7 +117,7 @@ found as (
         ) }} as {{ column }},
         {% endfor %}
         {% for end in ['stake', 'stake_low', 'stake_high'] %}
-        {{ stake or 'cast(null as double)' }} as {{ end }},
+        {{ stake or 'cast(null as decimal(18, 2))' }} as {{ end }},
         {% endfor %}
         {{ code }} as reason_code,
         {{ json_object(values) }} as reason_values
@@ -161,7 +167,7 @@ select
     reason_code,
     reason_values,
     {% for end in ['', '_low', '_high'] %}
-    {{ rounded_estimate('stake' ~ end, 'decimal(18, 2)') }} as money_at_stake{{ end }}_reporting,
+    stake{{ end }} as money_at_stake{{ end }}_reporting,
     {% endfor %}
     {% for column in keys[2:] %}
     {{ column }},

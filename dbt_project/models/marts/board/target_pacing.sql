@@ -228,8 +228,8 @@ select
     cast({{ known }} expected_spend end as decimal(18, 2)) as expected_spend,
     case
         when problem_code is not null or monthly_budget is null or expected_spend is null then null
-        when expected_spend > monthly_budget * (1 + {{ var('target_margin') }}) then 'over'
-        when expected_spend < monthly_budget * (1 - {{ var('target_margin') }}) then 'under'
+        when expected_spend > cast(monthly_budget as decimal(24, 6)) * (1 + {{ var('target_margin') }}) then 'over'
+        when expected_spend < cast(monthly_budget as decimal(24, 6)) * (1 - {{ var('target_margin') }}) then 'under'
         else 'on_track'
     end as budget_status,
     case when problem_code is null then cost_month end as cost_month,
